@@ -1,0 +1,173 @@
+/* kernels.h: the one C ABI between the worker and a kernel backend (ref, cpu, cuda).
+ *
+ * A backend is one table of functions (sx_ops) got from one exported function. Every backend gives every function, with
+ * the same meaning; a backend that cannot do a case answers SX_UNSUPPORTED. Nothing here aborts, prints or throws.
+ *
+ * Conventions
+ *  - Every function returns a status. On anything but SX_OK the reason, in words and with the shapes, is in the device's
+ *    message (ops->message), valid until the next call on that device. A device is used by one thread at a time.
+ *  - Sizes are int64_t counts of elements unless a name says bytes. Matrices are row-major; a tensor is a view
+ *    (buffer, byte offset, rows, cols, row stride in elements). Rows of size 0 are legal everywhere and do nothing.
+ *  - Activations are f32 or bf16 tensors (the cpu and ref backends: f32). Weights are opaque sx_weight, made once from host memory.
+ *  - Host arrays (const int32_t * and the like) are read before the call returns. Work on tensors is in stream order;
+ *    results are on the host only after download or logprob/argmax/sample, which wait.
+ *  - ROW INVARIANCE: what is computed for one row (token) depends on that row alone, bit for bit: never on the number of rows
+ *    in the call, its place among them, the page numbers of its keys or the thread count. Scores rely on it; the suite tests it.
+ *  - No output overlaps an input except where a comment says "in place".
+ */
+#ifndef SEXTANT_KERNELS_H
+#define SEXTANT_KERNELS_H
+#include <stddef.h>
+#include <stdint.h>
+
+#define SX_ABI 1 /* raised whenever a struct or the meaning of a function changes */
+
+typedef int32_t sx_status;
+enum { SX_OK = 0, SX_INVALID = 1, SX_NOMEM = 2, SX_UNSUPPORTED = 3, SX_DEVICE = 4 };
+
+/* Number formats. F8 is e4m3fn. I8: one f32 scale a row. I4: two codes a byte, low nibble first, unsigned, with an f32 scale
+ * and an f32 zero for each group of `group` inputs: w = (q - zero) * scale. */
+typedef int32_t sx_dtype;
+enum { SX_F32 = 0, SX_BF16 = 1, SX_F16 = 2, SX_I8 = 3, SX_I4 = 4, SX_F8 = 5 };
+
+typedef struct sx_device sx_device;
+typedef struct sx_stream sx_stream;
+typedef struct sx_buffer sx_buffer;
+typedef struct sx_weight sx_weight;
+typedef struct sx_kv sx_kv;
+typedef struct sx_batch sx_batch;
+
+typedef struct sx_open_opts {
+  int32_t device;  /* ordinal among visible devices; ignored by cpu and ref */
+  int32_t threads; /* cpu: worker threads, 0 = all this process may run on */
+} sx_open_opts;
+
+typedef struct sx_info {
+  char name[64];        /* "AMD EPYC ..." or "NVIDIA H200" */
+  char features[128];   /* what was chosen, e.g. "avx2 fma, 2 threads" */
+  int64_t memory_bytes; /* total, 0 when unknown */
+  int64_t free_bytes;   /* free now, 0 when unknown */
+  int32_t threads;
+  int32_t compute_capability; /* 90 for sm_90, 0 on CPUs */
+} sx_info;
+
+typedef struct sx_tensor {
+  sx_buffer *buf;
+  int64_t offset_bytes;
+  int64_t rows, cols;
+  int64_t stride; /* elements from one row to the next, >= cols */
+  sx_dtype dtype;
+} sx_tensor;
+
+/* A weight matrix [rows = outputs, cols = inputs] in host memory. */
+typedef struct sx_weight_desc {
+  sx_dtype dtype;
+  int32_t group;        /* I4: inputs a scale covers, divides cols; else 0 */
+  int64_t rows, cols;
+  const void *data;     /* rows*cols values (I4: rows*cols/2 bytes, cols even) */
+  const float *scales;  /* I8: [rows]; I4: [rows, cols/group]; F8: [1]; else NULL */
+  const float *zeros;   /* I4: [rows, cols/group]; else NULL */
+  int32_t borrow;       /* 1: data, scales and zeros outlive the weight, a backend may read them in place (mmap) */
+} sx_weight_desc;
+
+/* A paged KV cache for `layers` layers. A page holds page_size positions of every layer; its layout is the backend's own. */
+typedef struct sx_kv_desc {
+  int32_t layers, kv_heads, head_dim, page_size, pages;
+  sx_dtype dtype; /* F32 or BF16 */
+} sx_kv_desc;
+
+/* The sequences of one forward pass. Tokens of all sequences lie behind one another without padding. Sequence s has new tokens
+ * [q_start[s], q_start[s+1]) and, with them, kv_len[s] positions in all; token i of it is at position
+ * kv_len[s] - (q_start[s+1]-q_start[s]) + i. Position p lives in page pages[s*max_pages + p/page_size], slot p%page_size.
+ * Sequences may share pages of positions that none of them writes in this pass. */
+typedef struct sx_batch_desc {
+  int32_t seqs, max_pages;
+  const int32_t *q_start; /* [seqs+1], q_start[0] = 0, not decreasing */
+  const int32_t *kv_len;  /* [seqs] */
+  const int32_t *pages;   /* [seqs, max_pages] */
+} sx_batch_desc;
+
+/* How q and k are rotated (RoFormer, arXiv 2104.09864). table: f32 tensor [positions, head_dim]: cos of the head_dim/2 angles,
+ * then sin. Only the first `dims` of a head are rotated (dims = head_dim for all families so far; table cols = dims then). */
+typedef struct sx_rope_desc {
+  sx_tensor table;
+  int32_t dims;
+  int32_t interleaved; /* 0: pairs (i, i+dims/2), as HF stores them; 1: pairs (2i, 2i+1), as Meta does */
+} sx_rope_desc;
+
+typedef struct sx_attention_desc {
+  int32_t layer, heads;
+  int32_t window;   /* 0: all earlier positions; else position p sees (p-window, p] */
+  float scale;      /* usually 1/sqrt(head_dim) */
+} sx_attention_desc;
+
+typedef struct sx_sample_desc {
+  float temperature; /* <= 0: argmax */
+  int32_t top_k;     /* 0: off */
+  float top_p;       /* >= 1: off */
+} sx_sample_desc;
+
+typedef struct sx_ops {
+  uint32_t abi;  /* SX_ABI */
+  uint32_t size; /* sizeof(sx_ops) */
+  const char *name;
+
+  sx_status (*open)(const sx_open_opts *opts, sx_device **out, char *why, size_t why_bytes); /* why: reason on failure */
+  void (*close)(sx_device *);
+  const char *(*message)(const sx_device *);
+  sx_status (*info)(sx_device *, sx_info *out);
+
+  sx_status (*stream_new)(sx_device *, sx_stream **out);
+  void (*stream_free)(sx_device *, sx_stream *);
+  sx_status (*stream_sync)(sx_device *, sx_stream *);
+
+  sx_status (*buffer_new)(sx_device *, int64_t bytes, sx_buffer **out); /* zeroed, aligned to 256 bytes */
+  void (*buffer_free)(sx_device *, sx_buffer *);
+  sx_status (*upload)(sx_device *, sx_stream *, sx_buffer *dst, int64_t offset_bytes, const void *src, int64_t bytes);
+  sx_status (*download)(sx_device *, sx_stream *, void *dst, const sx_buffer *src, int64_t offset_bytes, int64_t bytes);
+
+  sx_status (*weight_new)(sx_device *, const sx_weight_desc *, sx_weight **out);
+  void (*weight_free)(sx_device *, sx_weight *);
+
+  sx_status (*kv_new)(sx_device *, const sx_kv_desc *, sx_kv **out);
+  void (*kv_free)(sx_device *, sx_kv *);
+  sx_status (*kv_copy)(sx_device *, sx_stream *, sx_kv *, int32_t dst_page, int32_t src_page, int32_t positions); /* first n slots, all layers */
+
+  sx_status (*batch_new)(sx_device *, sx_stream *, const sx_batch_desc *, sx_batch **out); /* copies the arrays */
+  void (*batch_free)(sx_device *, sx_batch *);
+
+  /* out[i,:] = w[ids[i],:]; an id outside [0, rows) is SX_INVALID. */
+  sx_status (*embed)(sx_device *, sx_stream *, const sx_tensor *out, const sx_weight *w, const int32_t *ids, int64_t n);
+  /* out[i,:] = x[rows[i],:]. */
+  sx_status (*gather)(sx_device *, sx_stream *, const sx_tensor *out, const sx_tensor *x, const int32_t *rows, int64_t n);
+  /* out[M,N] = x[M,K] w^T (+ bias[N] if not NULL, an F32 weight of 1 x N). */
+  sx_status (*matmul)(sx_device *, sx_stream *, const sx_tensor *out, const sx_tensor *x, const sx_weight *w, const sx_weight *bias);
+  /* If add: x += add, in place. Then out = x / sqrt(mean(x^2) + eps) * w (RMSNorm, arXiv 1910.07467); w: 1 x cols.
+   * out may be x itself when add is NULL. */
+  sx_status (*rmsnorm)(sx_device *, sx_stream *, const sx_tensor *out, const sx_tensor *x, const sx_tensor *add, const sx_weight *w, float eps);
+  /* x += add, in place. */
+  sx_status (*add)(sx_device *, sx_stream *, const sx_tensor *x, const sx_tensor *add);
+  /* Rotates q [T, heads*head_dim] in place, and k [T, kv_heads*head_dim] on its way into the cache beside v, at the batch's positions. */
+  sx_status (*rope_kv)(sx_device *, sx_stream *, const sx_tensor *q, const sx_tensor *k, const sx_tensor *v, const sx_rope_desc *,
+                       sx_kv *, const sx_batch *, int32_t layer);
+  /* Causal attention of each token over its sequence's cached positions; out, q [T, heads*head_dim]; head h reads kv head
+   * h / (heads/kv_heads). */
+  sx_status (*attention)(sx_device *, sx_stream *, const sx_tensor *out, const sx_tensor *q, const sx_kv *, const sx_batch *,
+                         const sx_attention_desc *);
+  /* out = silu(gate) * up; out may be gate or up (GLU Variants, arXiv 2002.05202). */
+  sx_status (*swiglu)(sx_device *, sx_stream *, const sx_tensor *out, const sx_tensor *gate, const sx_tensor *up);
+  /* For each row i of x [R, D], with logits l = x[i] w^T over the V rows of w: lse[i] = log sum exp l; target[i] = l[targets[i]];
+   * best[i] = the first argmax; best_logit[i] = its logit. Host outputs, each [R]; target(s), best, best_logit may be NULL. The R x V logits
+   * need never exist. Sums in double or in a compensated order. targets[i] outside [0,V) is SX_INVALID. */
+  sx_status (*logprob)(sx_device *, sx_stream *, const sx_tensor *x, const sx_weight *w, const int32_t *targets, double *lse,
+                       float *target, int32_t *best, float *best_logit);
+  /* One token a row of logits [R, V]: softmax at the temperature over the top_k, then the smallest set of probability top_p, drawn by
+   * inversion with u[i] in [0,1) over descending probability (ties: lower id first). ids [R] on the host. desc[R]: one a row. */
+  sx_status (*sample)(sx_device *, sx_stream *, const sx_tensor *logits, const sx_sample_desc *desc, const double *u, int32_t *ids);
+} sx_ops;
+
+/* Entry points. The cuda library exports sx_cuda_ops and is opened with dlopen; its absence is a message, not a crash. */
+const sx_ops *sx_ref_ops(void);
+const sx_ops *sx_cpu_ops(void);
+
+#endif

@@ -1,0 +1,2 @@
+// Package score turns records into scores with n, missing and standard error.
+package score

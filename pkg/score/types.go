@@ -1,0 +1,26 @@
+package score
+
+// Score is one metric of one task, with what is needed to believe it.
+type Score struct {
+	Model   string             `json:"model"` // the variant
+	Dataset string             `json:"dataset"`
+	Metric  string             `json:"metric"`
+	Mode    string             `json:"mode"`
+	Value   *float64           `json:"value"`   // accuracies in percent; nil when no row was scored
+	StdErr  *float64           `json:"stderr"`  // same unit; nil where none is defined
+	N       int                `json:"n"`       // rows scored
+	Missing int                `json:"missing"` // rows planned and not scored
+	Correct int                `json:"correct,omitempty"`
+	Detail  map[string]float64 `json:"detail,omitempty"` // e.g. bits_per_byte, word_perplexity, tokens
+	Note    string             `json:"note,omitempty"`   // conventions that change the number: "n-1", "gptq 512"
+	Prompt  string             `json:"prompt"`           // 6 hex digits of the prompt configuration
+	Hash    string             `json:"hash"`             // of prompt, data, settings and scorer
+	Reason  string             `json:"reason,omitempty"` // why rows are missing
+}
+
+// Scores is what scores.json holds: the same bytes whatever the shard size, the workers, the order or the retries.
+type Scores struct {
+	Version int     `json:"version"`
+	Scores  []Score `json:"scores"`           // in the order of the plan's tasks
+	Groups  []Score `json:"groups,omitempty"` // Dataset is the group's name, N the members with a value, Missing those without
+}
