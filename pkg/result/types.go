@@ -20,7 +20,6 @@ type Record struct {
 	Words int `json:"words,omitempty"`
 	Bytes int `json:"bytes,omitempty"`
 
-	Pred string   `json:"pred,omitempty"` // ppl, ll, clp: the label chosen
 	Gold []string `json:"gold,omitempty"` // accepted answers; ppl, ll, clp: one label
 
 	PromptTokens int `json:"prompt_tokens,omitempty"`
