@@ -1,0 +1,52 @@
+# make help lists the targets. Nothing here is needed by plain `go build ./...`.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+BIN := bin
+GO ?= go
+FUZZTIME ?= 60s
+# The conformance suite runs on outside data that is not ours to ship: it is in when SEXTANT_DATA names that data.
+TAGS := $(if $(SEXTANT_DATA),-tags conformance)
+
+.PHONY: help quickstart build test check lint sanitize fuzz bench deps clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+quickstart: build ## evaluate the pocket model on the pocket suite and print the table
+	@$(BIN)/submit examples/pocket/eval.toml --max-num-workers 2
+
+build: ## bin/submit (static) and bin/worker
+	@mkdir -p $(BIN)
+	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/submit ./cmd/submit
+	CGO_ENABLED=1 $(GO) build -trimpath -o $(BIN)/worker ./cmd/worker
+
+test: deps lint build sanitize ## everything, installing what it needs from Debian's packages if absent
+	$(GO) test -race -timeout 15m $(TAGS) ./...
+
+check: lint ## the quick subset: lint and tests without the race detector
+	$(GO) test $(TAGS) ./...
+
+lint: ## gofmt, go vet (with and without cgo), staticcheck
+	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt wanted on: $$out"; exit 1; fi
+	$(GO) vet $(TAGS) ./...
+	CGO_ENABLED=0 $(GO) vet ./...
+	$(GO) tool staticcheck $(TAGS) ./...
+
+sanitize: ## the kernels' suite under AddressSanitizer and UBSan
+	$(GO) test -asan ./kernels/...
+	CGO_CFLAGS="-O1 -g -fsanitize=undefined -fno-sanitize-recover=all" CGO_LDFLAGS="-fsanitize=undefined" $(GO) test ./kernels/...
+
+fuzz: ## every fuzz target for FUZZTIME (60s)
+	@for pkg in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg 2>/dev/null | grep ^Fuzz || true); do \
+	    echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg; done; done
+
+bench: build ## Go benchmarks of kernels and tokenizer, and the pocket suite's time
+	$(GO) test -run '^$$' -bench . -benchtime 1s ./kernels/... ./pkg/tokenizer/... ./pkg/engine/...
+
+deps: ## install gcc, make and git from Debian's packages where they are missing
+	@miss=; for p in gcc:gcc git:git; do command -v $${p%%:*} >/dev/null || miss="$$miss $${p##*:}"; done; \
+	if [ -n "$$miss" ]; then apt-get update -qq && apt-get install -y --no-install-recommends $$miss libc6-dev; fi
+
+clean: ## remove bin/ and outputs/
+	rm -rf $(BIN) outputs
