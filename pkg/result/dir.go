@@ -1,0 +1,63 @@
+package result
+
+import (
+	"path/filepath"
+	"strconv"
+)
+
+// Dir is a run directory. Its methods are the one place that knows the names of the files in it.
+//
+//	plan.json  jobs.jsonl  lock
+//	attempts/ID/N/{job.json,log,progress.json,rows.jsonl,failure.json}
+//	results/SHARD.jsonl
+//
+// ID is a job (job.json, log, progress.json, failure.json of the job as a whole) or a shard (rows.jsonl, failure.json of that shard).
+// A job of one shard has the shard's ID, so the two meet in one directory.
+type Dir string
+
+func (d Dir) join(elem ...string) string {
+	return filepath.Join(append([]string{string(d)}, elem...)...)
+}
+
+// Plan is the plan being carried out.
+func (d Dir) Plan() string { return d.join("plan.json") }
+
+// OldPlan is the n-th plan that was replaced, from 1.
+func (d Dir) OldPlan(n int) string { return d.join("plan." + strconv.Itoa(n) + ".json") }
+
+// Journal holds what was asked of the scheduler and what became of it.
+func (d Dir) Journal() string { return d.join("jobs.jsonl") }
+
+// Lock is held by the submit that works on the run.
+func (d Dir) Lock() string { return d.join("lock") }
+
+// Results holds the verified files.
+func (d Dir) Results() string { return d.join("results") }
+
+// Result is a shard's result file.
+func (d Dir) Result(shard string) string { return d.join("results", shard+".jsonl") }
+
+// Attempts holds what attempts leave.
+func (d Dir) Attempts() string { return d.join("attempts") }
+
+// Attempt is the directory of the n-th attempt of a job or a shard, from 1.
+func (d Dir) Attempt(id string, n int) string { return d.join("attempts", id, strconv.Itoa(n)) }
+
+// Rows is the checkpoint of a shard's attempt.
+func (d Dir) Rows(shard string, n int) string {
+	return filepath.Join(d.Attempt(shard, n), "rows.jsonl")
+}
+
+// Job is what a job's attempt was asked to do.
+func (d Dir) Job(job string, n int) string { return filepath.Join(d.Attempt(job, n), "job.json") }
+
+// Log is what a job's attempt wrote to its standard output and error.
+func (d Dir) Log(job string, n int) string { return filepath.Join(d.Attempt(job, n), "log") }
+
+// Progress is how far a job's attempt is. See type Progress.
+func (d Dir) Progress(job string, n int) string {
+	return filepath.Join(d.Attempt(job, n), "progress.json")
+}
+
+// Failure is why an attempt of a shard, or of a job as a whole, failed. See type Failure.
+func (d Dir) Failure(id string, n int) string { return filepath.Join(d.Attempt(id, n), "failure.json") }
