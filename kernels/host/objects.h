@@ -1,0 +1,346 @@
+/* objects.h: the objects of a host backend: made, checked, freed. Part of front.h. */
+#include <unistd.h>
+
+static sx_status op_open(const sx_open_opts *opts, sx_device **out, char *why, size_t why_bytes) {
+  sx_open_opts none = {0, 0};
+  if (!out) return SX_INVALID;
+  *out = NULL;
+  sx_device *d = calloc(1, sizeof *d);
+  if (!d) {
+    if (why && why_bytes) snprintf(why, why_bytes, "no memory for a device");
+    return SX_NOMEM;
+  }
+  sx_status s = k_open(d, opts ? opts : &none);
+  if (s != SX_OK) {
+    if (why && why_bytes) snprintf(why, why_bytes, "%s", d->message);
+    free(d);
+    return s;
+  }
+  *out = d;
+  return SX_OK;
+}
+
+static void op_close(sx_device *d) {
+  if (!d) return;
+  k_close(d);
+  free(d);
+}
+
+static const char *op_message(const sx_device *d) { return d ? d->message : "no device"; }
+
+/* The value in KiB of a line of /proc/meminfo, as bytes; 0 when unknown. */
+static int64_t meminfo(const char *key) {
+  char line[256];
+  int64_t kib = 0;
+  FILE *f = fopen("/proc/meminfo", "r");
+  if (!f) return 0;
+  while (fgets(line, sizeof line, f))
+    if (strncmp(line, key, strlen(key)) == 0) {
+      kib = strtoll(line + strlen(key), NULL, 10);
+      break;
+    }
+  fclose(f);
+  return kib * 1024;
+}
+
+static void cpu_name(char *name, size_t bytes) {
+  char line[256];
+  snprintf(name, bytes, "cpu");
+  FILE *f = fopen("/proc/cpuinfo", "r");
+  if (!f) return;
+  while (fgets(line, sizeof line, f)) {
+    char *colon = strchr(line, ':');
+    if (strncmp(line, "model name", 10) || !colon) continue;
+    line[strcspn(line, "\n")] = 0;
+    snprintf(name, bytes, "%.*s", (int)bytes - 1, colon + 2);
+    break;
+  }
+  fclose(f);
+}
+
+static sx_status op_info(sx_device *d, sx_info *out) {
+  if (!d) return SX_INVALID;
+  if (!out) return fail(d, SX_INVALID, "nowhere to put the information");
+  memset(out, 0, sizeof *out);
+  cpu_name(out->name, sizeof out->name);
+  out->memory_bytes = meminfo("MemTotal:");
+  out->free_bytes = meminfo("MemAvailable:");
+  out->threads = d->threads;
+  k_info(d, out);
+  return SX_OK;
+}
+
+static sx_status op_stream_new(sx_device *d, sx_stream **out) {
+  if (!d || !out) return SX_INVALID;
+  *out = malloc(sizeof **out);
+  if (!*out) return fail(d, SX_NOMEM, "no memory for a stream");
+  (*out)->dev = d;
+  return SX_OK;
+}
+
+static void op_stream_free(sx_device *d, sx_stream *st) {
+  (void)d;
+  free(st);
+}
+
+/* Every operation is done when its call returns. */
+static sx_status op_stream_sync(sx_device *d, sx_stream *st) {
+  if (!d) return SX_INVALID;
+  if (!st || st->dev != d) return fail(d, SX_INVALID, "the stream is %s", st ? "another device's" : "missing");
+  return SX_OK;
+}
+
+static sx_status op_buffer_new(sx_device *d, int64_t bytes, sx_buffer **out) {
+  if (!d || !out) return SX_INVALID;
+  *out = NULL;
+  if (bytes < 0) return fail(d, SX_INVALID, "a buffer of %" PRId64 " bytes", bytes);
+  sx_buffer *b = calloc(1, sizeof *b);
+  if (b) b->data = host_zalloc(bytes, &b->raw);
+  if (!b || !b->data) {
+    free(b);
+    return fail(d, SX_NOMEM, "no memory for a buffer of %" PRId64 " bytes", bytes);
+  }
+  b->dev = d;
+  b->bytes = bytes;
+  *out = b;
+  return SX_OK;
+}
+
+static void op_buffer_free(sx_device *d, sx_buffer *b) {
+  (void)d;
+  if (b) free(b->raw);
+  free(b);
+}
+
+static sx_status check_span(sx_device *d, sx_stream *st, const sx_buffer *b, int64_t offset, const void *host, int64_t bytes) {
+  if (!st || st->dev != d) return fail(d, SX_INVALID, "the stream is %s", st ? "another device's" : "missing");
+  if (!b || b->dev != d) return fail(d, SX_INVALID, "the buffer is %s", b ? "another device's" : "missing");
+  if (offset < 0 || bytes < 0 || offset > b->bytes || bytes > b->bytes - offset || (bytes > 0 && !host))
+    return fail(d, SX_INVALID, "%" PRId64 " bytes at %" PRId64 " of a buffer of %" PRId64 "%s", bytes, offset, b->bytes, host ? "" : ", from nowhere");
+  return SX_OK;
+}
+
+static sx_status op_upload(sx_device *d, sx_stream *st, sx_buffer *dst, int64_t offset, const void *src, int64_t bytes) {
+  if (!d) return SX_INVALID;
+  sx_status s = check_span(d, st, dst, offset, src, bytes);
+  if (s == SX_OK && bytes > 0) memcpy(dst->data + offset, src, (size_t)bytes);
+  return s;
+}
+
+static sx_status op_download(sx_device *d, sx_stream *st, void *dst, const sx_buffer *src, int64_t offset, int64_t bytes) {
+  if (!d) return SX_INVALID;
+  sx_status s = check_span(d, st, src, offset, dst, bytes);
+  if (s == SX_OK && bytes > 0) memcpy(dst, src->data + offset, (size_t)bytes);
+  return s;
+}
+
+/* Checks a weight's description; gives the bytes of its data and the number of scales and of zeros. */
+static sx_status weight_sizes(sx_device *d, const sx_weight_desc *w, int64_t bytes[3]) {
+  static const int64_t half_bytes[] = {8, 4, 4, 2, 1, 2}; /* of a value, by dtype */
+  if (w->dtype < SX_F32 || w->dtype > SX_F8) return fail(d, SX_INVALID, "unknown dtype %" PRId32, w->dtype);
+  if (w->rows < 0 || w->cols < 0) return fail(d, SX_INVALID, "a weight [%" PRId64 ", %" PRId64 "]", w->rows, w->cols);
+  bool i4 = w->dtype == SX_I4;
+  if (i4 ? w->group <= 0 || w->cols % 2 || w->cols % w->group : w->group != 0)
+    return fail(d, SX_INVALID, "a weight [%" PRId64 ", %" PRId64 "] of dtype %" PRId32 " with group %" PRId32 ": %s", w->rows, w->cols, w->dtype, w->group,
+                i4 ? "want cols even and a multiple of a positive group" : "only i4 has groups");
+  int64_t n, scales = 0;
+  bool ok = size_mul(w->rows, w->cols, &n) && size_mul(n, half_bytes[w->dtype], &bytes[0]);
+  if (w->dtype == SX_I8) scales = w->rows;
+  if (w->dtype == SX_F8) scales = 1;
+  if (i4 && ok) scales = n / w->group;
+  if (!ok || !size_mul(scales, 4, &bytes[1])) return fail(d, SX_INVALID, "a weight [%" PRId64 ", %" PRId64 "] has too many values", w->rows, w->cols);
+  bytes[0] /= 2;
+  bytes[2] = i4 ? bytes[1] : 0;
+  return SX_OK;
+}
+
+static void op_weight_free(sx_device *d, sx_weight *w) {
+  (void)d;
+  if (!w) return;
+  for (int i = 0; i < 3; i++) free(w->own[i]);
+  free(w);
+}
+
+static sx_status op_weight_new(sx_device *d, const sx_weight_desc *desc, sx_weight **out) {
+  static const char *const names[] = {"data", "scales", "zeros"};
+  int64_t bytes[3];
+  if (!d || !out) return SX_INVALID;
+  *out = NULL;
+  if (!desc) return fail(d, SX_INVALID, "the description is missing");
+  sx_status s = weight_sizes(d, desc, bytes);
+  if (s != SX_OK) return s;
+  const void *src[3] = {desc->data, desc->scales, desc->zeros};
+  for (int i = 0; i < 3; i++)
+    if ((bytes[i] > 0 && !src[i]) || (i > 0 && bytes[i] == 0 && src[i] && desc->rows * desc->cols > 0))
+      return fail(d, SX_INVALID, "a weight of dtype %" PRId32 " %s %s", desc->dtype, src[i] ? "takes no" : "needs its", names[i]);
+  sx_weight *w = calloc(1, sizeof *w);
+  if (!w) return fail(d, SX_NOMEM, "no memory for a weight");
+  for (int i = 0; i < 3 && !desc->borrow; i++) {
+    void *raw;
+    void *copy = host_zalloc(bytes[i], &raw);
+    w->own[i] = raw;
+    if (!copy) {
+      op_weight_free(d, w);
+      return fail(d, SX_NOMEM, "no memory for the %s of a weight [%" PRId64 ", %" PRId64 "]: %" PRId64 " bytes", names[i], desc->rows, desc->cols, bytes[i]);
+    }
+    if (bytes[i] > 0) src[i] = memcpy(copy, src[i], (size_t)bytes[i]);
+  }
+  w->dev = d;
+  w->dtype = desc->dtype;
+  w->group = desc->group;
+  w->rows = desc->rows;
+  w->cols = desc->cols;
+  w->data = src[0];
+  w->scales = src[1];
+  w->zeros = src[2];
+  *out = w;
+  return SX_OK;
+}
+
+static void op_kv_free(sx_device *d, sx_kv *kv) {
+  (void)d;
+  if (kv) free(kv->raw);
+  free(kv);
+}
+
+#define KV_FMT "a kv cache of %" PRId32 " layers, %" PRId32 " kv heads of %" PRId32 ", %" PRId32 " pages of %" PRId32 " positions, dtype %" PRId32
+#define KV_ARGS(k) (k)->layers, (k)->kv_heads, (k)->head_dim, (k)->pages, (k)->page_size, (k)->dtype
+
+static sx_status op_kv_new(sx_device *d, const sx_kv_desc *desc, sx_kv **out) {
+  int64_t page = 0, layer = 0, all = 0;
+  if (!d || !out) return SX_INVALID;
+  *out = NULL;
+  if (!desc) return fail(d, SX_INVALID, "the description is missing");
+  if (desc->layers < 0 || desc->pages < 0 || desc->kv_heads <= 0 || desc->head_dim <= 0 || desc->page_size <= 0 ||
+      (desc->dtype != SX_F32 && desc->dtype != SX_BF16))
+    return fail(d, SX_INVALID, KV_FMT, KV_ARGS(desc));
+  if (!k_page_bytes(desc, &page) || !size_mul(page, desc->pages, &layer) || !size_mul(layer, desc->layers, &all))
+    return fail(d, SX_INVALID, KV_FMT ": its size overflows", KV_ARGS(desc));
+  sx_kv *kv = calloc(1, sizeof *kv);
+  if (kv) kv->data = host_zalloc(all, &kv->raw);
+  if (!kv || !kv->data) {
+    free(kv);
+    return fail(d, SX_NOMEM, "no memory for " KV_FMT ": %" PRId64 " bytes", KV_ARGS(desc), all);
+  }
+  kv->dev = d;
+  kv->d = *desc;
+  kv->serial = ++d->serials;
+  kv->page_bytes = page;
+  kv->layer_bytes = layer;
+  *out = kv;
+  return SX_OK;
+}
+
+static sx_status op_kv_copy(sx_device *d, sx_stream *st, sx_kv *kv, int32_t dst, int32_t src, int32_t positions) {
+  if (!d) return SX_INVALID;
+  sx_status s = op_stream_sync(d, st);
+  if (s != SX_OK) return s;
+  if (!kv || kv->dev != d) return fail(d, SX_INVALID, "the kv cache is %s", kv ? "another device's" : "missing");
+  if (dst < 0 || dst >= kv->d.pages || src < 0 || src >= kv->d.pages || positions < 0 || positions > kv->d.page_size)
+    return fail(d, SX_INVALID, "%" PRId32 " positions from page %" PRId32 " to page %" PRId32 " of %" PRId32 " pages of %" PRId32 " positions", positions,
+                src, dst, kv->d.pages, kv->d.page_size);
+  if (dst == src) return SX_OK;
+  for (int32_t l = 0; l < kv->d.layers; l++) {
+    uint8_t *layer = kv->data + l * kv->layer_bytes;
+    k_copy_slots(kv, layer + dst * kv->page_bytes, layer + src * kv->page_bytes, positions);
+  }
+  return SX_OK;
+}
+
+static void op_batch_free(sx_device *d, sx_batch *b) {
+  (void)d;
+  if (!b) return;
+  free(b->q_start);
+  free(b);
+}
+
+static sx_status check_batch(sx_device *d, const sx_batch_desc *b) {
+  if (!b || b->seqs < 0 || b->max_pages < 0 || !b->q_start || (b->seqs > 0 && (!b->kv_len || (b->max_pages > 0 && !b->pages))))
+    return fail(d, SX_INVALID, "the description or an array of it is missing, or a count is negative");
+  if (b->q_start[0] != 0) return fail(d, SX_INVALID, "q_start[0] = %" PRId32 ", want 0", b->q_start[0]);
+  for (int32_t s = 0; s < b->seqs; s++) {
+    int64_t n = (int64_t)b->q_start[s + 1] - b->q_start[s];
+    if (n < 0 || b->kv_len[s] < n)
+      return fail(d, SX_INVALID, "sequence %" PRId32 ": q_start goes from %" PRId32 " to %" PRId32 ", kv_len is %" PRId32, s, b->q_start[s],
+                  b->q_start[s + 1], b->kv_len[s]);
+  }
+  return SX_OK;
+}
+
+static sx_status op_batch_new(sx_device *d, sx_stream *st, const sx_batch_desc *desc, sx_batch **out) {
+  if (!d || !out) return SX_INVALID;
+  *out = NULL;
+  sx_status s = op_stream_sync(d, st);
+  if (s == SX_OK) s = check_batch(d, desc);
+  if (s != SX_OK) return s;
+  int64_t seqs = desc->seqs, tokens = desc->q_start[seqs], pages = seqs * desc->max_pages;
+  int64_t words = 2 * seqs + 1 + tokens + pages;
+  sx_batch *b = calloc(1, sizeof *b);
+  if (b) b->q_start = calloc((size_t)words, 4);
+  if (!b || !b->q_start) {
+    free(b);
+    return fail(d, SX_NOMEM, "no memory for a batch of %" PRId64 " sequences, %" PRId64 " tokens, %" PRId64 " pages", seqs, tokens, pages);
+  }
+  b->dev = d;
+  b->seqs = desc->seqs;
+  b->max_pages = desc->max_pages;
+  b->tokens = tokens;
+  b->kv_len = b->q_start + seqs + 1;
+  b->seq_of = b->kv_len + seqs;
+  b->pages = b->seq_of + tokens;
+  memcpy(b->q_start, desc->q_start, (size_t)(seqs + 1) * 4);
+  if (seqs > 0) memcpy(b->kv_len, desc->kv_len, (size_t)seqs * 4);
+  if (pages > 0) memcpy(b->pages, desc->pages, (size_t)pages * 4);
+  for (int32_t q = 0; q < desc->seqs; q++) {
+    for (int32_t t = b->q_start[q]; t < b->q_start[q + 1]; t++) b->seq_of[t] = q;
+    if (b->kv_len[q] > b->longest) b->longest = b->kv_len[q];
+  }
+  *out = b;
+  return SX_OK;
+}
+
+/* Marks the pages of sequence s in owner (0: free, -1: only read so far, s + 1: written by s); answers false when a page that one
+ * sequence writes is also another's, or is named twice. */
+static bool claim_pages(const sx_batch *b, const sx_kv *kv, int32_t s, int32_t *owner) {
+  int64_t ps = kv->d.page_size, end = b->kv_len[s], past = end - (b->q_start[s + 1] - b->q_start[s]);
+  for (int64_t i = 0; i * ps < end; i++) {
+    int32_t *o = &owner[b->pages[(int64_t)s * b->max_pages + i]];
+    bool writes = end > past && (i + 1) * ps > past;
+    if (writes ? *o != 0 : *o > 0) return false;
+    *o = writes ? s + 1 : -1;
+  }
+  return true;
+}
+
+/* Whether the batch fits the cache; remembered, since every layer asks. */
+static sx_status check_place(sx_device *d, const sx_kv *kv, const sx_batch *cb, int32_t layer) {
+  sx_batch *b = (sx_batch *)cb;
+  if (layer < 0 || layer >= kv->d.layers) return fail(d, SX_INVALID, "layer %" PRId32 " of %" PRId32, layer, kv->d.layers);
+  if (b->checked_kv == kv->serial) return SX_OK;
+  int64_t ps = kv->d.page_size;
+  for (int32_t s = 0; s < b->seqs; s++) {
+    int64_t used = (b->kv_len[s] + ps - 1) / ps;
+    if (used > b->max_pages)
+      return fail(d, SX_INVALID, "sequence %" PRId32 ": %" PRId32 " positions need %" PRId64 " pages of %" PRId64 ", max_pages is %" PRId32, s, b->kv_len[s],
+                  used, ps, b->max_pages);
+    for (int64_t i = 0; i < used; i++) {
+      int32_t page = b->pages[(int64_t)s * b->max_pages + i];
+      if (page < 0 || page >= kv->d.pages)
+        return fail(d, SX_INVALID, "sequence %" PRId32 ", page %" PRId64 ": %" PRId32 " is outside [0, %" PRId32 ")", s, i, page, kv->d.pages);
+    }
+  }
+  int32_t *owner = calloc((size_t)kv->d.pages + 1, 4), s = 0;
+  if (!owner) return fail(d, SX_NOMEM, "no memory to check %" PRId32 " pages", kv->d.pages);
+  while (s < b->seqs && claim_pages(b, kv, s, owner)) s++;
+  free(owner);
+  if (s < b->seqs) return fail(d, SX_INVALID, "sequence %" PRId32 " shares a page that is written in this pass", s);
+  b->checked_kv = kv->serial;
+  return SX_OK;
+}
+
+static sx_status check_heads(sx_device *d, int64_t width, const sx_kv *kv) {
+  int64_t heads = width / kv->d.head_dim;
+  if (heads > 0 && width % kv->d.head_dim == 0 && heads % kv->d.kv_heads == 0) return SX_OK;
+  return fail(d, SX_INVALID, "q has %" PRId64 " columns: want heads of %" PRId32 ", a multiple of the %" PRId32 " kv heads", width, kv->d.head_dim,
+              kv->d.kv_heads);
+}

@@ -1,0 +1,52 @@
+//go:build !cgo
+
+package kernels
+
+// errNoCgo is what every call answers in a binary built without cgo.
+var errNoCgo = &Error{Op: "open", Text: "this binary was built without cgo and has no kernels: build it with CGO_ENABLED=1 and a C compiler",
+	Kind: ErrUnsupported}
+
+// The types of device.go and objects.go, without a device behind them.
+type (
+	Device struct{}
+	Stream struct{}
+	Buffer struct{}
+	Weight struct{}
+	KV     struct{}
+	Batch  struct{}
+)
+
+func Backends() []string                    { return nil }
+func Open(string, Options) (*Device, error) { return nil, errNoCgo }
+
+func (*Device) Close()                                    {}
+func (*Device) Info() (Info, error)                       { return Info{}, errNoCgo }
+func (*Device) NewStream() (*Stream, error)               { return nil, errNoCgo }
+func (*Device) NewBuffer(int64) (*Buffer, error)          { return nil, errNoCgo }
+func (*Device) NewTensor(int, int, DType) (Tensor, error) { return Tensor{}, errNoCgo }
+func (*Device) NewWeight(WeightDesc) (*Weight, error)     { return nil, errNoCgo }
+func (*Device) NewKV(KVDesc) (*KV, error)                 { return nil, errNoCgo }
+
+func (*Stream) Free()                   {}
+func (*Buffer) Free()                   {}
+func (*Buffer) Bytes() int64            { return 0 }
+func (*Weight) Free()                   {}
+func (*Weight) Shape() (rows, cols int) { return 0, 0 }
+func (*KV) Free()                       {}
+func (*Batch) Free()                    {}
+
+func (*Stream) Sync() error                                                    { return errNoCgo }
+func (*Stream) UploadF32(Tensor, []float32) error                              { return errNoCgo }
+func (*Stream) DownloadF32(Tensor, []float32) error                            { return errNoCgo }
+func (*Stream) NewBatch(BatchDesc) (*Batch, error)                             { return nil, errNoCgo }
+func (*Stream) Embed(Tensor, *Weight, []int32) error                           { return errNoCgo }
+func (*Stream) Gather(out, x Tensor, rows []int32) error                       { return errNoCgo }
+func (*Stream) MatMul(out, x Tensor, w, bias *Weight) error                    { return errNoCgo }
+func (*Stream) RMSNorm(out, x Tensor, add *Tensor, w *Weight, e float32) error { return errNoCgo }
+func (*Stream) Add(x, add Tensor) error                                        { return errNoCgo }
+func (*Stream) SwiGLU(out, gate, up Tensor) error                              { return errNoCgo }
+func (*Stream) RopeKV(RopeArgs) error                                          { return errNoCgo }
+func (*Stream) Attention(AttentionArgs) error                                  { return errNoCgo }
+func (*Stream) KVCopy(kv *KV, dst, src, positions int) error                   { return errNoCgo }
+func (*Stream) LogProb(Tensor, *Weight, []int32) (LogProbs, error)             { return LogProbs{}, errNoCgo }
+func (*Stream) Sample(Tensor, []SampleDesc, []float64) ([]int32, error)        { return nil, errNoCgo }

@@ -1,0 +1,187 @@
+package kernels
+
+import (
+	"errors"
+	"fmt"
+)
+
+// DType is a number format. F8 is e4m3fn; I8 has one scale a row; I4 has a scale and a zero for each group of inputs.
+type DType int32
+
+// The formats, with the numbers of kernels.h.
+const (
+	F32 DType = iota
+	BF16
+	F16
+	I8
+	I4
+	F8
+)
+
+var dtypeNames = [...]string{"f32", "bf16", "f16", "i8", "i4", "f8"}
+
+func (t DType) String() string {
+	if t >= 0 && int(t) < len(dtypeNames) {
+		return dtypeNames[t]
+	}
+	return fmt.Sprintf("dtype %d", int32(t))
+}
+
+// bytes is the size of an activation of this format; 0 when tensors cannot have it.
+func (t DType) bytes() int64 {
+	switch t {
+	case F32:
+		return 4
+	case BF16:
+		return 2
+	}
+	return 0
+}
+
+// What an error of this package is about; test with errors.Is.
+var (
+	ErrInvalid     = errors.New("invalid argument")
+	ErrNoMemory    = errors.New("out of memory")
+	ErrUnsupported = errors.New("unsupported")
+	ErrDevice      = errors.New("device failure")
+)
+
+// Error is a refused or failed operation.
+type Error struct {
+	Op   string // "matmul"
+	Text string // what is wrong, with the shapes
+	Kind error  // one of the Err values
+}
+
+func (e *Error) Error() string { return "kernels: " + e.Op + ": " + e.Text }
+
+// Unwrap gives the kind.
+func (e *Error) Unwrap() error { return e.Kind }
+
+func invalid(op, format string, args ...any) error {
+	return &Error{Op: op, Text: fmt.Sprintf(format, args...), Kind: ErrInvalid}
+}
+
+// Options choose a device of a backend.
+type Options struct {
+	Device  int // ordinal among the visible devices; cpu and ref have one
+	Threads int // cpu: worker threads; 0 is all this process may run on
+}
+
+// Info describes an open device.
+type Info struct {
+	Name              string // "AMD EPYC ..."
+	Features          string // what was chosen, as "avx2 fma, 2 threads"
+	Memory, Free      int64  // bytes; 0 when unknown
+	Threads           int
+	ComputeCapability int // 90 for sm_90; 0 on CPUs
+}
+
+// WeightDesc is a matrix [Rows = outputs, Cols = inputs] in host memory. Data holds Rows*Cols values, little-endian, row-major; I4 holds
+// two codes a byte, low nibble first, with w = (q - zero) * scale. Scales: I8 [Rows]; I4 [Rows, Cols/Group]; F8 [1]; else nil. Zeros: I4
+// [Rows, Cols/Group].
+type WeightDesc struct {
+	DType             DType
+	Group, Rows, Cols int
+	Data              []byte
+	Scales, Zeros     []float32
+	// Borrow lets the backend read Data, Scales and Zeros in place for the life of the weight. They must then lie outside the Go heap (as
+	// a mapped file does) and stay unchanged; otherwise they are copied.
+	Borrow bool
+}
+
+// KVDesc is a paged cache of keys and values; a page holds PageSize positions of every layer. DType is F32 or BF16.
+type KVDesc struct {
+	Layers, KVHeads, HeadDim, PageSize, Pages int
+	DType                                     DType
+}
+
+// BatchDesc lays out one forward pass as sx_batch_desc does: sequence s has the new tokens [QStart[s], QStart[s+1]) and with them KVLen[s]
+// positions; its position p lives in page Pages[s*MaxPages+p/PageSize].
+type BatchDesc struct {
+	QStart, KVLen, Pages []int32
+	MaxPages             int
+}
+
+// check holds what C cannot see: the lengths of the arrays.
+func (d BatchDesc) check() error {
+	if len(d.QStart) == 0 || len(d.KVLen) != len(d.QStart)-1 || d.MaxPages < 0 || len(d.Pages) != len(d.KVLen)*d.MaxPages {
+		return invalid("batch", "%d q_start, %d kv_len, %d pages with max_pages %d: want n+1, n and n*max_pages",
+			len(d.QStart), len(d.KVLen), len(d.Pages), d.MaxPages)
+	}
+	return nil
+}
+
+// Rope tells how q and k are rotated. Table is an f32 tensor [positions, Dims]: cosines of Dims/2 angles, then their sines. Only the
+// first Dims of a head turn: pairs (i, i+Dims/2) as HF stores them, or (2i, 2i+1) when Interleaved.
+type Rope struct {
+	Table       Tensor
+	Dims        int
+	Interleaved bool
+}
+
+// RopeArgs are the arguments of RopeKV: q [T, heads*HeadDim] is rotated in place; k and v [T, KVHeads*HeadDim] go into the cache.
+type RopeArgs struct {
+	Q, K, V Tensor
+	Rope    Rope
+	KV      *KV
+	Batch   *Batch
+	Layer   int
+}
+
+// AttentionArgs are the arguments of Attention; Out and Q are [T, Heads*HeadDim]. Window 0 sees all earlier positions, else position p
+// sees (p-Window, p].
+type AttentionArgs struct {
+	Out, Q               Tensor
+	KV                   *KV
+	Batch                *Batch
+	Layer, Heads, Window int
+	Scale                float32
+}
+
+// LogProbs are the outcomes of rows of logits: the log of the sum of their exponentials, the target's logit, the first argmax and its
+// logit. Target is nil when no targets were given.
+type LogProbs struct {
+	LSE       []float64
+	Target    []float32
+	Best      []int32
+	BestLogit []float32
+}
+
+// SampleDesc tells how to draw a token: Temperature <= 0 is argmax, TopK 0 and TopP >= 1 are off.
+type SampleDesc struct {
+	Temperature float32
+	TopK        int
+	TopP        float32
+}
+
+// check holds what C cannot see: the lengths of the arrays.
+func (w WeightDesc) check() error {
+	if w.Rows < 0 || w.Cols < 0 || w.Group < 0 || (w.Cols > 0 && w.Rows > (1<<60)/w.Cols) {
+		return invalid("weight", "[%d, %d] %v with group %d", w.Rows, w.Cols, w.DType, w.Group)
+	}
+	n := w.Rows * w.Cols
+	data, scales, zeros := 0, 0, 0
+	switch w.DType {
+	case F32:
+		data = 4 * n
+	case BF16, F16:
+		data = 2 * n
+	case I8:
+		data, scales = n, w.Rows
+	case F8:
+		data, scales = n, 1
+	case I4:
+		if w.Group == 0 || w.Cols%2 != 0 || w.Cols%w.Group != 0 {
+			return invalid("weight", "[%d, %d] i4 with group %d: want cols even and a multiple of the group", w.Rows, w.Cols, w.Group)
+		}
+		data, scales, zeros = n/2, n/w.Group, n/w.Group
+	default:
+		return invalid("weight", "unknown %v", w.DType)
+	}
+	if len(w.Data) != data || len(w.Scales) != scales || len(w.Zeros) != zeros {
+		return invalid("weight", "[%d, %d] %v has %d bytes, %d scales, %d zeros: want %d, %d, %d",
+			w.Rows, w.Cols, w.DType, len(w.Data), len(w.Scales), len(w.Zeros), data, scales, zeros)
+	}
+	return nil
+}
