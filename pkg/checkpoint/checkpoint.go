@@ -1,0 +1,179 @@
+package checkpoint
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// supported is what every "not this kind of model" error ends in.
+const supported = "supported: a local directory with config.json and model.safetensors, or shards with model.safetensors.index.json"
+
+// Checkpoint is an open model directory. Its weights are mapped: they are read from disk when touched, and the files must not be
+// changed or truncated while it is open. All methods may be called by several goroutines at once; Close by one, last.
+type Checkpoint struct {
+	config      *Config
+	description []byte // config.json in canonical form
+	tensors     map[string]Tensor
+	files       []*mapping
+}
+
+// Tensor is a tensor as it lies in its file: row-major, little-endian, in the mapped memory (valid until Close, never written).
+type Tensor struct {
+	Name  string
+	DType string // "F32", "F16", "BF16"; others exist in files but in no tensor an architecture needs
+	Shape []int
+	Data  []byte
+}
+
+// Open opens the model in dir: it parses config.json, maps the safetensors files and checks their tables, file sizes, and every
+// tensor the architecture needs with its shape and dtype. Weights are not read.
+func Open(dir string) (*Checkpoint, error) {
+	if strings.Contains(dir, "s3://") {
+		return nil, fmt.Errorf("model %q: object stores are not supported; %s", dir, supported)
+	}
+	c := &Checkpoint{tensors: map[string]Tensor{}}
+	if err := c.open(dir); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("model %q: %w", dir, err)
+	}
+	return c, nil
+}
+
+func (c *Checkpoint) open(dir string) error {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return errors.New("is a file; " + supported)
+	}
+	if err := c.readConfig(dir); err != nil {
+		return err
+	}
+	shards, err := findShards(dir)
+	if err != nil {
+		return err
+	}
+	for _, s := range shards {
+		if err := c.load(dir, s); err != nil {
+			return fmt.Errorf("%s: %w", s.file, err)
+		}
+	}
+	return c.check()
+}
+
+func (c *Checkpoint) readConfig(dir string) error {
+	data, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("no config.json%s; %s", foundInstead(dir), supported)
+	} else if err != nil {
+		return err
+	}
+	generation, err := os.ReadFile(filepath.Join(dir, "generation_config.json"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if c.config, err = parseConfig(data, generation); err != nil {
+		return err
+	}
+	c.description, err = canonical(data)
+	return err
+}
+
+// load maps one file and takes the tensors that s wants of it.
+func (c *Checkpoint) load(dir string, s shard) error {
+	m, err := mapFile(filepath.Join(dir, s.file))
+	if err != nil {
+		return err
+	}
+	c.files = append(c.files, m)
+	table := make(map[string]entry, len(m.entries))
+	for _, e := range m.entries {
+		table[e.name] = e
+		if s.tensors == nil {
+			c.add(m, e)
+		}
+	}
+	for _, name := range s.tensors {
+		e, ok := table[name]
+		if !ok {
+			return fmt.Errorf("no tensor %q, which %s says is here", name, indexFile)
+		}
+		c.add(m, e)
+	}
+	return nil
+}
+
+func (c *Checkpoint) add(m *mapping, e entry) {
+	data := m.data[m.base+e.begin : m.base+e.end]
+	c.tensors[e.name] = Tensor{Name: e.name, DType: e.dtype, Shape: e.shape, Data: data[:len(data):len(data)]}
+}
+
+// shownErrors is how many tensor errors are spelt out; one wrong config.json makes hundreds.
+const shownErrors = 10
+
+// check compares the tensors found with those the architecture needs.
+func (c *Checkpoint) check() error {
+	var faults []string
+	for _, w := range c.config.wants() {
+		t, ok := c.tensors[w.name]
+		switch {
+		case !ok:
+			faults = append(faults, fmt.Sprintf("tensor %q %v is missing", w.name, w.shape))
+		case !slices.Equal(t.Shape, w.shape):
+			faults = append(faults, fmt.Sprintf("tensor %q has shape %v, expected %v", w.name, t.Shape, w.shape))
+		case t.DType != "F32" && t.DType != "F16" && t.DType != "BF16":
+			faults = append(faults, fmt.Sprintf("tensor %q has dtype %s, which is not supported; supported: F32, F16, BF16", w.name, t.DType))
+		}
+	}
+	if len(faults) > 0 {
+		more := ""
+		if n := len(faults) - shownErrors; n > 0 {
+			faults, more = faults[:shownErrors], fmt.Sprintf("\n  and %d more", n)
+		}
+		return fmt.Errorf("the weights do not fit config.json (%s):\n  %s%s", c.config.Family, strings.Join(faults, "\n  "), more)
+	}
+	return c.checkTied()
+}
+
+// checkTied refuses a model that says its output matrix is the embedding and yet brings another one: transformers 4 would use the
+// embedding and 5 the other. Only samples are compared.
+func (c *Checkpoint) checkTied() error {
+	if !c.config.TieEmbeddings {
+		return nil
+	}
+	embed := c.tensors[c.config.EmbedName()]
+	head, ok := c.tensors[c.config.family().head]
+	if !ok || head.DType == embed.DType && slices.Equal(head.Shape, embed.Shape) && slices.Equal(samples(head.Data), samples(embed.Data)) {
+		return nil
+	}
+	return fmt.Errorf("config.json says tie_word_embeddings = true, but %q differs from %q; set it to false, or remove the tensor",
+		head.Name, embed.Name)
+}
+
+// Config returns the architecture. It is shared: do not change it.
+func (c *Checkpoint) Config() *Config { return c.config }
+
+// Tensor returns a tensor by its name in the files.
+func (c *Checkpoint) Tensor(name string) (Tensor, error) {
+	t, ok := c.tensors[name]
+	if !ok {
+		return Tensor{}, fmt.Errorf("no tensor %q", name)
+	}
+	return t, nil
+}
+
+// Close unmaps the weights: no Tensor may be touched after it.
+func (c *Checkpoint) Close() error {
+	var errs []error
+	for _, m := range c.files {
+		errs = append(errs, m.close())
+	}
+	c.files = nil
+	return errors.Join(errs...)
+}

@@ -1,0 +1,123 @@
+package checkpoint
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	singleFile = "model.safetensors"
+	indexFile  = "model.safetensors.index.json"
+)
+
+// shard is one weight file and the tensors to take of it; nil: all.
+type shard struct {
+	file    string
+	tensors []string
+}
+
+// findShards lists the weight files of dir: model.safetensors, else what the index names.
+func findShards(dir string) ([]shard, error) {
+	if _, err := os.Stat(filepath.Join(dir, singleFile)); err == nil {
+		return []shard{{file: singleFile}}, nil
+	}
+	data, err := os.ReadFile(filepath.Join(dir, indexFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("no %s and no %s%s; %s", singleFile, indexFile, foundInstead(dir), supported)
+	} else if err != nil {
+		return nil, err
+	}
+	shards, err := parseIndex(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", indexFile, err)
+	}
+	var missing []string
+	for _, s := range shards {
+		if _, err := os.Stat(filepath.Join(dir, s.file)); err != nil {
+			missing = append(missing, fmt.Sprintf("%s (%d tensors)", s.file, len(s.tensors)))
+		}
+	}
+	if len(missing) > 0 {
+		return nil, fmt.Errorf("%d of %d files that %s names are missing: %s", len(missing), len(shards), indexFile, strings.Join(missing, ", "))
+	}
+	return shards, nil
+}
+
+// parseIndex reads the index of a sharded model: its weight_map names the file of every tensor. Files are in the order of their names.
+func parseIndex(data []byte) ([]shard, error) {
+	var index struct {
+		WeightMap map[string]string `json:"weight_map"`
+	}
+	if err := json.Unmarshal(data, &index); err != nil {
+		return nil, err
+	}
+	if len(index.WeightMap) == 0 {
+		return nil, errors.New("weight_map is missing or empty")
+	}
+	byFile := map[string][]string{}
+	for tensor, file := range index.WeightMap {
+		if file != filepath.Base(file) || file == "." || file == ".." || file == string(filepath.Separator) {
+			return nil, fmt.Errorf("weight_map[%q] = %q: want a file name without a directory", tensor, file)
+		}
+		byFile[file] = append(byFile[file], tensor)
+	}
+	var shards []shard
+	for file, tensors := range byFile {
+		slices.Sort(tensors)
+		shards = append(shards, shard{file: file, tensors: tensors})
+	}
+	slices.SortFunc(shards, func(a, b shard) int { return strings.Compare(a.file, b.file) })
+	return shards, nil
+}
+
+// foundInstead names what a directory without the files wanted holds, where it is a known kind of model.
+func foundInstead(dir string) string {
+	for _, kind := range []struct{ pattern, what string }{
+		{"*.pth", "an official Llama .pth directory, which is not supported"},
+		{"pytorch_model*.bin", "PyTorch pickles, which are not supported"},
+		{"*.gguf", "a GGUF model, which is not supported"},
+		{"*.safetensors", "safetensors under another name"},
+	} {
+		if found, _ := filepath.Glob(filepath.Join(dir, kind.pattern)); len(found) > 0 {
+			return fmt.Sprintf(" (found %s: %s)", filepath.Base(found[0]), kind.what)
+		}
+	}
+	return ""
+}
+
+// mapping is a safetensors file mapped into memory.
+type mapping struct {
+	data    []byte
+	base    int64 // where the tensors' data begins
+	entries []entry
+}
+
+func mapFile(path string) (*mapping, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	m := &mapping{}
+	if m.entries, m.base, err = readHeader(f, info.Size()); err != nil {
+		return nil, err
+	}
+	if m.data, err = unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED); err != nil {
+		return nil, fmt.Errorf("mapping %d bytes: %w", info.Size(), err)
+	}
+	return m, nil
+}
+
+func (m *mapping) close() error { return unix.Munmap(m.data) }
