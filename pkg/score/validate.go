@@ -1,0 +1,120 @@
+package score
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"sextant/pkg/spec"
+
+	"github.com/agnivade/levenshtein"
+	"github.com/bmatcuk/doublestar/v4"
+)
+
+// The metrics.
+const (
+	accuracy      = "accuracy"    // share of rows answered right
+	exactMatch    = "exact_match" // accuracy under the name it has for generated text
+	contains      = "contains"    // share of rows whose text holds any accepted answer
+	perplexity    = "perplexity"
+	wordPerplexty = "word_perplexity" // what perplexity is called in a score of the lm-eval convention
+)
+
+// metrics lists each mode's metrics, its default first.
+var metrics = map[spec.Mode][]string{
+	spec.PPL:     {accuracy},
+	spec.LL:      {accuracy},
+	spec.CLP:     {accuracy},
+	spec.Gen:     {exactMatch, accuracy, contains},
+	spec.Rolling: {perplexity},
+}
+
+var modes = []string{string(spec.PPL), string(spec.LL), string(spec.CLP), string(spec.Gen), string(spec.Rolling)}
+
+// Validate checks all that scoring will need of a spec before anything is run, and tells every fault at once: metrics,
+// post-processors, the conventions of ppl and rolling, and groups. A group's member that the spec does not have is no fault: a base file
+// may name more than its users select. The group's score says what it lacks.
+func Validate(s *spec.Spec) error {
+	var errs []error
+	for _, d := range s.Datasets {
+		if _, err := newScorer(d); err != nil {
+			errs = append(errs, fmt.Errorf("dataset %q: %w", d.Abbr, err))
+		}
+	}
+	for _, g := range s.Groups {
+		if err := validateGroup(g, s.Datasets); err != nil {
+			errs = append(errs, fmt.Errorf("group %q: %w", g.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// ValidateMetric checks that a metric exists and fits the mode. "" is the mode's default: exact_match for gen, perplexity for rolling,
+// else accuracy.
+func ValidateMetric(mode, metric string) error {
+	_, err := metricOf(spec.Mode(mode), metric)
+	return err
+}
+
+func metricOf(mode spec.Mode, metric string) (string, error) {
+	known, ok := metrics[mode]
+	switch {
+	case !ok:
+		return "", unknown("mode", string(mode), modes)
+	case metric == "":
+		return known[0], nil
+	case !slices.Contains(known, metric):
+		return "", unknown("metric of mode "+string(mode), metric, known)
+	}
+	return metric, nil
+}
+
+func validateGroup(g spec.Group, datasets []spec.Dataset) error {
+	if !slices.Contains(means, g.Mean) {
+		return unknown("mean", g.Mean, means[1:])
+	}
+	if len(g.Members) == 0 {
+		return errors.New("has no members")
+	}
+	names := make([]string, len(datasets))
+	for i, d := range datasets {
+		names[i] = d.Abbr
+	}
+	var errs []error
+	for _, m := range g.Members {
+		if !doublestar.ValidatePattern(m) {
+			errs = append(errs, fmt.Errorf("member %q is not a valid pattern", m))
+		}
+	}
+	units := map[Unit]string{}
+	found, _ := expand(g.Members, names)
+	for _, i := range found {
+		units[unitOf(datasets[i].Mode)] = names[i]
+	}
+	if len(units) > 1 {
+		errs = append(errs, fmt.Errorf("%q is in percent and %q is a perplexity: they have no mean", units[Percent], units[Perplexity]))
+	}
+	return errors.Join(errs...)
+}
+
+func unitOf(mode spec.Mode) Unit {
+	if mode == spec.Rolling {
+		return Perplexity
+	}
+	return Percent
+}
+
+// unknown says that a name is not among known, with the nearest known name where one is near, else with all of them.
+func unknown(what, name string, known []string) error {
+	best, distance := "", 1+max(2, len(name)/3)
+	for _, k := range known {
+		if d := levenshtein.ComputeDistance(name, k); d < distance {
+			best, distance = k, d
+		}
+	}
+	if best != "" {
+		return fmt.Errorf("unknown %s %q: did you mean %q?", what, name, best)
+	}
+	return fmt.Errorf("unknown %s %q: known are %s", what, name, strings.Join(known, ", "))
+}

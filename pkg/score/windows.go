@@ -1,0 +1,152 @@
+package score
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"sextant/pkg/result"
+	"sextant/pkg/spec"
+)
+
+var conventions = []string{"gptq", "gptq-bos", "sliding", "lm-eval", "llama.cpp"}
+
+// windows scores a text's windows by the perplexity convention of the dataset.
+type windows struct {
+	o    spec.RollingOptions
+	rows []window
+}
+
+type window struct {
+	row          int
+	nll, tokens  float64 // summed loss of the tokens counted
+	words, bytes float64 // of the whole document, on its first window
+}
+
+func newWindows(o spec.RollingOptions) (*windows, error) {
+	o.Convention = cmp.Or(o.Convention, conventions[0])
+	o.SeqLen = cmp.Or(o.SeqLen, 2048)
+	o.Stride = cmp.Or(o.Stride, o.SeqLen/2)
+	if !slices.Contains(conventions, o.Convention) {
+		return nil, unknown("perplexity convention", o.Convention, conventions)
+	}
+	return &windows{o: o}, nil
+}
+
+func (w *windows) note() string {
+	if w.o.Convention == "sliding" {
+		return fmt.Sprintf("sliding %d/%d", w.o.SeqLen, w.o.Stride)
+	}
+	return fmt.Sprintf("%s %d", w.o.Convention, w.o.SeqLen)
+}
+
+func (w *windows) add(r *result.Record) error {
+	if len(r.NLL) != 1 || len(r.Tokens) != 1 || r.Tokens[0] < 1 {
+		return errors.New("the record has not one loss of one token or more")
+	}
+	if !finite(r.NLL[0]) {
+		return errors.New("the loss is not a finite number")
+	}
+	w.rows = append(w.rows, window{r.Row, r.NLL[0], float64(r.Tokens[0]), float64(r.Words), float64(r.Bytes)})
+	return nil
+}
+
+// finish computes the perplexity. Sums run in row order.
+//
+//	gptq                            exp(mean over windows of NLL/tokens), as GPTQ and LLMC print it (arXiv 2210.17323)
+//	gptq-bos, sliding, llama.cpp    exp(sum NLL / sum tokens)
+//	lm-eval                         exp(sum NLL / words) as the value, with byte_perplexity = exp(sum NLL / bytes) and
+//	                                bits_per_byte = sum NLL / (bytes ln 2), words and bytes of the documents before tokenisation
+//
+// The standard error is the delta method's, value * se(log value), over windows taken as independent; neighbouring windows of one text
+// are somewhat alike, so it is rather small.
+func (w *windows) finish(s *Score, lost *losses) {
+	if w.o.Convention == "lm-eval" {
+		s.Metric = wordPerplexty
+		w.keepWholeDocuments(s, lost)
+	}
+	if len(w.rows) == 0 {
+		return
+	}
+	var sum window
+	losses, sizes := make([]float64, len(w.rows)), make([]float64, len(w.rows))
+	for i, r := range w.rows {
+		sum = window{nll: sum.nll + r.nll, tokens: sum.tokens + r.tokens, words: sum.words + r.words, bytes: sum.bytes + r.bytes}
+		losses[i], sizes[i] = r.nll, r.tokens
+		if w.o.Convention == "gptq" {
+			losses[i], sizes[i] = r.nll/r.tokens, 1
+		}
+	}
+	mean, stderr := ratio(losses, sizes)
+	s.detail("tokens", sum.tokens)
+	if w.o.Convention == "lm-eval" {
+		s.detail("words", sum.words)
+		s.detail("bytes", sum.bytes)
+		s.detail("byte_perplexity", math.Exp(sum.nll/sum.bytes))
+		s.detail("bits_per_byte", sum.nll/(sum.bytes*math.Ln2))
+		// The documents are given, so tokens a word is a constant and all the spread is in the loss a token.
+		mean, stderr = sum.nll/sum.words, stderr*sum.tokens/sum.words
+	}
+	s.exponential(mean, stderr, lost)
+}
+
+// ratio is sum(x)/sum(t) and its standard error by the delta method for a ratio of means over independent pairs,
+// sqrt(k/(k-1) sum (x - r t)^2) / sum(t) (W. G. Cochran, Sampling Techniques, 1977, section 2.11). With every t = 1 it is the mean and
+// its standard error. NaN for a single pair.
+func ratio(x, t []float64) (r, stderr float64) {
+	var sx, st, squares float64
+	for i := range x {
+		sx, st = sx+x[i], st+t[i]
+	}
+	r = sx / st
+	for i := range x {
+		d := x[i] - r*t[i]
+		squares += d * d
+	}
+	k := float64(len(x))
+	return r, math.Sqrt(k/(k-1)*squares) / st
+}
+
+// exponential fills in exp(mean) with the standard error that the delta method gives it.
+func (s *Score) exponential(mean, stderr float64, lost *losses) {
+	v := math.Exp(mean)
+	if !finite(v) {
+		lost.note("the perplexity is too large or undefined")
+		return
+	}
+	s.Value = ptr(v)
+	if se := v * stderr; finite(se) {
+		s.StdErr = ptr(se)
+	}
+}
+
+// keepWholeDocuments takes back the windows of documents that lack one: their words and bytes cannot be divided among windows. Rows
+// are in order, a document starts where words or bytes are given, and a gap may hide the end of one document and the start of others.
+func (w *windows) keepWholeDocuments(s *Score, lost *losses) {
+	planned := s.N + s.Missing
+	var kept []window
+	for i := 0; i < len(w.rows); {
+		end := i + 1
+		for end < len(w.rows) && w.rows[end].row == w.rows[end-1].row+1 && !w.rows[end].starts() {
+			end++
+		}
+		next := planned // row where the next document starts, if no row is missing
+		if end < len(w.rows) && w.rows[end].starts() {
+			next = w.rows[end].row
+		}
+		if w.rows[i].starts() && w.rows[end-1].row+1 == next {
+			kept = append(kept, w.rows[i:end]...)
+		} else {
+			for _, r := range w.rows[i:end] {
+				lost.add(r.row, "its document lacks a window, and this convention counts whole documents")
+			}
+		}
+		i = end
+	}
+	s.N, s.Missing = len(kept), planned-len(kept)
+	w.rows = kept
+}
+
+func (w window) starts() bool { return w.words > 0 || w.bytes > 0 }
