@@ -1,11 +1,14 @@
 package spec
 
+// The toml tags name the keys, the spec tags say what a value must be: see rule. Every error of a value is found from them, and
+// docs/spec.md is tested against them.
+
 // Spec is a whole evaluation: includes resolved, defaults filled, validated. It is a value and is not changed after Load, but for
 // flags laid over it by the command. Input paths are absolute: a relative one is relative to the file that names it.
 type Spec struct {
-	Name     string    `toml:"-" json:"name"`            // the file's base name without extension
-	WorkDir  string    `toml:"work_dir" json:"work_dir"` // runs are made here; relative to the current directory
-	DataDir  string    `toml:"data_dir" json:"data_dir"` // root of the catalog's files, default "data" beside the spec
+	Name     string    `toml:"-" json:"name"`                                // the file's base name without extension
+	WorkDir  string    `toml:"work_dir" spec:"env,nonempty" json:"work_dir"` // runs are made here; relative to the current directory
+	DataDir  string    `toml:"data_dir" spec:"path" json:"data_dir"`         // root of the catalog's files, default "data" beside the spec
 	Models   []Model   `toml:"models" json:"models"`
 	Datasets []Dataset `toml:"-" json:"datasets"` // what `datasets` names and [[dataset]] tables define, in order
 	Groups   []Group   `toml:"groups" json:"groups,omitempty"`
@@ -15,20 +18,20 @@ type Spec struct {
 
 // Model is one checkpoint to evaluate.
 type Model struct {
-	Abbr          string        `toml:"abbr" json:"abbr"` // default: the path's last element
-	Path          string        `toml:"path" json:"path"`
-	TokenizerPath string        `toml:"tokenizer_path" json:"tokenizer_path"` // a directory or a file; default: Path
-	MaxOutLen     int           `toml:"max_out_len" json:"max_out_len"`       // tokens; ceiling on a dataset's own, 0: none
-	MaxSeqLen     int           `toml:"max_seq_len" json:"max_seq_len"`       // tokens; 0: the checkpoint's own context
-	BatchSize     int           `toml:"batch_size" json:"batch_size"`         // ceiling of sequences at once; 0: by memory
+	Abbr          string        `toml:"abbr" spec:"nonempty" json:"abbr"` // default: the path's last element
+	Path          string        `toml:"path" spec:"path" json:"path"`
+	TokenizerPath string        `toml:"tokenizer_path" spec:"path" json:"tokenizer_path"`   // a directory or a file; default: Path
+	MaxOutLen     int           `toml:"max_out_len" spec:"max=16777216" json:"max_out_len"` // tokens; ceiling on a dataset's own, 0: none
+	MaxSeqLen     int           `toml:"max_seq_len" spec:"max=16777216" json:"max_seq_len"` // tokens; 0: the checkpoint's own context
+	BatchSize     int           `toml:"batch_size" spec:"max=65536" json:"batch_size"`      // ceiling of sequences at once; 0: by memory
 	RunCfg        RunCfg        `toml:"run_cfg" json:"run_cfg"`
 	MetaTemplate  *MetaTemplate `toml:"meta_template" json:"meta_template,omitempty"`
 }
 
 // RunCfg is what one worker of a model needs.
 type RunCfg struct {
-	NumGPUs  int `toml:"num_gpus" json:"num_gpus"`   // default 0: the CPU backend
-	NumProcs int `toml:"num_procs" json:"num_procs"` // default 1
+	NumGPUs  int `toml:"num_gpus" spec:"max=1024" json:"num_gpus"`         // default 0: the CPU backend
+	NumProcs int `toml:"num_procs" spec:"min=1,max=1024" json:"num_procs"` // default 1
 }
 
 // MetaTemplate says how a chat model marks its roles.
@@ -40,7 +43,7 @@ type MetaTemplate struct {
 
 // MetaRole is the text around one role's turn.
 type MetaRole struct {
-	Role     string `toml:"role" json:"role"` // HUMAN, BOT, SYSTEM
+	Role     string `toml:"role" spec:"oneof=HUMAN|BOT|SYSTEM" json:"role"` // HUMAN, BOT, SYSTEM
 	Begin    string `toml:"begin" json:"begin,omitempty"`
 	End      string `toml:"end" json:"end,omitempty"`
 	Generate bool   `toml:"generate" json:"generate,omitempty"` // the role whose text the model writes
@@ -65,7 +68,7 @@ type Dataset struct {
 	Base        string            `toml:"base" json:"base,omitempty"` // a catalog entry or earlier dataset to start from; default: the catalog's entry of this abbr, if any
 	Description string            `toml:"description" json:"description,omitempty"`
 	Source      string            `toml:"source" json:"source,omitempty"` // origin and licence of the data
-	Mode        Mode              `toml:"mode" json:"mode"`
+	Mode        Mode              `toml:"mode" spec:"oneof=ppl|ll|clp|gen|rolling" json:"mode"`
 	Test        Files             `toml:"test" json:"test"`
 	Train       *Files            `toml:"train" json:"train,omitempty"` // rows for in-context examples
 	Columns     map[string]Column `toml:"columns" json:"columns,omitempty"`
@@ -75,23 +78,23 @@ type Dataset struct {
 	PPL         PPLOptions        `toml:"ppl" json:"ppl"`
 	Gen         GenOptions        `toml:"gen" json:"gen"`
 	Rolling     RollingOptions    `toml:"rolling" json:"rolling"`
-	Post        []string          `toml:"post" json:"post,omitempty"`           // post-processors of the generated text, in order: "name" or "name:argument"
-	PostGold    []string          `toml:"post_gold" json:"post_gold,omitempty"` // the same for the gold
-	Metric      string            `toml:"metric" json:"metric"`                 // default: accuracy, exact_match (gen), perplexity (rolling)
-	Truncate    string            `toml:"truncate" json:"truncate,omitempty"`   // when a prompt is too long even without examples: "error" (default) or "left"
-	CostFactor  int               `toml:"cost_factor" json:"cost_factor,omitempty"`
+	Post        []string          `toml:"post" spec:"nonempty" json:"post,omitempty"`                 // post-processors of the generated text, in order: "name" or "name:argument"
+	PostGold    []string          `toml:"post_gold" spec:"nonempty" json:"post_gold,omitempty"`       // the same for the gold
+	Metric      string            `toml:"metric" json:"metric"`                                       // default: accuracy, exact_match (gen), perplexity (rolling)
+	Truncate    string            `toml:"truncate" spec:"oneof=error|left" json:"truncate,omitempty"` // when a prompt is too long even without examples: "error" (default) or "left"
+	CostFactor  int               `toml:"cost_factor" spec:"min=1,max=1000000" json:"cost_factor,omitempty"`
 }
 
 // Files is one split of a dataset on disk.
 type Files struct {
-	Path      string   `toml:"path" json:"path"`                       // file; relative: under DataDir for a catalog entry, else beside the spec
-	Format    string   `toml:"format" json:"format,omitempty"`         // jsonl, json, csv, tsv, text, parquet; default by extension
-	JSONPath  string   `toml:"json_path" json:"json_path,omitempty"`   // json: dotted path to the list of rows
-	Header    *bool    `toml:"header" json:"header,omitempty"`         // csv, tsv: first line names the columns; default: true unless Names is set
-	Names     []string `toml:"names" json:"names,omitempty"`           // csv, tsv without header: column names
-	Labels    string   `toml:"labels" json:"labels,omitempty"`         // a file with one label a line for jsonl rows
-	LabelName string   `toml:"label_name" json:"label_name,omitempty"` // its column, default "label"
-	Unit      string   `toml:"unit" json:"unit,omitempty"`             // text: a row is a "line" (default), "paragraph" or the "file"; its column is "text"
+	Path      string   `toml:"path" spec:"path" json:"path"`                                                // file; relative: under DataDir for a catalog entry, else beside the spec
+	Format    string   `toml:"format" spec:"oneof=jsonl|json|csv|tsv|text|parquet" json:"format,omitempty"` // jsonl, json, csv, tsv, text, parquet; default by extension
+	JSONPath  string   `toml:"json_path" json:"json_path,omitempty"`                                        // json: dotted path to the list of rows
+	Header    *bool    `toml:"header" json:"header,omitempty"`                                              // csv, tsv: first line names the columns; default: true unless Names is set
+	Names     []string `toml:"names" spec:"nonempty" json:"names,omitempty"`                                // csv, tsv without header: column names
+	Labels    string   `toml:"labels" spec:"path" json:"labels,omitempty"`                                  // a file with one label a line for jsonl rows
+	LabelName string   `toml:"label_name" json:"label_name,omitempty"`                                      // its column, default "label"
+	Unit      string   `toml:"unit" spec:"oneof=line|hf-line|paragraph|file" json:"unit,omitempty"`                 // text: a row is a "line" (default), "hf-line", "paragraph" or the "file"; its column is "text"
 }
 
 // Column makes a new column of a row from others, before templates see it.
@@ -118,68 +121,68 @@ type Prompt struct {
 
 // Template is a string, or turns of roles. In TOML it is a string, or a table with begin, round and end.
 type Template struct {
-	Text  string `json:"text,omitempty"`
-	Begin []Turn `json:"begin,omitempty"`
-	Round []Turn `json:"round,omitempty"`
-	End   []Turn `json:"end,omitempty"`
+	Text  string `toml:"-" json:"text,omitempty"`
+	Begin []Turn `toml:"begin" json:"begin,omitempty"`
+	Round []Turn `toml:"round" json:"round,omitempty"`
+	End   []Turn `toml:"end" json:"end,omitempty"`
 }
 
 // Turn is one speaker's part of a template.
 type Turn struct {
-	Role   string `toml:"role" json:"role"`
+	Role   string `toml:"role" spec:"oneof=HUMAN|BOT|SYSTEM" json:"role"`
 	Prompt string `toml:"prompt" json:"prompt"`
 }
 
 // FewShot chooses in-context examples from the train split.
 type FewShot struct {
-	Kind string `toml:"kind" json:"kind,omitempty"` // "none" (default), "fixed", "random"
-	IDs  []int  `toml:"ids" json:"ids,omitempty"`   // fixed: row numbers, from 0
-	K    int    `toml:"k" json:"k,omitempty"`       // random: how many
-	Seed uint64 `toml:"seed" json:"seed,omitempty"` // random: the draw of row r depends on (seed, r) alone
+	Kind string `toml:"kind" spec:"oneof=none|fixed|random" json:"kind,omitempty"` // "none" (default), "fixed", "random"
+	IDs  []int  `toml:"ids" spec:"max=1000000000" json:"ids,omitempty"`            // fixed: row numbers, from 0
+	K    int    `toml:"k" spec:"min=1,max=1000" json:"k,omitempty"`                // random: how many
+	Seed uint64 `toml:"seed" json:"seed,omitempty"`                                // random: the draw of row r depends on (seed, r) alone
 }
 
 // PPLOptions tune the ppl mode.
 type PPLOptions struct {
-	Denominator string `toml:"denominator" json:"denominator,omitempty"` // "n": all tokens (OpenCompass, default), "n-1": predicted tokens
-	Normalizing string `toml:"normalizing" json:"normalizing,omitempty"` // NLL(answer|context) - NLL(answer|this)
+	Denominator string `toml:"denominator" spec:"oneof=n|n-1" json:"denominator,omitempty"` // "n": all tokens (OpenCompass, default), "n-1": predicted tokens
+	Normalizing string `toml:"normalizing" json:"normalizing,omitempty"`                    // NLL(answer|context) - NLL(answer|this)
 }
 
 // GenOptions are a dataset's decoding settings.
 type GenOptions struct {
-	MaxOutLen   int      `toml:"max_out_len" json:"max_out_len,omitempty"` // tokens, default 50
-	Stop        []string `toml:"stop" json:"stop,omitempty"`               // generation ends at, and the text is cut before, the first of these
-	Temperature float64  `toml:"temperature" json:"temperature,omitempty"` // 0: greedy
-	TopK        int      `toml:"top_k" json:"top_k,omitempty"`
-	TopP        float64  `toml:"top_p" json:"top_p,omitempty"`
+	MaxOutLen   int      `toml:"max_out_len" spec:"min=1,max=16777216" json:"max_out_len,omitempty"` // tokens, default 50
+	Stop        []string `toml:"stop" spec:"nonempty" json:"stop,omitempty"`                         // generation ends at, and the text is cut before, the first of these
+	Temperature float64  `toml:"temperature" spec:"max=100" json:"temperature,omitempty"`            // 0: greedy
+	TopK        int      `toml:"top_k" spec:"max=10000000" json:"top_k,omitempty"`
+	TopP        float64  `toml:"top_p" spec:"max=1" json:"top_p,omitempty"`
 	Seed        uint64   `toml:"seed" json:"seed,omitempty"`
 }
 
 // RollingOptions tune the rolling mode. docs/datasets.md defines the conventions.
 type RollingOptions struct {
-	SeqLen     int    `toml:"seq_len" json:"seq_len,omitempty"`       // tokens a window, default 2048
-	Convention string `toml:"convention" json:"convention,omitempty"` // "gptq" (default), "gptq-bos", "sliding", "lm-eval", "llama.cpp"
-	Stride     int    `toml:"stride" json:"stride,omitempty"`         // sliding: tokens, default SeqLen/2
-	Join       string `toml:"join" json:"join,omitempty"`             // between rows, default "\n\n"
+	SeqLen     int    `toml:"seq_len" spec:"min=2,max=16777216" json:"seq_len,omitempty"`                                  // tokens a window, default 2048
+	Convention string `toml:"convention" spec:"oneof=gptq|gptq-bos|sliding|lm-eval|llama.cpp" json:"convention,omitempty"` // "gptq" (default), "gptq-bos", "sliding", "lm-eval", "llama.cpp"
+	Stride     int    `toml:"stride" spec:"min=1,max=16777216" json:"stride,omitempty"`                                    // sliding: tokens, default SeqLen/2
+	Join       string `toml:"join" spec:"nonempty" json:"join,omitempty"`                                                  // between rows, default "\n\n"
 }
 
 // Group is a named set of datasets summed up in the report.
 type Group struct {
-	Name    string   `toml:"name" json:"name"`
-	Members []string `toml:"members" json:"members"` // abbrs or globs
-	Mean    string   `toml:"mean" json:"mean"`       // "mean" (default) or "weighted" by rows
+	Name    string   `toml:"name" spec:"nonempty" json:"name"`
+	Members []string `toml:"members" spec:"nonempty" json:"members"`               // abbrs or globs
+	Mean    string   `toml:"mean" spec:"nonempty,oneof=mean|weighted" json:"mean"` // "mean" (default) or "weighted" by rows
 }
 
 // Infer is how the inference is run, on whatever scheduler.
 type Infer struct {
-	MaxPartitionSize int `toml:"max_partition_size" json:"max_partition_size"` // OpenCompass cost units, default 2000
-	MaxNumWorkers    int `toml:"max_num_workers" json:"max_num_workers"`       // jobs at once, default 1
-	GenTaskCoef      int `toml:"gen_task_coef" json:"gen_task_coef"`           // cost of a generated row, default 20
-	Retry            int `toml:"retry" json:"retry"`                           // further attempts of a failed shard, default 2
-	Limit            int `toml:"limit" json:"limit,omitempty"`                 // first rows of each dataset only; 0: all
+	MaxPartitionSize int `toml:"max_partition_size" spec:"min=1,max=1000000000" json:"max_partition_size"` // OpenCompass cost units, default 2000
+	MaxNumWorkers    int `toml:"max_num_workers" spec:"min=1,max=1000000" json:"max_num_workers"`          // jobs at once, default 1
+	GenTaskCoef      int `toml:"gen_task_coef" spec:"min=1,max=1000000" json:"gen_task_coef"`              // cost of a generated row, default 20
+	Retry            int `toml:"retry" spec:"max=1000" json:"retry"`                                       // further attempts of a failed shard, default 2
+	Limit            int `toml:"limit" spec:"max=1000000000000" json:"limit,omitempty"`                    // first rows of each dataset only; 0: all
 }
 
 // Local is how jobs run on this machine.
 type Local struct {
-	Threads int    `toml:"threads" json:"threads"` // CPU threads a worker; 0: this machine's, divided among the workers
-	Worker  string `toml:"worker" json:"worker"`   // the worker binary; default: beside submit, then on PATH
+	Threads int    `toml:"threads" spec:"max=4096" json:"threads"` // CPU threads a worker; 0: this machine's, divided among the workers
+	Worker  string `toml:"worker" spec:"program" json:"worker"`    // the worker binary; default: beside submit, then on PATH
 }

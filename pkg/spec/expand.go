@@ -1,0 +1,70 @@
+package spec
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+var (
+	variable = regexp.MustCompile(`^\{[A-Za-z_][A-Za-z0-9_]*\}`)
+	remote   = regexp.MustCompile(`^([A-Za-z0-9_.-]+:)?[a-z][a-z0-9+.-]*://`)
+)
+
+// expand replaces ${VAR} from the environment and $$ by a dollar.
+func expand(s string) (string, error) {
+	var b strings.Builder
+	for {
+		before, after, found := strings.Cut(s, "$")
+		b.WriteString(before)
+		if !found {
+			break
+		}
+		if rest, ok := strings.CutPrefix(after, "$"); ok {
+			b.WriteByte('$')
+			s = rest
+			continue
+		}
+		name := variable.FindString(after)
+		if name == "" {
+			return "", errors.New(`"$" begins neither ${NAME} nor $$; write $$ for a dollar`)
+		}
+		val, ok := os.LookupEnv(name[1 : len(name)-1])
+		if !ok {
+			return "", fmt.Errorf("environment variable %s is not set; set it, or write the value here", name[1:len(name)-1])
+		}
+		b.WriteString(val)
+		s = after[len(name):]
+	}
+	if out := b.String(); !strings.ContainsRune(out, 0) {
+		return out, nil
+	}
+	return "", errors.New("contains a NUL character")
+}
+
+// resolvePath makes a path absolute from dir. Object stores' addresses are left as they are, ~/ is the home directory.
+func resolvePath(path, dir string) (string, error) {
+	if remote.MatchString(path) {
+		return path, nil
+	}
+	if path == "~" || strings.HasPrefix(path, "~/") {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", fmt.Errorf("finding ~: %w; write the directory's full name", err)
+		}
+		path = home + path[1:]
+	}
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(dir, path)
+	}
+	return filepath.Clean(path), nil
+}
+
+// lastElement is the last non-empty element of a path or address.
+func lastElement(path string) string {
+	path = strings.TrimRight(path, "/")
+	return path[strings.LastIndexAny(path, "/:")+1:]
+}

@@ -1,0 +1,143 @@
+package spec
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+)
+
+// Options are what a spec is read with besides its file.
+type Options struct {
+	Catalog   Catalog    // datasets by name; nil: none
+	Overrides []Override // laid over the file in order, before validation
+}
+
+// Override is a value that wins over the file: a command-line flag.
+type Override struct {
+	Key   string // dotted: "infer.max_num_workers", "work_dir", "datasets"
+	Value any    // string, bool, int, float64 or []string
+	From  string // shown in errors in the place of a file: "--max-num-workers". A relative path is relative to the current directory
+}
+
+// document is a spec file: Spec as TOML writes it.
+type document struct {
+	Include []string `toml:"include"`
+	Select  []string `toml:"datasets"`
+	Spec
+	Tables []Dataset `toml:"dataset"`
+}
+
+// Load reads a spec with its includes, lays the overrides over it, fills the defaults and checks everything. When path itself cannot
+// be read the error wraps fs.ErrNotExist or its like; else it is a *multierror.Error of *Error, one for each thing that is wrong.
+func Load(path string, o Options) (*Spec, error) {
+	return load(path, o, readFile)
+}
+
+func load(path string, o Options, read func(string) ([]byte, error)) (*Spec, error) {
+	p := &problems{}
+	l := &loader{read: read, p: p}
+	if err := l.load(path); err != nil {
+		return nil, fmt.Errorf("reading spec %q: %w", path, cause(err))
+	}
+	if len(p.list) > 0 {
+		return nil, p.err() // a file is not TOML or not there: all that it defines would be reported missing
+	}
+	root := l.files[0]
+	for i, f := range l.files {
+		checkDuplicates(f, p)
+		if i > 0 {
+			root = mergeFile(root, f)
+		}
+	}
+	top := l.files[len(l.files)-1].src
+	root, err := override(root, o.Overrides)
+	if err != nil {
+		return nil, err
+	}
+	s := build(root, top, o.Catalog, p)
+	return s, p.err()
+}
+
+// build makes the Spec of a merged tree. What is wrong goes to p, and then the Spec is nil.
+func build(root *node, top *source, catalog Catalog, p *problems) *Spec {
+	dataDir := dataDirOf(root, top.dir)
+	ch := newChooser(catalog, dataDir, p)
+	if l := root.get("dataset"); l == nil || l.kind == list {
+		root = root.without() // a copy
+		root.set("dataset", ch.choose(root))
+	}
+	doc := document{Spec: Default()}
+	(&decoder{p: p}).decode(root, reflect.ValueOf(&doc).Elem(), "", rule{})
+	s := &doc.Spec
+	s.DataDir = dataDir
+	s.Name = strings.TrimSuffix(filepath.Base(top.name), filepath.Ext(top.name))
+	for i := range s.Models {
+		s.Models[i].fill()
+	}
+	for _, d := range doc.Tables {
+		s.Datasets = append(s.Datasets, d.WithDefaults())
+	}
+	(&checker{p: p, known: ch.all()}).spec(root, s)
+	if len(p.list) > 0 {
+		return nil
+	}
+	return s
+}
+
+// override lays the overrides over the tree. Only a mistake in the program, not in its input, is an error here.
+func override(root *node, all []Override) (*node, error) {
+	cwd, err := os.Getwd()
+	if err != nil {
+		return nil, fmt.Errorf("reading flags: %w", err)
+	}
+	for _, o := range all {
+		n, err := valueNode(o.Value, &source{name: o.From, dir: cwd})
+		if err != nil {
+			return nil, fmt.Errorf("override %q: %w", o.Key, err)
+		}
+		keys := strings.Split(o.Key, ".")
+		for i := len(keys) - 1; i >= 0; i-- {
+			t := newTable(n)
+			t.set(keys[i], n)
+			n = t
+		}
+		at := *root
+		root = merge(root, n)
+		root.src, root.line, root.col = at.src, at.line, at.col
+	}
+	return root, nil
+}
+
+func valueNode(value any, src *source) (*node, error) {
+	switch v := value.(type) {
+	case string, bool, float64, int64:
+		return &node{src: src, value: v}, nil
+	case int:
+		return &node{src: src, value: int64(v)}, nil
+	case []string:
+		n := &node{kind: list, src: src}
+		for _, s := range v {
+			n.items = append(n.items, &node{src: src, value: s})
+		}
+		return n, nil
+	}
+	return nil, fmt.Errorf("a value of type %T cannot be laid over a spec", value)
+}
+
+// Warnings are sentences about what is legal and probably not meant.
+func (s *Spec) Warnings() []string {
+	var out []string
+	for i, a := range s.Models {
+		for _, b := range s.Models[:i] {
+			same := a
+			same.Abbr = b.Abbr
+			if reflect.DeepEqual(same, b) {
+				out = append(out, fmt.Sprintf("models %q and %q are the same checkpoint (%s) with the same settings: one of the paths may be a slip",
+					b.Abbr, a.Abbr, a.Path))
+			}
+		}
+	}
+	return out
+}

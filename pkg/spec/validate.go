@@ -1,0 +1,167 @@
+package spec
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// checker finds what the types and tags cannot say. Each method gets the node a value was decoded from, for positions and for what
+// was written at all, and the value with its defaults.
+type checker struct {
+	p     *problems
+	known []string // dataset names that groups may use; nil: not checked
+}
+
+// add reports a key of a table, at the key or, if it is not written, at the table.
+func (c *checker) add(n *node, key string, path []string, format string, args ...any) {
+	for _, name := range path {
+		key = join(key, name)
+	}
+	c.p.add(n.near(path...), key, format, args...)
+}
+
+// required reports a key that is not written or empty, unless an unknown key beside it was probably meant to be it, or the decoder
+// has refused it.
+func (c *checker) required(n *node, key string, path []string, advice string) {
+	what, at := "missing", n.get(path...)
+	switch last := len(path) - 1; {
+	case at == nil:
+		if in := n.near(path[:last]...); in.meant[path[last]] || in.kind != table {
+			return
+		}
+	case at.value == "" || at.kind == list && len(at.items) == 0:
+		what = "empty"
+	default:
+		return
+	}
+	for _, e := range c.p.list {
+		if at != nil && e.File == at.src.name && e.Line == at.line && e.Col == at.col {
+			return
+		}
+	}
+	c.add(n, key, path, "%s; %s", what, advice)
+}
+
+func (c *checker) spec(root *node, s *Spec) {
+	c.models(root, s.Models)
+	c.datasets(root, s.Datasets)
+	if l := root.get("groups"); l != nil && l.kind == list {
+		for i, g := range s.Groups {
+			c.group(l.items[i], &g, entryKey("groups", l.items[i]))
+		}
+	}
+}
+
+func (c *checker) models(root *node, models []Model) {
+	l := root.get("models")
+	if len(models) == 0 {
+		if (l == nil || l.kind == list) && !root.meant["models"] {
+			c.add(root, "", []string{"models"}, `none is given; add a [[models]] table with path = "/path/to/checkpoint"`)
+		}
+		return
+	}
+	first := map[string]bool{}
+	for i, m := range models {
+		n := l.items[i]
+		if n.kind != table {
+			continue
+		}
+		key := entryKey("models", n)
+		c.required(n, key, []string{"path"}, "write the checkpoint's directory")
+		if m.Path != "" || m.Abbr != "" {
+			c.abbr(n, key, m.Abbr)
+		}
+		if m.Abbr != "" && first[m.Abbr] && n.get("abbr") == nil {
+			c.add(n, key, []string{"path"}, "abbr %q, taken from the path, is that of an earlier model; write abbr = \"NAME\" here", m.Abbr)
+		} else if m.Abbr != "" && first[m.Abbr] {
+			c.add(n, key, []string{"abbr"}, "%q is that of an earlier model; give this one another", m.Abbr)
+		}
+		first[m.Abbr] = true
+		if m.MetaTemplate != nil && n.get("meta_template").kind == table {
+			c.metaTemplate(n, key, m.MetaTemplate)
+		}
+	}
+}
+
+var abbrForm = regexp.MustCompile(`^[A-Za-z0-9_+][A-Za-z0-9._+-]{0,99}$`)
+
+// abbr holds a name to what file names and Slurm take.
+func (c *checker) abbr(n *node, key, abbr string) {
+	if at := n.get("abbr"); abbrForm.MatchString(abbr) || at != nil && at.value != abbr {
+		return
+	}
+	const form = `1 to 100 of the characters A-Z a-z 0-9 . _ + -, not "." or "-" first`
+	if n.get("abbr") == nil {
+		c.add(n, key, []string{"path"}, "%q, its last element, cannot be the abbr; write abbr = \"NAME\": %s", abbr, form)
+	} else {
+		c.add(n, key, []string{"abbr"}, "%q cannot be used; write %s", abbr, form)
+	}
+}
+
+func (c *checker) metaTemplate(n *node, key string, m *MetaTemplate) {
+	at := []string{"meta_template", "round"}
+	c.required(n, key, at, `write [{role = "HUMAN", begin = "...", end = "..."}, {role = "BOT", generate = true}]`)
+	l := n.get(at...)
+	if l == nil || l.kind != list || len(m.Round) == 0 {
+		return
+	}
+	key = key + ".meta_template.round"
+	seen := map[string]bool{}
+	generating := 0
+	for i, r := range m.Round {
+		if r.Role == "" {
+			c.required(l.items[i], key, []string{"role"}, `write "HUMAN", "BOT" or "SYSTEM"`)
+		} else if seen[r.Role] {
+			c.add(l.items[i], key, []string{"role"}, "%q is there twice; leave one", r.Role)
+		}
+		seen[r.Role] = true
+		if r.Generate {
+			generating++
+		}
+	}
+	if generating != 1 {
+		c.add(l, key, nil, "%d roles have generate = true; exactly one must have it: the one that the model writes", generating)
+	}
+}
+
+func (c *checker) datasets(root *node, datasets []Dataset) {
+	l := root.get("dataset")
+	if len(datasets) == 0 {
+		sel := root.get("datasets")
+		if l.kind == list && (sel == nil || sel.kind == list && len(sel.items) == 0) && !root.meant["datasets"] && !root.meant["dataset"] {
+			c.add(root, "", []string{"datasets"},
+				`none is chosen; write datasets = ["NAME"] above the first table ("submit datasets" lists the names), or add a [[dataset]] table`)
+		}
+		return
+	}
+	for i := range datasets {
+		if n := l.items[i]; n.kind == table {
+			key := entryKey("dataset", n)
+			c.required(n, key, []string{"abbr"}, "give the dataset a name")
+			c.dataset(n, &datasets[i], key)
+		}
+	}
+}
+
+func (c *checker) group(n *node, g *Group, key string) {
+	if n.kind != table {
+		return
+	}
+	c.required(n, key, []string{"name"}, "give the group a name")
+	if len(g.Name) > 100 || strings.ContainsFunc(g.Name, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		c.add(n, key, []string{"name"}, "%q cannot be used; write at most 100 bytes without control characters", g.Name)
+	}
+	c.required(n, key, []string{"members"}, `write the members' abbrs or globs: ["mmlu_*"]`)
+	for i, m := range g.Members {
+		if m == "" || slices.Contains(c.known, m) || len(matching(m, c.known)) > 0 {
+			continue
+		}
+		at := n.get("members").items[i]
+		if near := nearest(m, c.known); len(near) > 0 {
+			c.p.add(at, join(key, "members"), "no dataset is named %q; did you mean %s?", m, orList(near))
+		} else {
+			c.p.add(at, join(key, "members"), "no dataset is named %q; write the abbr of a dataset, or a glob", m)
+		}
+	}
+}
