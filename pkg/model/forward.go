@@ -1,0 +1,162 @@
+package model
+
+import (
+	"fmt"
+	"math"
+
+	"sextant/kernels"
+)
+
+// Batch is the tokens of one forward pass: those of all sequences behind one another, laid out by Desc.
+type Batch struct {
+	Tokens []int32
+	Desc   kernels.BatchDesc
+	Out    []int32 // indices into Tokens whose final hidden state is wanted, ascending
+}
+
+// Forward runs the new tokens of b's sequences, writes their keys and values into kv and returns the hidden states, after the final norm,
+// of the tokens in b.Out: [len(Out), hidden], valid until the next Forward. An error leaves the new positions of kv undefined.
+func (m *Model) Forward(kv *kernels.KV, b Batch) (kernels.Tensor, error) {
+	h, err := m.forward(kv, b)
+	if err != nil {
+		return kernels.Tensor{}, fmt.Errorf("forward pass of %d tokens: %w", len(b.Tokens), err)
+	}
+	return h, nil
+}
+
+func (m *Model) forward(kv *kernels.KV, b Batch) (kernels.Tensor, error) {
+	longest, err := m.check(b)
+	if err != nil {
+		return kernels.Tensor{}, err
+	}
+	if err := m.prepare(b, longest); err != nil {
+		return kernels.Tensor{}, err
+	}
+	p := &pass{m: m, kv: kv, t: m.scratch.rows(len(b.Tokens), m.cfg)}
+	p.err = m.stream.Embed(p.t.x, m.embed, b.Tokens)
+	for i := range m.layers {
+		p.attend(i)
+		if i == len(m.layers)-1 {
+			p.keep(b.Out)
+		}
+		p.think(i)
+		if p.err != nil {
+			return kernels.Tensor{}, fmt.Errorf("layer %d: %w", i, p.err)
+		}
+	}
+	p.norm(p.t.h, p.t.x, &p.t.y, m.norm)
+	return p.t.h, p.err
+}
+
+// pass is one forward pass under way. Its steps do nothing after the first error.
+type pass struct {
+	m   *Model
+	kv  *kernels.KV
+	t   tensors
+	err error
+}
+
+// attend is the first half of layer i up to the mixed values: a = attention(norm(x)), with what the layer before left in y added to x.
+func (p *pass) attend(i int) {
+	l, c, t := &p.m.layers[i], p.m.cfg, &p.t
+	var before *kernels.Tensor
+	if i > 0 {
+		before = &t.y
+	}
+	p.norm(t.h, t.x, before, l.attnNorm)
+	p.linear(t.q, t.h, l.q)
+	p.linear(t.k, t.h, l.k)
+	p.linear(t.v, t.h, l.v)
+	if c.QKNorm {
+		p.headNorm(t.q, l.qNorm)
+		p.headNorm(t.k, l.kNorm)
+	}
+	if p.err != nil {
+		return
+	}
+	p.err = p.m.stream.RopeKV(kernels.RopeArgs{Q: t.q, K: t.k, V: t.v, KV: p.kv, Batch: p.m.batch, Layer: i,
+		Rope: kernels.Rope{Table: p.m.rope, Dims: c.HeadDim}})
+	if p.err != nil {
+		return
+	}
+	p.err = p.m.stream.Attention(kernels.AttentionArgs{Out: t.a, Q: t.q, KV: p.kv, Batch: p.m.batch, Layer: i,
+		Heads: c.Heads, Window: l.window, Scale: float32(1 / math.Sqrt(float64(c.HeadDim)))})
+}
+
+// think is the second half of layer i: x += o(a), then y = mlp(norm(x)), which the next norm adds.
+func (p *pass) think(i int) {
+	l, t := &p.m.layers[i], &p.t
+	p.linear(t.y, t.a, l.o)
+	p.norm(t.h, t.x, &t.y, l.mlpNorm)
+	p.linear(t.gate, t.h, l.gate)
+	p.linear(t.up, t.h, l.up)
+	if p.err == nil {
+		p.err = p.m.stream.SwiGLU(t.gate, t.gate, t.up)
+	}
+	p.linear(t.y, t.gate, l.down)
+}
+
+// keep narrows the pass to some rows: behind the last attention the other tokens have no use.
+func (p *pass) keep(rows []int32) {
+	if len(rows) == p.t.x.Rows || p.err != nil {
+		return
+	}
+	x, a := p.t.x, p.t.a
+	p.t = p.m.scratch.rows(len(rows), p.m.cfg)
+	// h and q are free here and as wide as x and a.
+	p.t.x, p.t.a, p.t.h = p.t.h, p.t.q, p.t.x
+	if p.err = p.m.stream.Gather(p.t.x, x, rows); p.err == nil {
+		p.err = p.m.stream.Gather(p.t.a, a, rows)
+	}
+}
+
+func (p *pass) norm(out, x kernels.Tensor, add *kernels.Tensor, w *kernels.Weight) {
+	if p.err == nil {
+		p.err = p.m.stream.RMSNorm(out, x, add, w, float32(p.m.cfg.NormEps))
+	}
+}
+
+// headNorm norms each head of t [tokens, heads*head_dim] on its own, in place.
+func (p *pass) headNorm(t kernels.Tensor, w *kernels.Weight) {
+	d := p.m.cfg.HeadDim
+	heads := t.Reshape(t.Rows*(t.Cols/d), d)
+	p.norm(heads, heads, nil, w)
+}
+
+func (p *pass) linear(out, x kernels.Tensor, l linear) {
+	if p.err == nil {
+		p.err = p.m.stream.MatMul(out, x, l.w, l.bias)
+	}
+}
+
+// check refuses what the kernels would not name well, and returns the positions of the longest sequence.
+func (m *Model) check(b Batch) (int, error) {
+	d := b.Desc
+	if len(d.QStart) != len(d.KVLen)+1 || d.QStart[0] != 0 || int(d.QStart[len(d.KVLen)]) != len(b.Tokens) {
+		return 0, fmt.Errorf("%d sequences with starts %v do not lay out %d tokens", len(d.KVLen), d.QStart, len(b.Tokens))
+	}
+	longest := 0
+	for i, n := range d.KVLen {
+		fresh := d.QStart[i+1] - d.QStart[i]
+		if fresh < 0 || n < fresh {
+			return 0, fmt.Errorf("sequence %d has %d new tokens of %d positions", i, fresh, n)
+		}
+		if int(n) > m.cfg.MaxPositions {
+			return 0, fmt.Errorf("sequence %d has %d positions, the model takes %d", i, n, m.cfg.MaxPositions)
+		}
+		longest = max(longest, int(n))
+	}
+	for i, id := range b.Tokens {
+		if id < 0 || int(id) >= m.cfg.Vocab {
+			return 0, fmt.Errorf("token %d has id %d, the model's vocabulary is %d", i, id, m.cfg.Vocab)
+		}
+	}
+	last := int32(-1)
+	for i, row := range b.Out {
+		if row <= last || int(row) >= len(b.Tokens) {
+			return 0, fmt.Errorf("output %d is token %d: want ascending indices below %d", i, row, len(b.Tokens))
+		}
+		last = row
+	}
+	return longest, nil
+}

@@ -1,0 +1,109 @@
+package model
+
+import (
+	"fmt"
+
+	"sextant/kernels"
+	"sextant/pkg/checkpoint"
+)
+
+// Model is a loaded model. It is used by one goroutine at a time.
+type Model struct {
+	cfg    *checkpoint.Config
+	dev    *kernels.Device
+	stream *kernels.Stream
+
+	embed, head, norm *kernels.Weight // head is embed where the two are tied
+	layers            []layer
+	weights           []*kernels.Weight // all of them, to free
+
+	rope    kernels.Tensor // rotations of the first positions (rope.go)
+	scratch tensors
+	logits  kernels.Tensor
+	batch   *kernels.Batch // of the last pass
+}
+
+// layer is the weights of one layer.
+type layer struct {
+	attnNorm, mlpNorm *kernels.Weight
+	qNorm, kNorm      *kernels.Weight // nil without QKNorm
+	q, k, v, o        linear
+	gate, up, down    linear
+	window            int
+}
+
+// linear is a matrix [outputs, inputs] with its bias, nil for none.
+type linear struct{ w, bias *kernels.Weight }
+
+// Load brings ck's weights to dev. ck must stay open until the model is closed: its mapped memory may be used in place.
+func Load(dev *kernels.Device, ck *checkpoint.Checkpoint) (*Model, error) {
+	m := &Model{cfg: ck.Config(), dev: dev}
+	stream, err := dev.NewStream()
+	if err != nil {
+		return nil, fmt.Errorf("loading the model: %w", err)
+	}
+	m.stream = stream
+	l := loader{dev: dev, ck: ck}
+	l.load(m)
+	m.weights = l.made
+	if l.err != nil {
+		m.Close()
+		return nil, fmt.Errorf("loading the model: %w", l.err)
+	}
+	return m, nil
+}
+
+// Config returns the architecture. It is shared: do not change it.
+func (m *Model) Config() *checkpoint.Config { return m.cfg }
+
+// Close frees the model's device memory, not the device. It may be called twice.
+func (m *Model) Close() {
+	for _, w := range m.weights {
+		w.Free()
+	}
+	m.weights = nil
+	if m.batch != nil {
+		m.batch.Free()
+		m.batch = nil
+	}
+	free(&m.rope)
+	free(&m.logits)
+	m.scratch.free()
+	m.stream.Free()
+}
+
+// NewKV makes a cache of pages of pageSize positions for this model.
+func (m *Model) NewKV(pages, pageSize int) (*kernels.KV, error) {
+	return m.dev.NewKV(kernels.KVDesc{Layers: m.cfg.Layers, KVHeads: m.cfg.KVHeads, HeadDim: m.cfg.HeadDim,
+		PageSize: pageSize, Pages: pages, DType: kernels.F32})
+}
+
+// LogProbs gives for each row of h [rows, hidden], which Forward returned, what kernels.LogProbs says, without storing the logits.
+// targets is nil or one token a row.
+func (m *Model) LogProbs(h kernels.Tensor, targets []int32) (kernels.LogProbs, error) {
+	return m.stream.LogProb(h, m.head, targets)
+}
+
+// Logits gives the logits [rows, vocab] in f32 of h [rows, hidden]. They are valid until the next call of Logits or Sample.
+func (m *Model) Logits(h kernels.Tensor) (kernels.Tensor, error) {
+	if err := m.grow(&m.logits, h.Rows, m.cfg.Vocab); err != nil {
+		return kernels.Tensor{}, fmt.Errorf("making room for logits: %w", err)
+	}
+	out := m.logits.SliceRows(0, h.Rows)
+	return out, m.stream.MatMul(out, h, m.head, nil)
+}
+
+// Sample draws a token for each row of h [rows, hidden] as d says, with u[i] in [0,1).
+func (m *Model) Sample(h kernels.Tensor, d []kernels.SampleDesc, u []float64) ([]int32, error) {
+	logits, err := m.Logits(h)
+	if err != nil {
+		return nil, err
+	}
+	return m.stream.Sample(logits, d, u)
+}
+
+// Download waits for the device and reads t, Rows*Cols values row by row.
+func (m *Model) Download(t kernels.Tensor) ([]float32, error) {
+	out := make([]float32, t.Rows*t.Cols)
+	return out, m.stream.DownloadF32(t, out)
+}
