@@ -1,0 +1,201 @@
+package dataset
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"sextant/pkg/spec"
+)
+
+// maker makes one column of a row.
+type maker struct {
+	name  string
+	from  *ref
+	text  body
+	regex *regexp.Regexp
+	spec  spec.Column
+}
+
+// makers are the dataset's columns in an order in which each finds what it needs.
+type makers []maker
+
+// newMakers compiles the dataset's columns. known holds the file's columns and gets the made ones.
+func newMakers(columns map[string]spec.Column, known map[string]bool) (makers, error) {
+	for name := range columns {
+		known[name] = true
+	}
+	all := map[string]maker{}
+	for _, name := range keys(columns) {
+		m, err := newMaker(name, columns[name], known)
+		if err != nil {
+			return nil, fmt.Errorf("columns.%s: %w", name, err)
+		}
+		all[name] = m
+	}
+	return ordered(all)
+}
+
+func newMaker(name string, c spec.Column, known map[string]bool) (maker, error) {
+	m := maker{name: name, spec: c}
+	if (c.From == "") == (c.Template == "") {
+		return m, errors.New("it needs either from or template")
+	}
+	if c.Template != "" {
+		text, err := scope{known: known}.compile(c.Template)
+		if err != nil {
+			return m, fmt.Errorf("template: %w", err)
+		}
+		m.text = text
+	} else {
+		r, ok := parseRef(c.From, known)
+		if !ok {
+			return m, fmt.Errorf("from = %q is no column: write a column's name, then .key or [i]", c.From)
+		}
+		if !known[r.name] {
+			return m, fmt.Errorf("from = %q: no such column%s", c.From, nearest(r.name, keys(known)))
+		}
+		m.from = &r
+	}
+	if c.Regex != "" {
+		re, err := regexp.Compile(c.Regex)
+		if err != nil {
+			return m, fmt.Errorf("regex: %w", err)
+		}
+		m.regex = re
+	}
+	return m, nil
+}
+
+// needs lists the columns a maker reads. Its own name is the file's column, which it replaces.
+func (m maker) needs() []string {
+	var names []string
+	if m.from != nil {
+		names = append(names, m.from.name)
+	}
+	for _, p := range m.text {
+		if p.ref != nil {
+			names = append(names, p.ref.name)
+		}
+	}
+	slices.Sort(names)
+	return slices.DeleteFunc(slices.Compact(names), func(n string) bool { return n == m.name })
+}
+
+// ordered sorts makers so that each comes after those it reads.
+func ordered(all map[string]maker) (makers, error) {
+	var out makers
+	state := map[string]int{} // 1: being placed, 2: placed
+	var place func(name string) error
+	place = func(name string) error {
+		m, made := all[name]
+		if !made || state[name] == 2 {
+			return nil
+		}
+		if state[name] == 1 {
+			return fmt.Errorf("columns.%s: made from itself through other columns", name)
+		}
+		state[name] = 1
+		for _, need := range m.needs() {
+			if err := place(need); err != nil {
+				return err
+			}
+		}
+		state[name] = 2
+		out = append(out, m)
+		return nil
+	}
+	for _, name := range keys(all) {
+		if err := place(name); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// make computes the column's value for a row.
+func (m maker) make(row view) (any, error) {
+	var v any
+	var err error
+	if m.from != nil {
+		v, err = m.from.value(row)
+	} else {
+		v, err = m.text.render(env{row: row}, "")
+	}
+	if err != nil || m.regex == nil && m.spec.Map == nil && m.spec.Split == "" {
+		return v, err
+	}
+	items, isList := v.([]any)
+	if !isList {
+		return m.change(v)
+	}
+	out := make([]any, len(items))
+	for i, item := range items {
+		if out[i], err = m.change(item); err != nil {
+			return nil, fmt.Errorf("item %d: %w", i, err)
+		}
+	}
+	return out, nil
+}
+
+// change applies regex, map and split to one value, in this order.
+func (m maker) change(v any) (any, error) {
+	s, err := scalar(v)
+	if err != nil {
+		return nil, err
+	}
+	if m.regex != nil {
+		found := m.regex.FindStringSubmatch(s)
+		if found == nil {
+			return nil, fmt.Errorf("regex %q does not match %s", m.spec.Regex, shorten(s))
+		}
+		s = found[min(1, len(found)-1)]
+	}
+	if m.spec.Map != nil {
+		to, ok := m.spec.Map[s]
+		if !ok {
+			return nil, fmt.Errorf("map has no entry for %s; there is %s", shorten(s), list(keys(m.spec.Map)))
+		}
+		s = to
+	}
+	if m.spec.Split == "" {
+		return s, nil
+	}
+	parts := strings.Split(s, m.spec.Split)
+	out := make([]any, len(parts))
+	for i, part := range parts {
+		out[i] = part
+	}
+	return out, nil
+}
+
+// view decodes a row and makes its columns.
+func (m makers) view(raw []byte) (view, error) {
+	row, err := decode(raw)
+	if err != nil {
+		return nil, err
+	}
+	for _, one := range m {
+		v, err := one.make(row)
+		if err != nil {
+			return nil, fmt.Errorf("columns.%s: %w", one.name, err)
+		}
+		row[one.name] = v
+	}
+	return row, nil
+}
+
+// decode reads a row with its numbers as they were written.
+func decode(raw []byte) (view, error) {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber()
+	var row view
+	if err := dec.Decode(&row); err != nil {
+		return nil, fmt.Errorf("malformed row: %w", err)
+	}
+	return row, nil
+}

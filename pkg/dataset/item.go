@@ -1,0 +1,175 @@
+package dataset
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"maps"
+	"slices"
+	"strconv"
+
+	"sextant/pkg/spec"
+)
+
+// Item is a row rendered into what the model must do.
+type Item struct {
+	Row    int
+	Mode   spec.Mode
+	Labels []string // ppl, ll, clp: what is ranked, in order
+	Gold   []string // accepted answers; ppl, ll, clp: one of Labels
+
+	set      *Set
+	meta     *spec.MetaTemplate
+	row      view
+	examples [][]segment
+}
+
+// Prompt is one text for the model.
+//
+//   - gen: Text is to be continued.
+//   - ppl: Text is scored whole. With ppl.normalizing, Text is the context, and Continuations and Normalizing hold one entry each:
+//     the label's value is NLL(Continuations[0] | Text) - NLL(Continuations[0] | Normalizing[0]).
+//   - ll, clp: Text is the context; Continuations holds one continuation a label.
+type Prompt struct {
+	Text          string
+	Continuations []string
+	Normalizing   []string
+}
+
+// Item renders a row for a model; meta is nil for a model without roles.
+func (s *Set) Item(row int, meta *spec.MetaTemplate) (*Item, error) {
+	if row < 0 || row >= s.Len() {
+		return nil, fmt.Errorf("dataset %s: row %d of %d", s.d.Abbr, row, s.Len())
+	}
+	if s.d.Mode == spec.Rolling {
+		return nil, fmt.Errorf("dataset %s: a rolling dataset has windows, not items", s.d.Abbr)
+	}
+	it, err := s.item(row, meta)
+	if err != nil {
+		return nil, fmt.Errorf("dataset %s: %s: %w", s.d.Abbr, s.test.at(row), err)
+	}
+	return it, nil
+}
+
+func (s *Set) item(row int, meta *spec.MetaTemplate) (it *Item, err error) {
+	it = &Item{Row: row, Mode: s.d.Mode, set: s, meta: meta}
+	if it.row, err = s.program.makers.view(s.test.rows[row]); err != nil {
+		return nil, err
+	}
+	if it.Labels, it.Gold, err = s.program.outcome(it.row); err != nil {
+		return nil, err
+	}
+	ids, err := s.shots.choose(row, s.test.rows[row])
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range ids {
+		ex, err := s.example(id, meta)
+		if err != nil {
+			return nil, err
+		}
+		it.examples = append(it.examples, ex)
+	}
+	// What can fail is the meta template's roles, which do not depend on the number of examples.
+	_, err = it.render(len(it.examples))
+	return it, err
+}
+
+// outcome gives a row's labels and gold.
+func (p *program) outcome(row view) (labels, gold []string, err error) {
+	labels = p.labels
+	if p.choices != nil && p.labelled == nil && p.d.Mode != spec.Gen {
+		options, err := p.options(row)
+		if err != nil {
+			return nil, nil, err
+		}
+		for i := range options {
+			labels = append(labels, strconv.Itoa(i))
+		}
+	}
+	v, err := p.answer.value(row)
+	if err != nil {
+		return nil, nil, fmt.Errorf("answer: %w", err)
+	}
+	if gold, err = texts(v); err != nil {
+		return nil, nil, fmt.Errorf("answer %q: %w", p.d.Answer, err)
+	}
+	if p.d.Mode == spec.Gen {
+		if len(gold) == 0 {
+			return nil, nil, fmt.Errorf("answer %q: the list is empty", p.d.Answer)
+		}
+		return nil, gold, nil
+	}
+	if len(gold) != 1 || !slices.Contains(labels, gold[0]) {
+		return nil, nil, fmt.Errorf("answer %q is %s, which is no label; there is %s: map it with [columns]", p.d.Answer, shorten(v), list(labels))
+	}
+	return labels, gold, nil
+}
+
+func (p *program) options(row view) ([]string, error) {
+	v, err := p.choices.value(row)
+	if err != nil {
+		return nil, fmt.Errorf("prompt.choices: %w", err)
+	}
+	if _, ok := v.([]any); !ok {
+		return nil, fmt.Errorf("prompt.choices = %q: %s is no list: make one with [columns] split", p.d.Prompt.Choices, shorten(v))
+	}
+	options, err := texts(v)
+	if err == nil && len(options) == 0 {
+		err = errors.New("the list is empty")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("prompt.choices = %q: %w", p.d.Prompt.Choices, err)
+	}
+	return options, nil
+}
+
+// with is the row with {choice} standing for an option.
+func (v view) with(option string) view {
+	out := maps.Clone(v)
+	out[choiceName] = option
+	return out
+}
+
+// Examples is the number of in-context examples of the full prompt.
+func (it *Item) Examples() int { return len(it.examples) }
+
+// Prompts renders the item with its first examples in-context examples: when a prompt is too long, the last are dropped first. ppl
+// gives one prompt a label, the other modes give one. More examples than there are is all of them.
+func (it *Item) Prompts(examples int) []Prompt {
+	out, err := it.render(examples)
+	if err != nil {
+		panic(fmt.Sprintf("dataset: an item that was rendered before cannot be again: %v", err))
+	}
+	return out
+}
+
+// Digest identifies what the model is asked, 16 hex digits: of the settings given (decoding, model), the row, and the labels, gold
+// and prompts with all examples.
+func (it *Item) Digest(settings string) string {
+	h := sha256.New()
+	put(h, settings, string(mustJSON(it.Mode)))
+	raw, err := canonical(it.set.test.rows[it.Row])
+	if err != nil {
+		panic(fmt.Sprintf("dataset: a row that was decoded before cannot be again: %v", err))
+	}
+	put(h, string(raw))
+	put(h, it.Labels...)
+	put(h, it.Gold...)
+	for _, p := range it.Prompts(it.Examples()) {
+		put(h, p.Text)
+		put(h, p.Continuations...)
+		put(h, p.Normalizing...)
+	}
+	return hex.EncodeToString(h.Sum(nil))[:16]
+}
+
+// put adds a list to a hash, so that no two lists give the same bytes.
+func put(h hash.Hash, list ...string) {
+	fmt.Fprintf(h, "%d\n", len(list))
+	for _, s := range list {
+		fmt.Fprintf(h, "%d %s\n", len(s), s)
+	}
+}

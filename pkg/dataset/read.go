@@ -1,0 +1,87 @@
+package dataset
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"sextant/pkg/spec"
+)
+
+// table is a split held in memory: each row is one JSON object, compact as the file gave it.
+type table struct {
+	path string
+	rows [][]byte
+	line []int32 // the line where a row began, from 1; 0 where a format has no lines
+}
+
+// errStop ends a reader early, once it has given as many rows as were wanted.
+var errStop = errors.New("enough rows")
+
+// at names a row of the table for an error.
+func (t *table) at(row int) string {
+	if l := t.line[row]; l > 0 {
+		return fmt.Sprintf("%s: line %d (row %d)", t.path, l, row)
+	}
+	return fmt.Sprintf("%s: row %d", t.path, row)
+}
+
+// readers give a file's rows in file order to emit, as JSON objects whose bytes emit may keep.
+var readers = map[string]func(f spec.Files, emit func(line int, row []byte) error) error{
+	"jsonl": readJSONL, "json": readJSON, "csv": readCSV, "tsv": readCSV, "text": readText, "parquet": readParquet,
+}
+
+var extensions = map[string]string{
+	".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet",
+	".txt": "text", ".text": "text", ".raw": "text", ".tokens": "text",
+}
+
+// formatOf is a file's format: the one named, else by the extension before a .gz.
+func formatOf(f spec.Files) (string, error) {
+	if f.Format != "" {
+		if _, ok := readers[f.Format]; !ok {
+			return "", fmt.Errorf("%s: unknown format %q%s", f.Path, f.Format, nearest(f.Format, keys(readers)))
+		}
+		return f.Format, nil
+	}
+	ext := strings.ToLower(filepath.Ext(strings.TrimSuffix(f.Path, ".gz")))
+	if name, ok := extensions[ext]; ok {
+		return name, nil
+	}
+	return "", fmt.Errorf("%s: the extension %q names no format: set format to one of %s", f.Path, ext, list(keys(readers)))
+}
+
+// readTable reads the first limit rows of a split; 0 is all of them.
+func readTable(f spec.Files, limit int) (*table, error) {
+	if f.Path == "" {
+		return nil, errors.New("no path is set for the dataset's file")
+	}
+	if st, err := os.Stat(f.Path); err == nil && st.IsDir() {
+		return nil, fmt.Errorf("%s: a directory: path must name a file", f.Path)
+	}
+	format, err := formatOf(f)
+	if err != nil {
+		return nil, err
+	}
+	f.Format = format
+	t := &table{path: f.Path}
+	err = readers[format](f, func(line int, row []byte) error {
+		t.rows, t.line = append(t.rows, row), append(t.line, int32(line))
+		if limit > 0 && len(t.rows) == limit {
+			return errStop
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errStop) {
+		return nil, err
+	}
+	if len(t.rows) == 0 {
+		return nil, fmt.Errorf("%s: the dataset is empty: the file holds no row", f.Path)
+	}
+	if f.Labels != "" {
+		return t, t.addLabels(f, errors.Is(err, errStop))
+	}
+	return t, nil
+}

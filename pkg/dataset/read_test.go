@@ -1,0 +1,220 @@
+package dataset
+
+import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/parquet-go/parquet-go"
+
+	"sextant/pkg/spec"
+)
+
+func TestReadFormats(t *testing.T) {
+	no, yes := false, true
+	for _, c := range []struct {
+		name, file, text string
+		f                spec.Files
+		want             []string
+	}{
+		{"jsonl", "a.jsonl", `{"q":"x","n":1.0}` + "\n\n" + `{"q":"ü","l":["a","b"]}`, spec.Files{},
+			[]string{`{"n":1.0,"q":"x"}`, `{"l":["a","b"],"q":"ü"}`}},
+		{"jsonl with byte order mark and CRLF", "a.jsonl", "\xef\xbb\xbf{\"q\":1}\r\n{\"q\":2}\r\n", spec.Files{}, []string{`{"q":1}`, `{"q":2}`}},
+		{"jsonl keeps large numbers", "a.jsonl", `{"q":12345678901234567890}`, spec.Files{}, []string{`{"q":12345678901234567890}`}},
+		{"json list", "a.json", "[{\"q\": 1},\n {\"q\": 2}]\n", spec.Files{}, []string{`{"q":1}`, `{"q":2}`}},
+		{"json path", "a.json", `{"skip": {"rows": [3]}, "data": {"x": [1], "rows": [{"q": {"a": 1}}]}, "end": [{}]}`, spec.Files{JSONPath: "data.rows"},
+			[]string{`{"q":{"a":1}}`}},
+		{"csv", "a.csv", "q,a\n\"x, \"\"y\"\"\nz\",1\n", spec.Files{}, []string{`{"a":"1","q":"x, \"y\"\nz"}`}},
+		{"csv without header", "a.csv", "\xef\xbb\xbfx,1\r\ny,2\r\n", spec.Files{Names: []string{"q", "a"}}, []string{`{"a":"1","q":"x"}`, `{"a":"2","q":"y"}`}},
+		{"csv without header, said", "a.csv", "x,1\n", spec.Files{Names: []string{"q", "a"}, Header: &no}, []string{`{"a":"1","q":"x"}`}},
+		{"csv with renamed header", "a.csv", "old,older\nx,1\n", spec.Files{Names: []string{"q", "a"}, Header: &yes}, []string{`{"a":"1","q":"x"}`}},
+		{"tsv", "a.tsv", "q\ta\nsay \"hi\"\t[\"x\", \"y\"]\n", spec.Files{}, []string{`{"a":"[\"x\", \"y\"]","q":"say \"hi\""}`}},
+		{"text lines", "a.txt", "one\r\n \n\ntwo \n", spec.Files{}, []string{`{"text":"one"}`, `{"text":"two "}`}},
+		{"text hf lines", "a.txt", " \n = T = \n\nlast", spec.Files{Unit: "hf-line"},
+			[]string{`{"text":""}`, `{"text":" = T = \n"}`, `{"text":""}`, `{"text":"last"}`}},
+		{"text paragraphs", "a.txt", "\none\nmore\n\n\ntwo\n", spec.Files{Unit: "paragraph"}, []string{`{"text":"one\nmore"}`, `{"text":"two"}`}},
+		{"text file", "a.txt", "one\n\ntwo\n", spec.Files{Unit: "file"}, []string{`{"text":"one\n\ntwo\n"}`}},
+		{"format by name", "a.dat", `{"q":1}`, spec.Files{Format: "jsonl"}, []string{`{"q":1}`}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for _, gz := range []bool{false, true} {
+				c.f.Path = write(t, c.file, c.text)
+				if gz {
+					c.f.Path = write(t, c.file+".gz", gzipped(t, c.text))
+				}
+				got, err := rowsOf(c.f, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !slices.Equal(got, c.want) {
+					t.Errorf("gz %v: got %q\nwant %q", gz, got, c.want)
+				}
+				if got, err := rowsOf(c.f, 1); err != nil || !slices.Equal(got, c.want[:1]) {
+					t.Errorf("gz %v, limit 1: got %q, %v", gz, got, err)
+				}
+			}
+		})
+	}
+}
+
+func gzipped(t *testing.T, text string) string {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	if _, err := w.Write([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func TestReadErrors(t *testing.T) {
+	good := strings.Repeat("{\"q\":1}\n", 16)
+	for _, c := range []struct {
+		name, file, text string
+		f                spec.Files
+		want             []string
+	}{
+		{"malformed row 17", "a.jsonl", good + "{\"q\":1,}\n", spec.Files{}, []string{"a.jsonl: line 17: malformed row", "one whole JSON object"}},
+		{"cut off", "a.jsonl", good + "{\"q\":\"x", spec.Files{}, []string{"line 17", "unexpected end"}},
+		{"not an object", "a.jsonl", "[1]\n", spec.Files{}, []string{"line 1", "a JSON list where an object"}},
+		{"json in jsonl", "a.jsonl", "{\n\"q\": 1\n}\n", spec.Files{}, []string{"line 1", `set format = "json"`}},
+		{"empty", "a.jsonl", "\n \n", spec.Files{}, []string{"a.jsonl", "the dataset is empty"}},
+		{"empty json", "a.json", "[]", spec.Files{}, []string{"a.json", "the dataset is empty"}},
+		{"empty csv", "a.csv", "q,a\n", spec.Files{}, []string{"a.csv", "the dataset is empty"}},
+		{"no csv at all", "a.csv", "", spec.Files{}, []string{"a.csv", "the dataset is empty"}},
+		{"empty text", "a.txt", "\n", spec.Files{}, []string{"the dataset is empty"}},
+		{"nul", "a.jsonl", good + "{\"q\":\"\x00\"}", spec.Files{}, []string{"line 17", "NUL byte at column 7"}},
+		{"utf-16", "a.txt", "a\x00b\x00", spec.Files{}, []string{"line 1", "NUL", "UTF-8"}},
+		{"invalid utf-8", "a.jsonl", good + "{\"q\":\"\xff\"}", spec.Files{}, []string{"line 17", "invalid UTF-8 at column 7"}},
+		{"invalid utf-8 in csv", "a.csv", "q,a\nx,\xff\n", spec.Files{}, []string{"line 2", `column "a"`, "UTF-8"}},
+		{"nul in csv", "a.csv", "q,a\nx,\x00\n", spec.Files{}, []string{"line 2", `column "a"`, "NUL"}},
+		{"invalid utf-8 in json", "a.json", "[{\"q\":\"\xff\"}]", spec.Files{}, []string{"row 0", "UTF-8"}},
+		{"ragged csv", "a.csv", "q,a\nx,1\ny,2,3\n", spec.Files{}, []string{"a.csv: line 3", "3 fields where 2 are wanted (q, a)"}},
+		{"bare quote", "a.csv", "q,a\nx\"y,2\n", spec.Files{}, []string{"a.csv: line 2", "quote"}},
+		{"open quote", "a.csv", "q,a\n\"x,2\n", spec.Files{}, []string{"a.csv: line 2", "quote"}},
+		{"column twice", "a.csv", "q,q\nx,1\n", spec.Files{}, []string{"a.csv: column 2", `"q"`}},
+		{"names too few", "a.csv", "q,a\nx,1\n", spec.Files{Names: []string{"q"}}, []string{"line 1", "2 fields where 1"}},
+		{"json path missing", "a.json", `{"examples":[{}]}`, spec.Files{JSONPath: "example"}, []string{`no key "example"`, "did you mean examples?"}},
+		{"json path to nothing", "a.json", `{"a":3}`, spec.Files{JSONPath: "a"}, []string{`"a" is 3, not a list`}},
+		{"json path through a list", "a.json", `{"a":[3]}`, spec.Files{JSONPath: "a.b"}, []string{`"a" is no object`}},
+		{"json object at top", "a.json", `{"rows":[{}], "meta": 1}`, spec.Files{}, []string{"set json_path", "rows, meta"}},
+		{"json row no object", "a.json", `[{"q":1}, 3]`, spec.Files{}, []string{"row 1", "JSON number"}},
+		{"json malformed", "a.json", `[{"q":1}, {"q":}]`, spec.Files{}, []string{"malformed row 1", "byte"}},
+		{"json cut off in the list", "a.json", `[{"q":1}`, spec.Files{}, []string{"a.json: byte 8", "unexpected EOF"}},
+		{"json cut off behind", "a.json", `{"a":[{"q":1}]`, spec.Files{JSONPath: "a"}, []string{"unexpected EOF"}},
+		{"json and more", "a.json", "[{\"q\":1}]\n[]", spec.Files{}, []string{"after the end", "jsonl"}},
+		{"unknown extension", "a.dat", "x", spec.Files{}, []string{`".dat"`, "set format to one of", "parquet"}},
+		{"unknown format", "a.jsonl", "x", spec.Files{Format: "jsnl"}, []string{`unknown format "jsnl"; did you mean jsonl?`}},
+		{"unknown unit", "a.txt", "x", spec.Files{Unit: "lines"}, []string{`unknown unit "lines"; did you mean line?`}},
+		{"not gzip", "a.jsonl.gz", "{}", spec.Files{}, []string{"a.jsonl.gz: not a gzip file"}},
+		{"not parquet", "a.parquet", "PAR1 no", spec.Files{}, []string{"a.parquet: not a parquet file"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.f.Path = write(t, c.file, c.text)
+			_, err := rowsOf(c.f, 0)
+			wantError(t, err, c.want...)
+		})
+	}
+	_, err := rowsOf(spec.Files{Path: t.TempDir()}, 0)
+	wantError(t, err, "a directory")
+	_, err = rowsOf(spec.Files{Path: "nowhere.jsonl"}, 0)
+	wantError(t, err, "nowhere.jsonl", "no such file")
+}
+
+func TestOverLongLine(t *testing.T) {
+	path := write(t, "a.jsonl", "{}\n\""+strings.Repeat("x", maxLine))
+	_, err := rowsOf(spec.Files{Path: path}, 0)
+	wantError(t, err, "a.jsonl: line 2", "longer than 64 MiB")
+}
+
+func TestLabels(t *testing.T) {
+	rows := "{\"q\":\"x\"}\n{\"q\":\"y\"}\n"
+	read := func(labels, name string, limit int) ([]string, error) {
+		return rowsOf(spec.Files{Path: write(t, "a.jsonl", rows), Labels: write(t, "a.lst", labels), LabelName: name}, limit)
+	}
+	got, err := read("1\r\n 2 \n\n", "", 0)
+	if want := []string{`{"label":"1","q":"x"}`, `{"label":"2","q":"y"}`}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if got, err := read("1\n2\n", "gold", 1); err != nil || !slices.Equal(got, []string{`{"gold":"1","q":"x"}`}) {
+		t.Errorf("limit 1: got %q, %v", got, err)
+	}
+	_, err = read("1\n", "", 0)
+	wantError(t, err, "a.lst: 1 labels for the 2 rows of", "a.jsonl")
+	_, err = read("1\n2\n3\n", "", 0)
+	wantError(t, err, "3 labels for the 2 rows")
+	_, err = read("1\n\n3\n", "", 0)
+	wantError(t, err, "a.lst: line 2: no label")
+	_, err = read("1\n2\n", "q", 0)
+	wantError(t, err, "line 1 (row 0)", `a column "q" already`, "label_name")
+}
+
+func TestReadParquet(t *testing.T) {
+	type choices struct {
+		Text  []string `parquet:"text,list"`
+		Label []string `parquet:"label,list"`
+	}
+	type row struct {
+		Text    string   `parquet:"text"`
+		N       int64    `parquet:"n"`
+		F       float64  `parquet:"f"`
+		OK      bool     `parquet:"ok"`
+		Maybe   *string  `parquet:"maybe,optional"`
+		Raw     []byte   `parquet:"raw"`
+		Old     []int32  `parquet:"old"` // a repeated column, as before there were lists
+		Choices choices  `parquet:"choices"`
+		Golds   []string `parquet:"golds,list"`
+	}
+	x := "x"
+	var rows []row
+	for i := range 100 {
+		r := row{Text: fmt.Sprint("row ", i), N: int64(i), F: 1.5, OK: i%2 == 0, Raw: []byte("b"), Old: []int32{1, 2},
+			Choices: choices{Text: []string{"p", "q"}, Label: []string{"A", "B"}}}
+		if i == 99 {
+			r.Maybe, r.Golds = &x, []string{"g"}
+		}
+		rows = append(rows, r)
+	}
+	path := write(t, "a.parquet", "")
+	if err := parquet.WriteFile(path, rows); err != nil {
+		t.Fatal(err)
+	}
+	got, err := rowsOf(spec.Files{Path: path}, 0)
+	if err != nil || len(got) != 100 {
+		t.Fatalf("%d rows, %v", len(got), err)
+	}
+	want := `{"choices":{"label":["A","B"],"text":["p","q"]},"f":1.5,"golds":["g"],"maybe":"x","n":99,"ok":false,"old":[1,2],"raw":"b","text":"row 99"}`
+	if got[99] != want {
+		t.Errorf("got %s\nwant %s", got[99], want)
+	}
+	if !strings.Contains(got[0], `"golds":[]`) || !strings.Contains(got[0], `"maybe":null`) {
+		t.Errorf("row 0 is %s", got[0])
+	}
+	if got, err := rowsOf(spec.Files{Path: path}, 70); err != nil || len(got) != 70 {
+		t.Errorf("limit 70: %d rows, %v", len(got), err)
+	}
+
+	rows[7].Raw = []byte("\xff")
+	if err := parquet.WriteFile(path, rows); err != nil {
+		t.Fatal(err)
+	}
+	_, err = rowsOf(spec.Files{Path: path}, 0)
+	wantError(t, err, "a.parquet: row 7", `column "raw"`, "UTF-8")
+
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := 4; at < len(whole); at += len(whole)/97 + 1 {
+		broken := bytes.Clone(whole)
+		broken[at] ^= 0x55
+		// What can be read is, what cannot is an error; neither is a panic.
+		_, _ = rowsOf(spec.Files{Path: write(t, "b.parquet", string(broken))}, 0)
+	}
+}
