@@ -1,0 +1,6 @@
+// Package report renders scores: summary.txt, .csv, .md and .json, the terminal's table, and the progress display of a run.
+//
+// Every rendering is a pure function of score.Scores, so that a report can be made again at any time and equal scores give equal bytes.
+// A "-" stands only where nothing was scored, a "*" marks a value that rests on fewer rows than planned, and a line below the table
+// says why for each.
+package report
