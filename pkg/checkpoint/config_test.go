@@ -57,11 +57,11 @@ func TestConfigValues(t *testing.T) {
 		}},
 		{"llama-yarn", func(c *Config) {
 			c.Family = "llama"
-			c.Rope = RopeConfig{Type: "yarn", Theta: 10000, Factor: 4, OriginalMax: 16, BetaFast: 4, BetaSlow: 1, AttentionFactor: 0.1*math.Log(4) + 1}
+			c.Rope = RopeConfig{Type: "yarn", Theta: 6, Factor: 4, OriginalMax: 16, BetaFast: 1.5, BetaSlow: 0.5, AttentionFactor: 0.1*math.Log(4) + 1}
 		}},
 		{"llama-yarn-factor", func(c *Config) {
 			c.Family, c.MaxPositions = "llama", 80
-			c.Rope = RopeConfig{Type: "yarn", Theta: 10000, Factor: 8, OriginalMax: 10, BetaFast: 32, BetaSlow: 1, AttentionFactor: 0.8, Untruncated: true}
+			c.Rope = RopeConfig{Type: "yarn", Theta: 5, Factor: 8, OriginalMax: 10, BetaFast: 32, BetaSlow: 1, AttentionFactor: 0.8, Untruncated: true}
 		}},
 		{"llama3", func(c *Config) {
 			c.Family, c.TieEmbeddings, c.EOS, c.DType = "llama", true, []int{2, 5}, "float16"
@@ -76,7 +76,7 @@ func TestConfigValues(t *testing.T) {
 			c.Family, c.Layers, c.Windows, c.QKVBias, c.TieEmbeddings, c.Rope.Theta = "qwen2", 3, []int{0, 5, 5}, true, true, 1e6
 		}},
 		{"qwen3", func(c *Config) { c.Family, c.HeadDim, c.QKNorm, c.Rope.Theta = "qwen3", 16, true, 1e6 }},
-		{"internlm2", func(c *Config) { c.Family, c.DType = "internlm2", "float32" }},
+		{"internlm2", func(c *Config) { c.Family = "internlm2" }},
 		{"internlm2-bias", func(c *Config) {
 			c.Family, c.QKVBias, c.OBias, c.MaxPositions = "internlm2", true, true, 72
 			c.Rope = RopeConfig{Type: "dynamic", Theta: 1e6, Factor: 3, OriginalMax: 24}

@@ -100,7 +100,8 @@ func (f *fields) yarn(p *RopeConfig) {
 	p.AttentionFactor = f.positive("attention_factor", p.AttentionFactor)
 }
 
-// stretch raises MaxPositions to what the scaling of so many positions gives.
+// stretch raises MaxPositions to what scaling so many positions gives. max_position_embeddings is read as the length before linear and
+// dynamic scaling; yarn and llama3 say their own.
 func (c *Config) stretch(positions int) {
 	c.MaxPositions = max(c.MaxPositions, int(min(float64(positions)*c.Rope.Factor, maxSize)))
 }

@@ -10,7 +10,6 @@ import (
 	"math/bits"
 	"sort"
 	"strconv"
-	"strings"
 )
 
 // maxHeader is the largest header the safetensors format allows, in bytes.
@@ -186,7 +185,7 @@ func eachKey(dec *json.Decoder, visit func(key string) error) error {
 		if err != nil {
 			return jsonError(err)
 		}
-		key := strings.ToValidUTF8(t.(string), "?")
+		key := t.(string)
 		if seen[key] {
 			return fmt.Errorf("%q appears twice", key)
 		}

@@ -106,11 +106,11 @@ def internlm2(name, source, bias):
                      ("mlp.gate_proj", "feed_forward.w1"), ("mlp.up_proj", "feed_forward.w3"), ("mlp.down_proj", "feed_forward.w2"),
                      ("post_attention_layernorm", "ffn_norm"), ("input_layernorm", "attention_norm")):
             k = k.replace(a, b)
-        out[k] = t.contiguous()
+        out[k] = t.bfloat16().contiguous()
     save_file(out, f"{name}/model.safetensors", metadata={"format": "pt"})
     for k in ("head_dim", "attention_bias", "mlp_bias", "attention_dropout"): c.pop(k, None)
     if c["rope_scaling"]: c["rope_scaling"] = dict(type=c["rope_scaling"]["rope_type"], factor=c["rope_scaling"]["factor"])
-    c.update(architectures=["InternLM2ForCausalLM"], model_type="internlm2", bias=bias, attn_implementation="eager")
+    c.update(architectures=["InternLM2ForCausalLM"], model_type="internlm2", bias=bias, attn_implementation="eager", torch_dtype="bfloat16")
     dump(f"{name}/config.json", c)
     dump(f"{name}/golden.json", dict(lists=LISTS, weights=name))
     shutil.copy(f"{source}/logits.f32", f"{name}/logits.f32")
@@ -119,8 +119,9 @@ def internlm2(name, source, bias):
 case("llama", LlamaConfig(**BASE, rope_parameters=R()), 1, "float32")
 case("llama-linear", LlamaConfig(**BASE, rope_parameters=R(rope_type="linear", factor=2.5)), 1, weights="llama")
 case("llama-dynamic", LlamaConfig(**{**BASE, "max_position_embeddings": 24}, rope_parameters=R(rope_type="dynamic", factor=2.0)), 1, weights="llama")
-case("llama-yarn", LlamaConfig(**BASE, rope_parameters=R(rope_type="yarn", factor=4.0, original_max_position_embeddings=16, beta_fast=4.0)), 1, weights="llama")
-case("llama-yarn-factor", LlamaConfig(**BASE, rope_parameters=R(rope_type="yarn", factor=8.0, original_max_position_embeddings=10, attention_factor=0.8, truncate=False)), 1, weights="llama")
+# Bases so small that yarn's ramp runs through the four frequencies of these heads, and its rounding shows.
+case("llama-yarn", LlamaConfig(**BASE, rope_parameters=R(6.0, rope_type="yarn", factor=4.0, original_max_position_embeddings=16, beta_fast=1.5, beta_slow=0.5)), 1, weights="llama")
+case("llama-yarn-factor", LlamaConfig(**BASE, rope_parameters=R(5.0, rope_type="yarn", factor=8.0, original_max_position_embeddings=10, attention_factor=0.8, truncate=False)), 1, weights="llama")
 case("llama-bias", LlamaConfig(**{**BASE, "head_dim": 12, "num_key_value_heads": 1}, attention_bias=True, mlp_bias=True, rope_parameters=R()), 2)
 case("llama3", LlamaConfig(**{**BASE, "tie_word_embeddings": True, "eos_token_id": [2, 5]}, rope_parameters=R(
     500000.0, rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=16)), 3, "float16")
