@@ -125,8 +125,8 @@ func (p *Progress) show(force bool) {
 		fmt.Fprintln(p.w, p.state.plain())
 		return
 	}
-	// One column less than the terminal has: a full line would wrap.
-	fmt.Fprint(p.w, "\r"+p.state.bar(widthOf(p.w)-1)+"\x1b[K")
+	columns, _ := widthOf(p.w)
+	fmt.Fprint(p.w, "\r"+p.state.bar(columns-1)+"\x1b[K") // a line of all columns would wrap
 	p.drawn = true
 }
 

@@ -21,10 +21,11 @@ const (
 var layouts = [][]column{allColumns, pick(0, 2, 3, 4), pick(0, 2)}
 
 // Terminal shows scores: as a table, with as many of its columns as fit the terminal's width (80 columns where w is no terminal), or
-// where no table fits as a list with a line a model below each dataset. The notes follow, wrapped; a long list of them is cut and points
-// to summary.txt.
+// where no table fits as a list with a line a model below each dataset. The notes follow, wrapped on a terminal and a line each elsewhere;
+// a long list of them is cut and points to summary.txt.
 func Terminal(w io.Writer, s score.Scores) error {
-	_, err := io.WriteString(w, terminal(s, widthOf(w)))
+	columns, isTerminal := widthOf(w)
+	_, err := io.WriteString(w, terminal(s, columns, isTerminal))
 	return err
 }
 
@@ -35,16 +36,16 @@ func pick(of ...int) (some []column) {
 	return some
 }
 
-func widthOf(w io.Writer) int {
+func widthOf(w io.Writer) (columns int, isTerminal bool) {
 	if f, ok := w.(*os.File); ok {
 		if columns, _, err := term.GetSize(int(f.Fd())); err == nil && columns > 0 {
-			return columns
+			return columns, true
 		}
 	}
-	return standardWidth
+	return standardWidth, false
 }
 
-func terminal(s score.Scores, columns int) string {
+func terminal(s score.Scores, columns int, wrapped bool) string {
 	v, columns := newView(s), max(columns, leastWidth)
 	if len(v.lines) == 0 {
 		return wrap(Text(s), columns, "")
@@ -56,7 +57,10 @@ func terminal(s score.Scores, columns int) string {
 	var b strings.Builder
 	b.WriteString(v.fit(columns) + "\n")
 	for _, n := range shown {
-		b.WriteString(wrap(n, columns, "  "))
+		if wrapped {
+			n = strings.TrimSuffix(wrap(n, columns, "  "), "\n")
+		}
+		b.WriteString(n + "\n")
 	}
 	return b.String()
 }

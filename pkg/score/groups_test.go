@@ -1,6 +1,7 @@
 package score
 
 import (
+	"errors"
 	"math"
 	"strings"
 	"testing"
@@ -8,6 +9,8 @@ import (
 	"sextant/pkg/plan"
 	"sextant/pkg/result"
 	"sextant/pkg/spec"
+
+	"github.com/hashicorp/go-multierror"
 )
 
 // groupPlan has datasets x_1 (4 rows, 3 right), x_2 (2 rows, both right) and z (2 rows, none), for models m and k; z of k has no record.
@@ -117,12 +120,16 @@ func TestValidate(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
+	var all *multierror.Error
+	if !errors.As(err, &all) || len(all.Errors) != 11 {
+		t.Errorf("not a list of 11 faults: %v", err)
+	}
 	for _, want := range []string{
 		`dataset "metric": unknown metric of mode gen "exact_macth": did you mean "exact_match"?`,
 		`dataset "other": unknown metric of mode ppl "contains": known are accuracy`,
 		`dataset "mode": unknown mode "roling": did you mean "rolling"?`,
 		`unknown post-processor "stripp": did you mean "strip"?`,
-		`post_gold: post-processor "cut": needs an argument`,
+		`dataset "post": post_gold: "cut": needs an argument`,
 		`dataset "ppl": unknown denominator "n-2"`,
 		`unknown perplexity convention "llama.ccp": did you mean "llama.cpp"?`,
 		`group "g1": unknown mean "waited": `,

@@ -11,8 +11,9 @@ var numberRun = regexp.MustCompile(`[0-9]+(?:,[0-9]+)*(?:\.[0-9]+)?`)
 
 // lastNumber gives the last number of a text in one canonical form, so that equal numbers are equal strings: no grouping commas, no
 // leading zeros, no trailing zeros after the point, no plus sign, no "-0". Currency and percent signs and a period that ends the
-// sentence are not part of it. "1,2" is two numbers, as a comma groups only by three. A minus counts only where no letter, digit or
-// closing bracket stands before it: "10-5" ends in 5. Exponents and fractions are not read.
+// sentence are not part of it. "1,2" is two numbers, as a comma groups only by three. A minus counts only where no letter (of
+// Latin, Greek or Cyrillic), digit or closing bracket stands before it: "10-5" ends in 5. Exponents, fractions and digits other than
+// 0 to 9 are not read.
 func lastNumber(text string) string {
 	runs := numberRun.FindAllStringIndex(text, -1)
 	if len(runs) == 0 {
@@ -45,7 +46,7 @@ func grouped(digits string) bool {
 // negative reports whether the text before a number ends in a minus that is a sign and not a dash between two things.
 func negative(before string) bool {
 	before = strings.TrimRightFunc(before, func(r rune) bool { return unicode.Is(unicode.Sc, r) })
-	for _, minus := range []string{"-", "\u2212"} {
+	for _, minus := range []string{"-", "\u2212", "－"} {
 		if head, ok := strings.CutSuffix(before, minus); ok {
 			head = strings.TrimRightFunc(head, func(r rune) bool { return unicode.Is(unicode.Sc, r) })
 			return !endsInWord(head)
@@ -56,7 +57,7 @@ func negative(before string) bool {
 
 func endsInWord(text string) bool {
 	r, _ := utf8.DecodeLastRuneInString(text)
-	return text != "" && (unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.Is(unicode.Pe, r))
+	return text != "" && (joins(r) || unicode.Is(unicode.Pe, r))
 }
 
 func canonical(minus bool, digits string) string {

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/hashicorp/go-multierror"
 )
 
 // processor is one step from generated text to an answer. It is total: every text has an answer, "" for none.
@@ -26,7 +28,8 @@ var processors = map[string]func(arg string) (processor, error){
 	"regex":        makeRegex,
 }
 
-// ValidatePost checks a list of post-processors as a spec writes them, "name" or "name:argument", and tells every fault at once.
+// ValidatePost checks a list of post-processors as a spec writes them, "name" or "name:argument". The error is a *multierror.Error with
+// every fault.
 //
 //	strip              without white space around it
 //	lower              in lower case
@@ -42,24 +45,24 @@ var processors = map[string]func(arg string) (processor, error){
 //
 // An argument is everything after the first colon, taken as it is: TOML has already made "\n" a line break.
 func ValidatePost(post []string) error {
-	_, err := compilePost(post)
+	_, err := compilePost("post", post)
 	return err
 }
 
-// compilePost makes one processor of a list; an empty list changes nothing.
-func compilePost(post []string) (processor, error) {
+// compilePost makes one processor of the list under a key of the spec; an empty list changes nothing.
+func compilePost(key string, post []string) (processor, error) {
 	var steps []processor
-	var errs []error
+	var faults *multierror.Error
 	for _, p := range post {
 		step, err := compileStep(p)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("post-processor %q: %w", p, err))
+			faults = multierror.Append(faults, fmt.Errorf("%s: %q: %w", key, p, err))
 			continue
 		}
 		steps = append(steps, step)
 	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
+	if err := faults.ErrorOrNil(); err != nil {
+		return nil, err
 	}
 	return func(text string) string {
 		for _, step := range steps {

@@ -2,11 +2,12 @@ package score
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 
 	"sextant/pkg/result"
 	"sextant/pkg/spec"
+
+	"github.com/hashicorp/go-multierror"
 )
 
 // texts scores generated text: post-processors make an answer of it, and the metric compares the answer with the accepted ones.
@@ -17,13 +18,10 @@ type texts struct {
 }
 
 func newTexts(d spec.Dataset, metric string) (*texts, error) {
-	post, err := compilePost(d.Post)
-	gold, errGold := compilePost(d.PostGold)
-	if errGold != nil {
-		errGold = fmt.Errorf("post_gold: %w", errGold)
-	}
-	if err := errors.Join(err, errGold); err != nil {
-		return nil, err
+	post, err := compilePost("post", d.Post)
+	gold, errGold := compilePost("post_gold", d.PostGold)
+	if err != nil || errGold != nil {
+		return nil, multierror.Append(err, errGold).ErrorOrNil()
 	}
 	right := func(answer, gold string) bool { return answer == gold }
 	if metric == contains {

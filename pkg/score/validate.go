@@ -10,6 +10,7 @@ import (
 
 	"github.com/agnivade/levenshtein"
 	"github.com/bmatcuk/doublestar/v4"
+	"github.com/hashicorp/go-multierror"
 )
 
 // The metrics.
@@ -32,22 +33,20 @@ var metrics = map[spec.Mode][]string{
 
 var modes = []string{string(spec.PPL), string(spec.LL), string(spec.CLP), string(spec.Gen), string(spec.Rolling)}
 
-// Validate checks all that scoring will need of a spec before anything is run, and tells every fault at once: metrics,
-// post-processors, the conventions of ppl and rolling, and groups. A group's member that the spec does not have is no fault: a base file
-// may name more than its users select. The group's score says what it lacks.
+// Validate checks all that scoring will need of a spec before anything is run: metrics, post-processors, the conventions of ppl and
+// rolling, and groups. The error is a *multierror.Error with every fault. A group's member that the spec does not have is no fault: a
+// base file may name more than its users select. The group's score says what it lacks.
 func Validate(s *spec.Spec) error {
-	var errs []error
+	var faults *multierror.Error
 	for _, d := range s.Datasets {
-		if _, err := newScorer(d); err != nil {
-			errs = append(errs, fmt.Errorf("dataset %q: %w", d.Abbr, err))
-		}
+		_, err := newScorer(d)
+		faults = multierror.Append(faults, multierror.Prefix(err, fmt.Sprintf("dataset %q:", d.Abbr)))
 	}
 	for _, g := range s.Groups {
-		if err := validateGroup(g, s.Datasets); err != nil {
-			errs = append(errs, fmt.Errorf("group %q: %w", g.Name, err))
-		}
+		err := validateGroup(g, s.Datasets)
+		faults = multierror.Append(faults, multierror.Prefix(err, fmt.Sprintf("group %q:", g.Name)))
 	}
-	return errors.Join(errs...)
+	return faults.ErrorOrNil()
 }
 
 // ValidateMetric checks that a metric exists and fits the mode. "" is the mode's default: exact_match for gen, perplexity for rolling,
@@ -81,10 +80,10 @@ func validateGroup(g spec.Group, datasets []spec.Dataset) error {
 	for i, d := range datasets {
 		names[i] = d.Abbr
 	}
-	var errs []error
+	var faults *multierror.Error
 	for _, m := range g.Members {
 		if !doublestar.ValidatePattern(m) {
-			errs = append(errs, fmt.Errorf("member %q is not a valid pattern", m))
+			faults = multierror.Append(faults, fmt.Errorf("member %q is not a valid pattern", m))
 		}
 	}
 	units := map[Unit]string{}
@@ -93,9 +92,9 @@ func validateGroup(g spec.Group, datasets []spec.Dataset) error {
 		units[unitOf(datasets[i].Mode)] = names[i]
 	}
 	if len(units) > 1 {
-		errs = append(errs, fmt.Errorf("%q is in percent and %q is a perplexity: they have no mean", units[Percent], units[Perplexity]))
+		faults = multierror.Append(faults, fmt.Errorf("%q is in percent and %q is a perplexity: they have no mean", units[Percent], units[Perplexity]))
 	}
-	return errors.Join(errs...)
+	return faults.ErrorOrNil()
 }
 
 func unitOf(mode spec.Mode) Unit {
