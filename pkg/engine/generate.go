@@ -9,8 +9,8 @@ import (
 )
 
 // Prompt is a request to continue Tokens by up to MaxNew tokens. Generation ends at an end-of-sequence token, at the first of the Stop
-// strings in the text, at MaxNew, or where the model's context is full. The zero Sample is greedy. Else the text depends on Seed and
-// the prompt alone, not on the batch.
+// strings in the text, at MaxNew, or where the model's context is full. The zero Sample is greedy, and a TopP of 0 is off like 1. What
+// is drawn depends on Seed and the prompt alone, not on the batch.
 type Prompt struct {
 	Tokens []int32
 	MaxNew int
@@ -86,6 +86,9 @@ func (e *Engine) prompt(i int, r Prompt) (*sequence, error) {
 	}
 	if err := e.check(i, r.Tokens, e.o.MaxSeqLen); err != nil {
 		return nil, err
+	}
+	if r.Sample.TopP <= 0 {
+		r.Sample.TopP = 1 // off
 	}
 	g := &generation{prompt: len(r.Tokens), limit: min(r.MaxNew, e.o.MaxSeqLen-len(r.Tokens)), seed: r.Seed, sample: r.Sample,
 		text: newStopper(e.o.NewDecoder(r.Tokens), r.Stop)}
