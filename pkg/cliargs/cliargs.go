@@ -73,6 +73,16 @@ func Positional(c *cli.Context, names ...string) ([]string, error) {
 	return args, nil
 }
 
+// Require refuses a command line without the flags named. cli's own Required prints help to stdout and gives no usage error.
+func Require(c *cli.Context, flags ...string) error {
+	for _, name := range flags {
+		if c.String(name) == "" {
+			return Usagef("%s needs --%s", c.Command.FullName(), name)
+		}
+	}
+	return nil
+}
+
 // level is one app, command or subcommand while its arguments are read.
 type level struct {
 	flags map[string]bool // name -> takes a value

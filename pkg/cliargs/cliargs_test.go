@@ -94,12 +94,16 @@ func TestUsageErrorsAreValues(t *testing.T) {
 		}
 	}
 	a := &cli.App{Name: "worker", Commands: []*cli.Command{{Name: "run", Action: func(c *cli.Context) error {
+		if err := Require(c, "job"); err != nil {
+			return err
+		}
 		_, err := Positional(c, "DIR")
 		return err
-	}}}}
+	}, Flags: []cli.Flag{&cli.StringFlag{Name: "job"}}}}}
 	Harden(a)
 	for args, want := range map[string]string{"worker": "needs a command: run", "worker walk": `unknown command "walk"`,
-		"worker run": "missing argument DIR", "worker run a b": `unexpected argument "b"`, "worker run a": ""} {
+		"worker run --job 1": "missing argument DIR", "worker run --job 1 a b": `unexpected argument "b"`, "worker run --job 1 a": "",
+		"worker run a": "run needs --job"} {
 		err := a.Run(strings.Fields(args))
 		if want == "" && err != nil || want != "" && (!IsUsage(err) || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: %v, want %q", args, err, want)
