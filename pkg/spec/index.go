@@ -39,15 +39,22 @@ type indexer struct {
 	i     int
 	src   *source
 	lines []int // offsets of the lines' beginnings but the first
+
+	seen, seenCol int // an offset whose column is known: counting goes on from it
 }
 
 func (x *indexer) node(k kind, offset int) *node {
 	line := sort.SearchInts(x.lines, offset+1)
-	begin := 0
+	from, col := 0, 1
 	if line > 0 {
-		begin = x.lines[line-1]
+		from = x.lines[line-1]
 	}
-	n := &node{kind: k, src: x.src, line: line + 1, col: utf8.RuneCountInString(x.s[begin:offset]) + 1}
+	if from < x.seen && x.seen <= offset {
+		from, col = x.seen, x.seenCol
+	}
+	col += utf8.RuneCountInString(x.s[from:offset])
+	x.seen, x.seenCol = offset, col
+	n := &node{kind: k, src: x.src, line: line + 1, col: col}
 	if k == table {
 		n.fields = map[string]*node{}
 	}

@@ -13,6 +13,9 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
+// maxDepth ends a chain of includes that a directory linked into itself makes endless.
+const maxDepth = 20
+
 // maxFile keeps a checkpoint named by mistake from being read whole.
 const maxFile = 16 << 20
 
@@ -88,6 +91,8 @@ func (l *loader) include(root *node) {
 		}
 		if chain := l.cycle(path); chain != "" {
 			l.p.add(n, "include", "%q includes itself: %s; take one of them out", path, chain)
+		} else if len(l.chain) > maxDepth {
+			l.p.add(n, "include", "is nested more than %d deep; include %q from a file nearer to the top", maxDepth, path)
 		} else if err := l.load(path); err != nil {
 			l.p.add(n, "include", "reading %q: %v; the name is relative to the including file", path, cause(err))
 		}

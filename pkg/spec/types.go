@@ -94,7 +94,7 @@ type Files struct {
 	Names     []string `toml:"names" spec:"nonempty" json:"names,omitempty"`                                // csv, tsv without header: column names
 	Labels    string   `toml:"labels" spec:"path" json:"labels,omitempty"`                                  // a file with one label a line for jsonl rows
 	LabelName string   `toml:"label_name" json:"label_name,omitempty"`                                      // its column, default "label"
-	Unit      string   `toml:"unit" spec:"oneof=line|hf-line|paragraph|file" json:"unit,omitempty"`                 // text: a row is a "line" (default), "hf-line", "paragraph" or the "file"; its column is "text"
+	Unit      string   `toml:"unit" spec:"oneof=line|hf-line|paragraph|file" json:"unit,omitempty"`         // text: a row is a "line" (default), "hf-line", "paragraph" or the "file"; its column is "text"
 }
 
 // Column makes a new column of a row from others, before templates see it.
