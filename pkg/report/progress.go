@@ -8,19 +8,27 @@ import (
 	"time"
 )
 
-// Progress shows how far a run is. On a terminal it keeps one line, a bar, at the bottom; elsewhere it writes a plain line for each
-// finished task and else at most one in 10 s, so that a log stays short. All methods may be called from several goroutines; what they
-// are told are absolute counts, so that a call may be repeated or left out. Errors of the writer are ignored: progress is no result.
+// Progress shows how far a run is. On a terminal it keeps one line, a bar, at the bottom; elsewhere it writes a plain line for each task
+// that ends and else at most one in 10 s, so that a log stays short. It is told the run's whole state each time, so that a call may be
+// repeated or left out. Methods may be called from several goroutines. Errors of the writer are ignored: progress is no result.
 type Progress struct {
 	mu       sync.Mutex
 	w        io.Writer
 	terminal bool
 	now      func() time.Time
 	state    state
+	ended    map[string]bool // tasks known to be done or failed
 	meter    meter
 	began    time.Time
 	written  time.Time // last bar or plain line
 	drawn    bool      // a bar stands on the terminal's last line
+}
+
+// Task is how far one task is.
+type Task struct {
+	Name       string
+	Rows, Done int
+	Failed     string // why rows of it will be missing; "" while none are
 }
 
 const (
@@ -35,46 +43,46 @@ type state struct {
 	rowsPerSec, tokensPerSec float64 // 0: not known yet
 }
 
-// NewProgress makes the display of one run. Begin starts it.
+// NewProgress makes the display of one run. The first Update starts it.
 func NewProgress(w io.Writer, isTerminal bool) *Progress {
 	return &Progress{w: w, terminal: isTerminal, now: time.Now}
 }
 
-// Begin tells the size of the run, and what of it earlier runs have done.
-func (p *Progress) Begin(tasks, tasksDone, rows, rowsDone int) {
+// Update tells the state of every task, and how many tokens the run's workers have computed; that number may fall when a worker ends.
+// What the first call finds done is taken as done before: it has no line of its own and no part in the speed.
+func (p *Progress) Update(tasks []Task, tokens int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.began = p.now()
-	p.state = state{tasks: tasks, tasksDone: tasksDone, rows: rows, rowsDone: rowsDone}
-	p.meter = meter{}
-	p.meter.add(p.began, rowsDone, 0)
-	p.show(true)
-}
-
-// Rows tells how many rows of the run are done, earlier ones too, and how many tokens the run's workers have computed since Begin.
-func (p *Progress) Rows(rowsDone int, tokens int64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.state.rowsDone = rowsDone
-	p.meter.add(p.now(), rowsDone, tokens)
+	first := p.ended == nil
+	if first {
+		p.began, p.ended = p.now(), map[string]bool{}
+	}
+	p.state.tasks, p.state.tasksDone, p.state.failed, p.state.rows, p.state.rowsDone = len(tasks), 0, 0, 0, 0
+	var events []string
+	for _, t := range tasks {
+		p.state.rows += t.Rows
+		p.state.rowsDone += t.Done
+		event := "done " + t.Name
+		switch {
+		case t.Failed != "":
+			p.state.failed++
+			event = "FAILED " + t.Name + ": " + t.Failed
+		case t.Done >= t.Rows:
+			p.state.tasksDone++
+		default:
+			continue
+		}
+		if !p.ended[t.Name] {
+			p.ended[t.Name] = true
+			events = append(events, event)
+		}
+	}
+	p.meter.add(p.now(), p.state.rowsDone, tokens)
 	p.state.rowsPerSec, p.state.tokensPerSec = p.meter.rates()
-	p.show(false)
-}
-
-// TaskDone tells that every row of a task has a result.
-func (p *Progress) TaskDone(task string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.state.tasksDone++
-	p.event("done " + task)
-}
-
-// TaskFailed tells that a task ends with rows missing, and why.
-func (p *Progress) TaskFailed(task, reason string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.state.failed++
-	p.event("FAILED " + task + ": " + reason)
+	if !first {
+		p.tell(events)
+	}
+	p.show(first)
 }
 
 // Say writes a line of the run's own, such as a retry.
@@ -83,7 +91,7 @@ func (p *Progress) Say(line string) {
 	defer p.mu.Unlock()
 	p.erase()
 	fmt.Fprintln(p.w, clean(line))
-	if p.terminal {
+	if p.terminal && p.ended != nil {
 		p.show(true)
 	}
 }
@@ -92,22 +100,27 @@ func (p *Progress) Say(line string) {
 func (p *Progress) End() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.ended == nil {
+		return // there never was anything to show
+	}
 	p.erase()
-	s := p.state
-	fmt.Fprintf(p.w, "%s in %s\n", s.counts(), round(p.now().Sub(p.began)))
+	fmt.Fprintf(p.w, "%s in %s\n", p.state.counts(), round(p.now().Sub(p.began)))
 }
 
-// event writes a line about a task; off a terminal it carries the counts, as it stands for the line in 10 s.
-func (p *Progress) event(text string) {
-	p.erase()
-	text = clean(text)
-	if p.terminal {
-		fmt.Fprintln(p.w, text)
-		p.show(true)
-		return
+// tell writes a line a task that ended. Off a terminal the last carries the counts and stands for the line in 10 s.
+func (p *Progress) tell(events []string) {
+	for i, e := range events {
+		p.erase()
+		line := clean(e)
+		if !p.terminal && i == len(events)-1 {
+			line += " (" + p.state.plain() + ")"
+			p.written = p.now()
+		}
+		fmt.Fprintln(p.w, line)
 	}
-	fmt.Fprintf(p.w, "%s (%s)\n", text, p.state.plain())
-	p.written = p.now()
+	if p.terminal && len(events) > 0 {
+		p.written = time.Time{} // the bar is drawn again at once
+	}
 }
 
 // show draws the bar, or writes a plain line, when it is time or at once.
@@ -216,12 +229,15 @@ func round(d time.Duration) string {
 }
 
 // meter gives speeds over the last minute: what is loaded or is slow at the start is soon forgotten.
-type meter struct{ samples []sample }
+type meter struct {
+	samples []sample
+	told    int64 // tokens as last told
+}
 
 type sample struct {
 	at     time.Time
 	rows   int
-	tokens int64
+	tokens int64 // ever growing
 }
 
 const (
@@ -229,10 +245,15 @@ const (
 	meterStep = time.Second
 )
 
-// add notes counts at a moment, at most one sample a step; the newest is always kept.
+// add notes counts at a moment, at most one sample a step; the newest is always kept. Fewer tokens than before are a worker's end.
 func (m *meter) add(at time.Time, rows int, tokens int64) {
-	now := sample{at, rows, tokens}
-	if n := len(m.samples); n > 1 && at.Sub(m.samples[n-2].at) < meterStep {
+	now := sample{at, rows, max(0, tokens-m.told)}
+	m.told = tokens
+	n := len(m.samples)
+	if n > 0 {
+		now.tokens += m.samples[n-1].tokens
+	}
+	if n > 1 && at.Sub(m.samples[n-2].at) < meterStep {
 		m.samples[n-1] = now
 	} else {
 		m.samples = append(m.samples, now)

@@ -19,25 +19,30 @@ func clock(terminal bool) (*Progress, *bytes.Buffer, func(time.Duration)) {
 
 func TestProgressLines(t *testing.T) {
 	p, b, pass := clock(false)
-	p.Begin(3, 0, 1000, 200)
+	tasks := []Task{{Name: "m/old", Rows: 200, Done: 200}, {Name: "m/a", Rows: 240}, {Name: "m/b", Rows: 500}, {Name: "m/c", Rows: 60}}
+	p.Update(tasks, 7000)
 	for i := range 24 { // a report a second: 10 rows, 500 tokens
 		pass(time.Second)
-		p.Rows(210+10*i, int64(500*(i+1)))
+		tasks[1].Done += 10
+		p.Update(tasks, 7000+int64(500*(i+1)))
 	}
-	p.TaskDone("pocket/winograd")
 	pass(9 * time.Second)
-	p.Rows(440, 12000)
+	p.Update(tasks, 3000) // a worker ended and took its count along
 	p.Say("job 3 is tried again: killed\nby signal 9")
-	p.TaskFailed("pocket/gsm", "worker: truncated \x1b[31mweights")
+	tasks[2].Failed = "worker: truncated \x1b[31mweights"
+	tasks[3].Done = 60
+	p.Update(tasks, 3000)
+	p.Update(tasks, 3000)
 	pass(time.Hour)
 	p.End()
-	want := `0/3 tasks, 200/1000 rows
-0/3 tasks, 300/1000 rows, 10.0 rows/s, 500 tokens/s, ETA 1m10s
-0/3 tasks, 400/1000 rows, 10.0 rows/s, 500 tokens/s, ETA 1m00s
-done pocket/winograd (1/3 tasks, 440/1000 rows, 10.0 rows/s, 500 tokens/s, ETA 56s)
+	want := `1/4 tasks, 200/1000 rows
+1/4 tasks, 300/1000 rows, 10.0 rows/s, 500 tokens/s, ETA 1m10s
+1/4 tasks, 400/1000 rows, 10.0 rows/s, 500 tokens/s, ETA 1m00s
+done m/a (2/4 tasks, 440/1000 rows, 10.0 rows/s, 500 tokens/s, ETA 56s)
 job 3 is tried again: killed by signal 9
-FAILED pocket/gsm: worker: truncated weights (1/3 tasks, 440/1000 rows, 1 failed, 7.27 rows/s, 364 tokens/s, ETA 1m17s)
-1/3 tasks, 440/1000 rows, 1 failed in 1h01m
+FAILED m/b: worker: truncated weights
+done m/c (3/4 tasks, 500/1000 rows, 1 failed, 9.09 rows/s, 364 tokens/s, ETA 55s)
+3/4 tasks, 500/1000 rows, 1 failed in 1h01m
 `
 	if b.String() != want {
 		t.Errorf("got:\n%s\nwant:\n%s", b, want)
@@ -46,19 +51,24 @@ FAILED pocket/gsm: worker: truncated weights (1/3 tasks, 440/1000 rows, 1 failed
 
 func TestProgressBar(t *testing.T) {
 	p, b, pass := clock(true)
-	p.Begin(2, 0, 1000, 0)
+	p.End() // before anything was told: nothing
+	tasks := []Task{{Name: "m/a", Rows: 110}, {Name: "m/b", Rows: 890}}
+	p.Update(tasks, 0)
 	pass(time.Second)
-	p.Rows(100, 5000)
+	tasks[0].Done = 100
+	p.Update(tasks, 5000)
 	pass(50 * time.Millisecond) // too soon to draw again
-	p.Rows(110, 5100)
-	pass(time.Second)
-	p.TaskDone("m/d")
+	tasks[0].Done = 105
+	p.Update(tasks, 5100)
+	pass(950 * time.Millisecond)
+	tasks[0].Done = 110
+	p.Update(tasks, 6000)
 	p.End()
 	got := strings.NewReplacer("\r", "<", "\x1b[K", ">").Replace(b.String())
 	want := "<[..............................]   0% 0/2 tasks, 0/1000 rows>" +
 		"<[.........]  10% 0/2 tasks, 100/1000 rows, 100 rows/s, 5.00k tokens/s, ETA 9.0s>" +
-		"<>done m/d\n" +
-		"<[.........]  11% 1/2 tasks, 110/1000 rows, 105 rows/s, 4.86k tokens/s, ETA 8.5s>" +
+		"<>done m/a\n" +
+		"<[.........]  11% 1/2 tasks, 110/1000 rows, 55.0 rows/s, 3.00k tokens/s, ETA 16s>" +
 		"<>1/2 tasks, 110/1000 rows in 2.0s\n"
 	if got != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
@@ -115,19 +125,18 @@ func TestRateAndDuration(t *testing.T) {
 func TestProgressFromManyGoroutines(t *testing.T) {
 	var b bytes.Buffer
 	p := NewProgress(&b, true)
-	p.Begin(8, 0, 800, 0)
 	var wg sync.WaitGroup
-	for i := range 8 {
+	for range 8 {
 		wg.Go(func() {
-			for j := range 100 {
-				p.Rows(i*100+j, int64(j))
+			for j := range 101 {
+				p.Update([]Task{{Name: "t", Rows: 100, Done: j}}, int64(j))
+				p.Say("still here")
 			}
-			p.TaskDone("t")
 		})
 	}
 	wg.Wait()
 	p.End()
-	if !strings.Contains(b.String(), "8/8 tasks") {
-		t.Errorf("%q", b.String())
+	if n := strings.Count(b.String(), "done t\n"); n != 1 || !strings.Contains(b.String(), "1/1 tasks, 100/100 rows in") {
+		t.Errorf("%d times done: %q", n, b.String())
 	}
 }
