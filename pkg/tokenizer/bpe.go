@@ -20,6 +20,7 @@ type bpe struct {
 	byteFallback bool
 	bytes        [256]int32 // of "<0x00>"...; noID where missing
 	whole        bool       // a piece that is a token is taken whole (ignore_merges)
+	words        bool       // no merge crosses from a character into a space symbol: words merge apart from each other
 }
 
 type mergeRule struct{ rank, id int32 }
@@ -59,6 +60,7 @@ func (m *bpe) setVocab(vocab map[string]int64) error {
 // setMerges adds the merges, the first ranking highest.
 func (m *bpe) setMerges(merges []mergePair) error {
 	m.pairs = make(map[uint64]mergeRule, len(merges))
+	_, m.words = m.ids[spaceSymbol]
 	for rank, p := range merges {
 		a, okA := m.ids[p[0]]
 		b, okB := m.ids[p[1]]
@@ -67,6 +69,7 @@ func (m *bpe) setMerges(merges []mergePair) error {
 			return fmt.Errorf("merge %d, %q + %q: the parts and the whole must all be in the vocabulary", rank, p[0], p[1])
 		}
 		m.pairs[pairKey(a, b)] = mergeRule{int32(rank), id}
+		m.words = m.words && !crossesWords(p[0]+p[1])
 	}
 	return nil
 }
@@ -87,6 +90,15 @@ func (m *bpe) encode(dst []int32, text string, w *merger) []int32 {
 			return append(dst, id)
 		}
 	}
+	for m.words && text != "" {
+		n := wordEnd(text)
+		dst = m.encodeWord(dst, text[:n], w)
+		text = text[n:]
+	}
+	return m.encodeWord(dst, text, w)
+}
+
+func (m *bpe) encodeWord(dst []int32, text string, w *merger) []int32 {
 	w.reset()
 	m.addSymbols(text, w)
 	if len(w.syms) == 0 {

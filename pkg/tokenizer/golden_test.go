@@ -117,29 +117,44 @@ func checkDecoder(t testing.TB, tok *Tokenizer, ids []int32) {
 	}
 }
 
+// checkPieces compares with SentencePiece itself: no added tokens, no BOS.
+func checkPieces(t *testing.T, tok *Tokenizer, rows []goldenRow) {
+	t.Helper()
+	for _, r := range rows {
+		if r.Text != nil {
+			if got := tok.Encode(*r.Text); !slices.Equal(got, r.IDs) {
+				t.Errorf("Encode(%q)\n got %v\nwant %v", *r.Text, got, r.IDs)
+			}
+			r.Raw = r.IDs
+		}
+		s := tok.scheme.(*spmScheme).spm.newStream()
+		for _, id := range r.Raw {
+			s.push(id)
+		}
+		if got := s.text(); got != *r.Decoded {
+			t.Errorf("decode(%v) = %q, want %q", r.Raw, got, *r.Decoded)
+		}
+		checkDecoder(t, tok, r.Raw)
+	}
+}
+
 func TestGoldenSentencePiece(t *testing.T) {
 	for _, name := range []string{"spm_bpe", "spm_bpe_unused", "spm_bpe_rules", "spm_bpe_cross", "spm_unigram", "spm_unigram_unk"} {
 		t.Run(name, func(t *testing.T) {
 			tok := mustLoad(t, unzipped(t, name+".model", "some.model"))
-			for _, r := range readGolden(t, filepath.Join("testdata", name+".golden.json")) {
-				r.Prompt, r.Raw = r.IDs, append(r.Raw, r.IDs...)
-				s := tok.scheme.(*spmScheme).spm
-				if r.Text != nil {
-					if got := tok.Encode(*r.Text); !slices.Equal(got, r.IDs) {
-						t.Errorf("Encode(%q)\n got %v\nwant %v", *r.Text, got, r.IDs)
-					}
-				}
-				st := s.newStream()
-				for _, id := range r.Raw {
-					st.push(id)
-				}
-				if got := st.text(); got != *r.Decoded {
-					t.Errorf("decode(%v) = %q, want %q", r.Raw, got, *r.Decoded)
-				}
-				checkDecoder(t, tok, r.Raw)
-			}
+			checkPieces(t, tok, readGolden(t, filepath.Join("testdata", name+".golden.json")))
 		})
 	}
+	t.Run("pocket", func(t *testing.T) {
+		tok := mustLoad(t, "../../examples/pocket/model")
+		checkPieces(t, tok, readGolden(t, "testdata/pocket.golden.json"))
+		if got, want := tok.EncodePrompt("Tom"), append([]int32{1}, tok.Encode("Tom")...); !slices.Equal(got, want) {
+			t.Errorf("EncodePrompt = %v, want %v", got, want)
+		}
+		if tok.VocabSize() != 1024 {
+			t.Errorf("VocabSize = %d, want 1024", tok.VocabSize())
+		}
+	})
 }
 
 func TestGoldenTokenizerJSON(t *testing.T) {

@@ -100,31 +100,15 @@ func lowercase(s string) string {
 	}, s), "\u0130", "i\u0307")
 }
 
-// maxMarks is how many combining marks in a row norm passes; beyond them it puts a joiner in, as the Stream-Safe Text
-// Format has it and plain normalization does not.
-const maxMarks = 30
-
-// unicodeForm is the normalization form f of s.
+// unicodeForm is the normalization form f of s. Where a run of marks is longer than 30, norm puts joiners into it, as the
+// Stream-Safe Text Format has it and plain normalization does not; such text goes the long way.
 func unicodeForm(f norm.Form, s string) string {
-	marks := 0
-	for i := 0; i < len(s); {
-		if s[i] < 0x80 {
-			marks = 0
-			i++
-			continue
-		}
-		p := norm.NFKD.PropertiesString(s[i:])
-		if p.CCC() == 0 && p.LeadCCC() == 0 && p.TrailCCC() == 0 {
-			marks = 0
-		} else {
-			marks += max(1, len(p.Decomposition())/2)
-		}
-		if marks > maxMarks {
-			return longForm(f, s)
-		}
-		i += max(1, p.Size())
+	const joiner = "\u034f" // which no form changes
+	out := f.String(s)
+	if strings.Count(out, joiner) > strings.Count(s, joiner) {
+		return longForm(f, s)
 	}
-	return f.String(s)
+	return out
 }
 
 // longForm is unicodeForm for text with very long runs of marks, by the definition: decompose, order, compose

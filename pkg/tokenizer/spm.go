@@ -115,11 +115,8 @@ func (s *spm) prepareBPE() {
 	for _, p := range s.model.pieces {
 		scores = append(scores, p.score)
 		s.unused = s.unused || p.kind == pieceUnused
-		if at := strings.LastIndex(p.text, spaceSymbol); at > 0 && strings.Trim(p.text[:at], spaceSymbol) != "" {
-			s.words = false
-		}
+		s.words = s.words && p.kind != pieceUnused && !crossesWords(p.text)
 	}
-	s.words = s.words && !s.unused
 	slices.SortFunc(scores, func(a, b float32) int {
 		switch {
 		case a > b:
@@ -177,6 +174,12 @@ func (s *spm) encode(dst []int32, text string, norm *spmNormalizer) []int32 {
 		e.mergeBPE(text)
 	}
 	return e.ids
+}
+
+// crossesWords says that piece has a space symbol after another character.
+func crossesWords(piece string) bool {
+	at := strings.LastIndex(piece, spaceSymbol)
+	return at > 0 && strings.Trim(piece[:at], spaceSymbol) != ""
 }
 
 // wordEnd finds where the first word ends: before the first space symbol that follows another character.

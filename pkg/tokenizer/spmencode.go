@@ -83,11 +83,11 @@ type latticeNode struct {
 	id    int32
 }
 
-// reach offers a path to end. Sums are kept in float32 and compared in float64, as the library does, so that near ties
+// reach offers a path to end. Sums are float32, as the library (0.2.2) has them, so that near ties
 // fall the same way; of equal scores the first stays.
-func (l lattice) reach(start, end int, score float64, id int32) {
-	if n := &l[end]; n.start < 0 || score > float64(n.score) {
-		*n = latticeNode{float32(score), int32(start), id}
+func (l lattice) reach(start, end int, score float32, id int32) {
+	if n := &l[end]; n.start < 0 || score > n.score {
+		*n = latticeNode{score, int32(start), id}
 	}
 }
 
@@ -101,7 +101,7 @@ func (e *spmRun) viterbi(text string) {
 	for at := 0; at < len(text); {
 		here, char := best[at].score, charLen(text[at], len(text)-at)
 		if !e.reachPieces(best, text, at, char) {
-			best.reach(at, at+char, float64(unkScore+here), e.unk)
+			best.reach(at, at+char, unkScore+here, e.unk)
 		}
 		at += char
 	}
@@ -120,7 +120,7 @@ func (e *spmRun) reachPieces(best lattice, text string, at, char int) (single bo
 	if e.vocab == nil {
 		return false
 	}
-	here, place := float64(best[at].score), int32(0)
+	here, place := best[at].score, int32(0)
 	for end := at; end < len(text); {
 		if place = e.vocab.step(place, text[end]); place < 0 {
 			break
@@ -134,9 +134,9 @@ func (e *spmRun) reachPieces(best lattice, text string, at, char int) (single bo
 		if piece.kind == pieceUnused {
 			continue
 		}
-		score := float64(piece.score)
+		score := piece.score
 		if piece.kind == pieceUserDefined { // a bonus, so that it is always taken
-			score = float64(float32(end-at)*e.maxScore) - 0.1
+			score = float32(end-at)*e.maxScore - 0.1
 		}
 		best.reach(at, end, score+here, id)
 		single = single || end-at == char
