@@ -1,0 +1,55 @@
+// Command worker carries out the jobs of a run on a compute node, and looks into models.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"sextant/pkg/cliargs"
+	"sextant/pkg/worker"
+)
+
+func main() {
+	ctx, stop := untilStopped()
+	code := run(ctx, os.Args, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is the whole program: exit codes are 0 done, 2 usage, 64 bad input or model, 75 try again, 1 anything else.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	app := &cli.App{
+		Name:            "worker",
+		Usage:           "carry out a job of an evaluation, or look into a model",
+		HideVersion:     true,
+		HideHelpCommand: true,
+		Writer:          stdout,
+		ErrWriter:       stderr,
+		Commands:        []*cli.Command{runCommand(stderr), logitsCommand(), tokenizeCommand(), infoCommand()},
+	}
+	cliargs.Harden(app)
+	args, err := cliargs.Reorder(app, args)
+	if err == nil {
+		err = app.RunContext(ctx, args)
+	}
+	switch {
+	case err == nil:
+		return 0
+	case cliargs.IsUsage(err):
+		fmt.Fprintf(stderr, "worker: %v\nRun 'worker --help' or 'worker COMMAND --help' for what there is.\n", err)
+		return 2
+	}
+	fmt.Fprintf(stderr, "worker: %v\n", err)
+	return worker.ExitCode(err)
+}
+
+func backendFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "backend", Value: "cpu", Usage: "kernel backend `NAME`: cpu, or ref (slow, the oracle)"},
+		&cli.IntFlag{Name: "threads", EnvVars: []string{"SEXTANT_THREADS"}, Usage: "CPU `THREADS`; 0: all this process may run on"},
+	}
+}

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v2"
+
+	"sextant/kernels"
+	"sextant/pkg/cliargs"
+	"sextant/pkg/worker"
+)
+
+func logitsCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "logits",
+		Usage:     "print a model's logits for a list of tokens",
+		ArgsUsage: "MODEL",
+		Description: "MODEL is a directory with config.json and safetensors. Prints JSON [tokens][vocabulary], or writes it as\n" +
+			"little-endian float32 with --raw, to compare with any other implementation.\n\n" +
+			"Example: worker logits examples/pocket/model --ids 1,447,528 --raw logits.f32",
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "ids", Usage: "comma-separated token `IDS` (required)"},
+			&cli.StringFlag{Name: "raw", Usage: "write float32 [tokens, vocabulary] to `FILE`"},
+		}, backendFlags()...),
+		Action: logits,
+	}
+}
+
+func logits(c *cli.Context) error {
+	args, err := cliargs.Positional(c, "MODEL")
+	if err != nil {
+		return err
+	}
+	if err := cliargs.Require(c, "ids"); err != nil {
+		return err
+	}
+	ids, err := parseIDs(c.String("ids"))
+	if err != nil {
+		return err
+	}
+	p := worker.Probe{Path: args[0], Backend: c.String("backend"), Threads: c.Int("threads")}
+	if c.String("raw") == "" {
+		return printLogits(c.App.Writer, p, ids)
+	}
+	f, err := os.Create(c.String("raw"))
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriter(f)
+	err = p.Logits(ids, func(row []float32) error { return binary.Write(w, binary.LittleEndian, row) })
+	return errors.Join(err, w.Flush(), f.Close())
+}
+
+// printLogits writes a JSON list of lists; what is no number is null there.
+func printLogits(out io.Writer, p worker.Probe, ids []int32) error {
+	w := bufio.NewWriter(out)
+	start := "["
+	err := p.Logits(ids, func(row []float32) error {
+		b := append([]byte(start), '[')
+		start = ",\n"
+		for i, x := range row {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			if f := float64(x); math.IsNaN(f) || math.IsInf(f, 0) {
+				b = append(b, "null"...)
+			} else {
+				b = strconv.AppendFloat(b, f, 'g', -1, 32)
+			}
+		}
+		_, err := w.Write(append(b, ']'))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(w, "]")
+	return w.Flush()
+}
+
+func parseIDs(list string) ([]int32, error) {
+	var ids []int32
+	for _, s := range strings.Split(list, ",") {
+		id, err := strconv.ParseInt(strings.TrimSpace(s), 10, 32)
+		if err != nil || id < 0 {
+			return nil, cliargs.Usagef("logits: --ids: %q is no token id", s)
+		}
+		ids = append(ids, int32(id))
+	}
+	return ids, nil
+}
+
+func tokenizeCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "tokenize",
+		Usage:     "print the token ids of a text",
+		ArgsUsage: "MODEL",
+		Description: "MODEL is a model's directory or a tokenizer's file. Prints a JSON list.\n\n" +
+			"Example: worker tokenize examples/pocket/model --text 'One day Anna' --prompt",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "text", Usage: "the `TEXT`"},
+			&cli.StringFlag{Name: "file", Usage: "read the text from `FILE`; -: standard input"},
+			&cli.BoolFlag{Name: "prompt", Usage: "as a prompt: special tokens in the text count, BOS and EOS as the tokenizer adds them"},
+		},
+		Action: func(c *cli.Context) error {
+			args, err := cliargs.Positional(c, "MODEL")
+			if err != nil {
+				return err
+			}
+			text, err := textOf(c)
+			if err != nil {
+				return err
+			}
+			ids, err := worker.Tokenize(args[0], text, c.Bool("prompt"))
+			if err != nil {
+				return err
+			}
+			return json.NewEncoder(c.App.Writer).Encode(append([]int32{}, ids...))
+		},
+	}
+}
+
+func textOf(c *cli.Context) (string, error) {
+	if c.IsSet("text") == c.IsSet("file") {
+		return "", cliargs.Usagef("tokenize: give the text by one of --text and --file")
+	}
+	if c.IsSet("text") {
+		return c.String("text"), nil
+	}
+	read := func() ([]byte, error) { return os.ReadFile(c.String("file")) }
+	if c.String("file") == "-" {
+		read = func() ([]byte, error) { return io.ReadAll(os.Stdin) }
+	}
+	data, err := read()
+	return string(data), err
+}
+
+func infoCommand() *cli.Command {
+	return &cli.Command{
+		Name:        "info",
+		Usage:       "show what this machine offers a worker",
+		Description: "Example: worker info",
+		Flags:       backendFlags()[1:],
+		Action: func(c *cli.Context) error {
+			if _, err := cliargs.Positional(c); err != nil {
+				return err
+			}
+			w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
+			for _, name := range kernels.Backends() {
+				fmt.Fprintf(w, "backend %s\t%s\n", name, describe(name, c.Int("threads")))
+			}
+			fmt.Fprintf(w, "memory left\t%s\n", gibibytes(worker.Memory()))
+			return w.Flush()
+		},
+	}
+}
+
+// describe says what a backend found, or why it cannot be used.
+func describe(backend string, threads int) string {
+	dev, err := kernels.Open(backend, kernels.Options{Threads: threads})
+	if err != nil {
+		return "not usable: " + err.Error()
+	}
+	defer dev.Close()
+	info, err := dev.Info()
+	if err != nil {
+		return "not usable: " + err.Error()
+	}
+	return fmt.Sprintf("%s; %s; threads %d; memory %s, free %s", info.Name, info.Features, info.Threads, gibibytes(info.Memory), gibibytes(info.Free))
+}
+
+func gibibytes(n int64) string {
+	if n <= 0 {
+		return "unknown"
+	}
+	return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
+}

@@ -1,0 +1,121 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+
+	"sextant/kernels"
+	"sextant/pkg/engine"
+	"sextant/pkg/result"
+)
+
+// The exit codes of a job.
+const (
+	ExitOther = 1
+	ExitInput = 64 // bad input or model: do not try again
+	ExitRetry = 75 // EX_TEMPFAIL of sysexits.h: try again
+)
+
+// fault is an error that knows what it means for the attempts to come.
+type fault struct {
+	kind result.FailureKind
+	row  *int
+	err  error
+}
+
+func (f *fault) Error() string { return f.err.Error() }
+func (f *fault) Unwrap() error { return f.err }
+
+// bad makes err a fault of the input or the model, unless its cause says that another try may help.
+func bad(err error) error {
+	if err == nil || kindOf(err) != result.FailOther {
+		return err
+	}
+	return &fault{kind: result.FailInput, err: err}
+}
+
+// badRow is a fault of one row.
+func badRow(row int, format string, args ...any) error {
+	return &fault{kind: result.FailInput, row: &row, err: fmt.Errorf("row %d: "+format, append([]any{row}, args...)...)}
+}
+
+// ErrStopped is in the chain of the cause of a context that a signal or the death of the parent ended: no failure of the job.
+var ErrStopped = errors.New("stopped")
+
+// transient lists the causes that may be gone at another time or place.
+var transient = []error{ErrStopped, context.Canceled, context.DeadlineExceeded, kernels.ErrNoMemory, kernels.ErrDevice, engine.ErrMemory,
+	syscall.EIO, syscall.ENOMEM, syscall.ESTALE, syscall.ETIMEDOUT, syscall.EMFILE, syscall.ENFILE, syscall.EAGAIN, syscall.EINTR, syscall.EHOSTDOWN,
+	syscall.EREMOTEIO, syscall.EBUSY}
+
+// kindOf classifies an error.
+func kindOf(err error) result.FailureKind {
+	var f *fault
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return result.FailDisk
+	case isAny(err, transient):
+		return result.FailRetry
+	case errors.As(err, &f):
+		return f.kind
+	case errors.Is(err, engine.ErrInput):
+		return result.FailInput
+	}
+	return result.FailOther
+}
+
+func isAny(err error, causes []error) bool {
+	for _, c := range causes {
+		if errors.Is(err, c) {
+			return true
+		}
+	}
+	return false
+}
+
+// failure is err as the run directory keeps it: one line.
+func failure(err error) result.Failure {
+	f := result.Failure{Kind: kindOf(err), Reason: strings.Join(strings.Fields(err.Error()), " ")}
+	var at *fault
+	if errors.As(err, &at) {
+		f.Row = at.row
+	}
+	return f
+}
+
+// ExitCode is what a process says that ran a job with this outcome. Of several faults one that another try may mend decides.
+func ExitCode(err error) int {
+	if err == nil {
+		return 0
+	}
+	var j *JobError
+	kinds := []result.FailureKind{kindOf(err)}
+	if errors.As(err, &j) {
+		kinds = kinds[:0]
+		for _, e := range j.Shards {
+			kinds = append(kinds, kindOf(e))
+		}
+	}
+	code := ExitInput
+	for _, k := range kinds {
+		switch k {
+		case result.FailRetry, result.FailDisk:
+			return ExitRetry
+		case result.FailOther:
+			code = ExitOther
+		}
+	}
+	return code
+}
+
+// JobError says which shards of a job failed.
+type JobError struct {
+	Shards map[string]error
+	Of     int // shards in the job
+}
+
+func (e *JobError) Error() string {
+	return fmt.Sprintf("%d of %d shards failed", len(e.Shards), e.Of)
+}

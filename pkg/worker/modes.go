@@ -1,0 +1,93 @@
+package worker
+
+import (
+	"context"
+	"encoding/binary"
+	"hash/fnv"
+	"math"
+
+	"sextant/kernels"
+	"sextant/pkg/engine"
+	"sextant/pkg/result"
+)
+
+// record begins the record of a row.
+func (t *task) record(a *ask) result.Record {
+	r := result.Record{Row: a.item.Row, Digest: a.item.Digest(t.plan.Settings), Labels: a.item.Labels, Gold: a.item.Gold, Dropped: a.dropped, Cut: a.cut}
+	for _, s := range a.seqs {
+		r.PromptTokens = max(r.PromptTokens, len(s.Tokens))
+	}
+	return r
+}
+
+// score carries out ppl, ll and clp. A row is final when all of its sequences are.
+func (t *task) score(ctx context.Context, asks []*ask, keep func(result.Record) error) error {
+	type part struct{ ask, seq int }
+	var reqs []engine.Sequence
+	var parts []part
+	got := make([][]engine.Scored, len(asks))
+	left := make([]int, len(asks))
+	for i, a := range asks {
+		got[i], left[i] = make([]engine.Scored, len(a.seqs)), len(a.seqs)
+		for k := range a.seqs {
+			parts = append(parts, part{i, k})
+		}
+		reqs = append(reqs, a.seqs...)
+	}
+	return t.eng.Score(ctx, reqs, func(i int, s engine.Scored) error {
+		p := parts[i]
+		a := asks[p.ask]
+		if err := finite(a.item.Row, s.NLL); err != nil {
+			return err
+		}
+		got[p.ask][p.seq] = s
+		if left[p.ask]--; left[p.ask] > 0 {
+			return nil
+		}
+		r := t.record(a)
+		for k, s := range got[p.ask] {
+			if k >= len(r.Labels) {
+				r.NormNLL = append(r.NormNLL, s.NLL)
+				continue
+			}
+			r.NLL = append(r.NLL, s.NLL)
+			r.Tokens = append(r.Tokens, s.Count)
+		}
+		return keep(r)
+	})
+}
+
+// generate carries out gen.
+func (t *task) generate(ctx context.Context, asks []*ask, keep func(result.Record) error) error {
+	g := t.data.Gen
+	sample := kernels.SampleDesc{Temperature: float32(g.Temperature), TopK: g.TopK, TopP: float32(g.TopP)}
+	if sample.TopP <= 0 {
+		sample.TopP = 1
+	}
+	reqs := make([]engine.Prompt, len(asks))
+	for i, a := range asks {
+		reqs[i] = engine.Prompt{Tokens: a.seqs[0].Tokens, MaxNew: t.maxNew, Stop: g.Stop, Sample: sample,
+			Seed: seed(g.Seed, a.item.Digest(t.plan.Settings))}
+	}
+	return t.eng.Generate(ctx, reqs, func(i int, g engine.Generated) error {
+		r := t.record(asks[i])
+		r.Text, r.IDs, r.Stop = g.Text, g.IDs, g.Stop
+		return keep(r)
+	})
+}
+
+// seed of a row: what is drawn depends on the dataset's seed and on what is asked, not on where the row stands or who computes it.
+func seed(base uint64, digest string) uint64 {
+	h := fnv.New64a()
+	_ = binary.Write(h, binary.LittleEndian, base) // a hash never fails
+	h.Write([]byte(digest))
+	return h.Sum64()
+}
+
+// finite refuses a loss that no sum can hold.
+func finite(row int, nll float64) error {
+	if math.IsNaN(nll) || math.IsInf(nll, 0) {
+		return badRow(row, "the model's loss is %v: its weights hold values that are not numbers, or overflow in this format", nll)
+	}
+	return nil
+}

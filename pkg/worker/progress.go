@@ -1,0 +1,82 @@
+package worker
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+
+	"sextant/pkg/result"
+)
+
+// progress keeps an attempt's progress file up to date. It is a hint for displays: a failure to write it is logged once and no more.
+type progress struct {
+	path   string
+	begun  time.Time
+	log    *slog.Logger
+	tokens func() int64
+
+	mu     sync.Mutex
+	now    result.Progress
+	failed bool
+
+	stop chan struct{}
+	done chan struct{}
+}
+
+// progressEvery is the time between two writes.
+const progressEvery = time.Second
+
+func startProgress(path string, log *slog.Logger) *progress {
+	p := &progress{path: path, begun: time.Now(), log: log, stop: make(chan struct{}), done: make(chan struct{})}
+	p.now.Phase = "load"
+	p.write()
+	go func() {
+		defer close(p.done)
+		tick := time.NewTicker(progressEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				p.write()
+			case <-p.stop:
+				p.write()
+				return
+			}
+		}
+	}()
+	return p
+}
+
+// set changes what the next write says.
+func (p *progress) set(change func(*result.Progress)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change(&p.now)
+}
+
+// count makes f the source of the tokens run.
+func (p *progress) count(f func() int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.tokens = f
+}
+
+func (p *progress) write() {
+	p.mu.Lock()
+	now := p.now
+	if p.tokens != nil {
+		now.Tokens = p.tokens()
+	}
+	p.mu.Unlock()
+	now.Seconds = time.Since(p.begun).Seconds()
+	if err := result.CommitJSON(p.path, now); err != nil && !p.failed {
+		p.failed = true
+		p.log.Warn("cannot write progress", "error", err)
+	}
+}
+
+// close writes the last state.
+func (p *progress) close() {
+	close(p.stop)
+	<-p.done
+}

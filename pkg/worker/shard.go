@@ -1,0 +1,77 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"sextant/pkg/plan"
+	"sextant/pkg/result"
+)
+
+// shard computes the rows of a shard that no file of the run holds, and commits its result file.
+func (j *job) shard(ctx context.Context, sh plan.Shard) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = j.panicked(r)
+		}
+	}()
+	begun, tokens := time.Now(), j.eng.Tokens()
+	j.progress.set(func(p *result.Progress) { p.Shard, p.Phase = sh.ID, "run" })
+	t, err := j.task(sh.Task)
+	if err != nil {
+		return err
+	}
+	if t.rows() < sh.To {
+		return bad(fmt.Errorf("shard %s wants rows up to %d, and %s has %d: the data was changed after the plan was made", sh.ID, sh.To, sh.Task, t.rows()))
+	}
+	h := result.Header{Task: t.plan.ID, Digest: t.plan.Digest, From: sh.From, To: sh.To}
+	if old, _, err := result.Read(j.dir.Result(sh.ID)); err == nil && old.Task == h.Task && old.Digest == h.Digest && old.From == h.From && old.To == h.To {
+		return nil
+	}
+	rows, err := j.store.Collect(result.Query{Task: h.Task, Digest: h.Digest, From: sh.From, To: sh.To, Same: t.same})
+	if err != nil {
+		return err
+	}
+	for _, err := range rows.Bad {
+		j.o.Log.Warn("ignored what cannot be trusted", "shard", sh.ID, "reason", err)
+	}
+	records := rows.Records
+	if missing := rows.Missing(); len(missing) > 0 {
+		more, err := j.compute(ctx, t, missing, h, sh.ID)
+		if err != nil {
+			return err
+		}
+		records = append(records, more...)
+	}
+	j.progress.set(func(p *result.Progress) { p.Phase = "commit" })
+	slices.SortFunc(records, func(a, b result.Record) int { return a.Row - b.Row })
+	if err := result.Write(j.dir.Result(sh.ID), h, records); err != nil {
+		return err
+	}
+	seconds := time.Since(begun).Seconds()
+	n := j.eng.Tokens() - tokens
+	j.o.Log.Info("shard done", "shard", sh.ID, "task", sh.Task, "rows", sh.To-sh.From, "reused", len(rows.Records), "tokens", n,
+		"seconds", seconds, "tokens_per_second", int(float64(n)/max(seconds, 1e-9)))
+	return nil
+}
+
+// compute runs the rows and appends each record to the attempt's checkpoint as soon as it is final.
+func (j *job) compute(ctx context.Context, t *task, rows []int, h result.Header, shard string) (out []result.Record, err error) {
+	cp, err := result.CreateCheckpoint(j.dir.Rows(shard, j.o.Attempt), h)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, cp.Close()) }()
+	err = t.run(ctx, rows, func(r result.Record) error {
+		if err := cp.Append(r); err != nil {
+			return err
+		}
+		out = append(out, r)
+		j.progress.set(func(p *result.Progress) { p.Rows++ })
+		return nil
+	})
+	return out, err
+}

@@ -1,0 +1,135 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+
+	"sextant/pkg/dataset"
+	"sextant/pkg/engine"
+	"sextant/pkg/plan"
+	"sextant/pkg/result"
+	"sextant/pkg/spec"
+	"sextant/pkg/tokenizer"
+)
+
+// task is one model on one dataset, opened once for all shards of a job.
+type task struct {
+	plan    plan.Task
+	data    spec.Dataset
+	model   spec.Model
+	tok     *tokenizer.Tokenizer
+	eng     *engine.Engine
+	set     *dataset.Set
+	windows []dataset.Window // rolling
+
+	limit    int // tokens a sequence may have, what is to be generated apart
+	keep     int // leading tokens that a cut from the left spares: 1 for a BOS
+	trailing int // EOS tokens that the tokenizer puts after every text
+	maxNew   int // gen
+}
+
+// task opens a task of the plan, or gives it again.
+func (j *job) task(id string) (*task, error) {
+	if t := j.tasks[id]; t != nil {
+		return t, nil
+	}
+	pt, ok := j.plan.Task(id)
+	if !ok {
+		return nil, bad(fmt.Errorf("the plan has no task %q", id))
+	}
+	d, ok := find(j.plan.Spec.Datasets, func(d spec.Dataset) bool { return d.Abbr == pt.Dataset })
+	if !ok {
+		return nil, bad(fmt.Errorf("task %q is of the dataset %q, which the plan's spec lacks", id, pt.Dataset))
+	}
+	t := &task{plan: pt, data: d.WithDefaults(), model: j.model, tok: j.tok, eng: j.eng, limit: j.eng.MaxSeqLen()}
+	if err := t.open(j.plan.Spec.Infer.Limit); err != nil {
+		return nil, bad(err)
+	}
+	j.tasks[id] = t
+	return t, nil
+}
+
+func (t *task) open(limit int) (err error) {
+	if t.set, err = dataset.Open(t.data, limit); err != nil {
+		return err
+	}
+	t.affixes()
+	switch t.data.Mode {
+	case spec.Rolling:
+		return t.cut()
+	case spec.Gen:
+		t.maxNew = t.data.Gen.MaxOutLen
+		if t.model.MaxOutLen > 0 {
+			t.maxNew = min(t.maxNew, t.model.MaxOutLen)
+		}
+		if t.limit -= t.maxNew; t.limit < 1 {
+			return fmt.Errorf("dataset %s: max_out_len %d leaves no room for a prompt in the model's %d tokens: lower it", t.data.Abbr, t.maxNew, t.eng.MaxSeqLen())
+		}
+	}
+	return nil
+}
+
+// affixes finds what the tokenizer puts around every text, from what it makes of no text.
+func (t *task) affixes() {
+	ids := t.tok.EncodePrompt("")
+	if bos, ok := t.tok.BOS(); ok && len(ids) > 0 && ids[0] == bos {
+		t.keep = 1
+		ids = ids[1:]
+	}
+	if eos, ok := t.tok.EOS(); ok && len(ids) > 0 && ids[len(ids)-1] == eos {
+		t.trailing = 1
+	}
+}
+
+// rows is how many rows the task has in the data as it is now.
+func (t *task) rows() int {
+	if t.data.Mode == spec.Rolling {
+		return len(t.windows)
+	}
+	return t.set.Len()
+}
+
+// same says whether a record made under another task digest is what this task would ask of the row.
+func (t *task) same(r result.Record) bool {
+	if t.data.Mode == spec.Rolling {
+		return t.windows[r.Row].Digest(t.plan.Settings) == r.Digest
+	}
+	it, err := t.set.Item(r.Row, t.model.MetaTemplate)
+	return err == nil && it.Digest(t.plan.Settings) == r.Digest
+}
+
+// chunkTokens bounds the sequences that are held at once. Within it the engine sorts them to share prefixes.
+const chunkTokens = 1 << 21
+
+// run computes rows and calls keep with each record as soon as it is final, in any order.
+func (t *task) run(ctx context.Context, rows []int, keep func(result.Record) error) error {
+	if t.data.Mode == spec.Rolling {
+		return t.runWindows(ctx, rows, keep)
+	}
+	for len(rows) > 0 {
+		var asks []*ask
+		tokens := 0
+		for len(asks) < len(rows) && tokens < chunkTokens {
+			a, err := t.ask(rows[len(asks)])
+			if err != nil {
+				return err
+			}
+			for _, s := range a.seqs {
+				tokens += len(s.Tokens)
+			}
+			asks = append(asks, a)
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+		}
+		rows = rows[len(asks):]
+		runAsks := t.score
+		if t.data.Mode == spec.Gen {
+			runAsks = t.generate
+		}
+		if err := runAsks(ctx, asks, keep); err != nil {
+			return err
+		}
+	}
+	return nil
+}
