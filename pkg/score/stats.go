@@ -10,7 +10,7 @@ const Confidence = 0.95
 
 // binomialStdErr is the standard error, in percent, of a share of n right-or-wrong rows: sqrt(p(1-p)/(n-1)).
 //
-// It is the central-limit estimate sqrt(s2/n) of arXiv 2411.00640, section 2.1, with the sample variance s2 of the 0/1 scores taken
+// It is the central-limit estimate sqrt(s2/n) of arXiv 2411.00640 with the sample variance s2 of the 0/1 scores taken
 // with the divisor n-1, which makes its square unbiased; for 0/1 scores s2 = n p(1-p)/(n-1). lm-eval's stderr is the same number.
 // Rows are taken as independent. Undefined below two rows: nil.
 func binomialStdErr(correct, n int) *float64 {

@@ -93,7 +93,7 @@ func (w *windows) finish(s *Score, lost *losses) {
 }
 
 // ratio is sum(x)/sum(t) and its standard error by the delta method for a ratio of means over independent pairs,
-// sqrt(k/(k-1) sum (x - r t)^2) / sum(t) (W. G. Cochran, Sampling Techniques, 1977, section 2.11). With every t = 1 it is the mean and
+// sqrt(k/(k-1) sum (x - r t)^2) / sum(t) (W. G. Cochran, Sampling Techniques, 1977). With every t = 1 it is the mean and
 // its standard error. NaN for a single pair.
 func ratio(x, t []float64) (r, stderr float64) {
 	var sx, st, squares float64
