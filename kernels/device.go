@@ -24,13 +24,14 @@ import (
 	"sync"
 	"unsafe"
 
+	"sextant/kernels/cpu"
 	"sextant/kernels/ref"
 )
 
 // backends gives the table of each backend. One that is loaded at run time (a library beside the binary) answers an error when absent.
 var backends = map[string]func() (unsafe.Pointer, error){
 	"ref": func() (unsafe.Pointer, error) { return ref.Ops(), nil },
-	"cpu": func() (unsafe.Pointer, error) { return ref.Ops(), nil },
+	"cpu": func() (unsafe.Pointer, error) { return cpu.Ops(), nil },
 }
 
 // Backends names the backends of this build, sorted.

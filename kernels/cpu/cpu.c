@@ -1,0 +1,328 @@
+/* cpu.c: the device of the cpu backend: the choice of a build, its threads, and how operations are split among them. The split decides
+ * nothing about the numbers: each sum is made by one thread. */
+#include <errno.h>
+#include <sched.h>
+
+#include "front.h"
+#include "isa.h"
+#include "pool.h"
+#include "sample.h"
+
+typedef struct cpu {
+  const isa *isa;
+  pool *pool;
+  int32_t threads;
+  int64_t scratch_floats; /* of each thread */
+  float *scratch;         /* [threads][scratch_floats] */
+  void *raw;
+} cpu;
+
+enum { max_threads = 4096, grain = 1 << 15 }; /* grain: the values below which an operation is not worth a second thread */
+
+static cpu *of(const sx_device *d) { return d->impl; }
+
+static float *scratch_of(const cpu *c, int thread) { return c->scratch + thread * c->scratch_floats; }
+
+/* Grows every thread's scratch to at least `floats`. */
+static sx_status reserve(sx_device *d, int64_t floats) {
+  cpu *c = of(d);
+  int64_t bytes;
+  void *raw = NULL;
+  if (floats <= c->scratch_floats) return SX_OK;
+  floats = (floats + 63) & ~(int64_t)63;
+  float *p = size_mul(floats, 4 * (int64_t)c->threads, &bytes) ? host_zalloc(bytes, &raw) : NULL;
+  if (!p) return fail(d, SX_NOMEM, "no memory for the scratch of %" PRId32 " threads: %" PRId64 " floats each", c->threads, floats);
+  free(c->raw);
+  c->raw = raw;
+  c->scratch = p;
+  c->scratch_floats = floats;
+  return SX_OK;
+}
+
+static bool runs(const isa *i) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  if (i == &sx_isa_avx512)
+    return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl");
+  if (i == &sx_isa_avx2 || i == &sx_isa_wide) return avx2;
+#endif
+  return i == &sx_isa_scalar;
+}
+
+static const isa *const builds[] = {
+#if defined(__x86_64__)
+    &sx_isa_avx512, &sx_isa_avx2,
+#endif
+    &sx_isa_scalar,
+#if defined(__x86_64__)
+    &sx_isa_wide,
+#endif
+};
+
+/* The best build that runs here, or the one that SEXTANT_CPU_ISA names. */
+static sx_status choose(sx_device *d, const isa **out) {
+  const char *name = getenv("SEXTANT_CPU_ISA");
+  for (size_t i = 0; i < sizeof builds / sizeof *builds; i++) {
+    if (name && *name ? strcmp(name, builds[i]->name) != 0 : !runs(builds[i])) continue;
+    *out = builds[i];
+    if (runs(builds[i])) return SX_OK;
+    return fail(d, SX_UNSUPPORTED, "SEXTANT_CPU_ISA=%.32s: this CPU lacks %s", name, builds[i]->features);
+  }
+  return fail(d, SX_INVALID, "SEXTANT_CPU_ISA=%.32s: want avx512, avx2 or scalar", name ? name : "");
+}
+
+/* The CPUs this process may run on. */
+static int32_t allowed_cpus(void) {
+  int32_t n = 1;
+  for (int cpus = 1024; cpus <= 1 << 20; cpus *= 2) { /* the kernel's own set may be larger than ours */
+    cpu_set_t *set = CPU_ALLOC(cpus);
+    if (!set) return n;
+    int rc = sched_getaffinity(0, CPU_ALLOC_SIZE(cpus), set), err = errno;
+    if (rc == 0) n = CPU_COUNT_S(CPU_ALLOC_SIZE(cpus), set);
+    CPU_FREE(set);
+    if (rc == 0 || err != EINVAL) break;
+  }
+  return n > 0 ? n : 1;
+}
+
+static sx_status k_open(sx_device *d, const sx_open_opts *o) {
+  const isa *build = NULL;
+  if (o->threads < 0 || o->threads > max_threads) return fail(d, SX_INVALID, "%" PRId32 " threads: want 0 to %d", o->threads, max_threads);
+  sx_status s = choose(d, &build);
+  if (s != SX_OK) return s;
+  cpu *c = calloc(1, sizeof *c);
+  if (!c) return fail(d, SX_NOMEM, "no memory for a device");
+  c->isa = build;
+  c->threads = d->threads = o->threads ? o->threads : allowed_cpus();
+  d->impl = c;
+  s = reserve(d, logprob_scratch);
+  if (s == SX_OK && !(c->pool = pool_new(c->threads))) s = fail(d, SX_NOMEM, "cannot start %" PRId32 " threads", c->threads);
+  if (s == SX_OK) return SX_OK;
+  free(c->raw);
+  free(c);
+  return s;
+}
+
+static void k_close(sx_device *d) {
+  cpu *c = of(d);
+  pool_free(c->pool);
+  free(c->raw);
+  free(c);
+}
+
+static void k_info(sx_device *d, sx_info *out) {
+  snprintf(out->features, sizeof out->features, "%s, %" PRId32 " thread%s", of(d)->isa->features, d->threads, d->threads == 1 ? "" : "s");
+}
+
+static bool k_page_bytes(const sx_kv_desc *k, int64_t *bytes) {
+  int64_t n; /* bounds every term of kv_shape_of */
+  if (!size_mul(k->page_size + (int64_t)15, k->head_dim + (int64_t)15, &n) || !size_mul(n, (int64_t)k->kv_heads * 8, &n)) return false;
+  return size_mul(kv_shape_of(k).head_size * k->kv_heads, k->dtype == SX_F32 ? 4 : 2, bytes);
+}
+
+static void k_copy_slots(const sx_kv *kv, uint8_t *dst, const uint8_t *src, int32_t positions) {
+  kv_shape shape = kv_shape_of(&kv->d);
+  int64_t size = kv->d.dtype == SX_F32 ? 4 : 2;
+  for (int64_t h = 0; h < kv->d.kv_heads; h++) {
+    int64_t base = h * shape.head_size;
+    for (int64_t slot = 0; slot < positions; slot += lanes) {
+      int64_t n = positions - slot < lanes ? positions - slot : lanes;
+      for (int64_t i = 0; i < kv->d.head_dim; i++) {
+        int64_t at = (base + key_index(&kv->d, slot, i)) * size;
+        memcpy(dst + at, src + at, (size_t)(n * size));
+      }
+    }
+    int64_t values = (base + shape.k_size) * size;
+    memcpy(dst + values, src + values, (size_t)(positions * shape.v_row * size));
+  }
+}
+
+/* A job split by rows: part i is rows [i*step, (i+1)*step). */
+typedef struct split {
+  const cpu *c;
+  const void *job;
+  int64_t n, step;
+} split;
+
+static split split_rows(const sx_device *d, const void *job, mat m) {
+  int64_t step = m.cols > 0 ? grain / m.cols + 1 : m.rows;
+  return (split){of(d), job, m.rows, step > 0 ? step : 1};
+}
+
+static void run(const split *s, pool_fn fn) { pool_run(s->c->pool, fn, (void *)(uintptr_t)s, (s->n + s->step - 1) / s->step); }
+
+static int64_t part_end(const split *s, int64_t i) { return (i + 1) * s->step < s->n ? (i + 1) * s->step : s->n; }
+
+static void embed_part(void *arg, int64_t i, int thread) {
+  const split *s = arg;
+  (void)thread;
+  s->c->isa->embed(s->job, i * s->step, part_end(s, i));
+}
+
+static sx_status k_embed(sx_device *d, mat out, const sx_weight *w, const int32_t *ids) {
+  embed_job job = {out, w, ids};
+  split s = split_rows(d, &job, out);
+  run(&s, embed_part);
+  return SX_OK;
+}
+
+static void matmul_part(void *arg, int64_t i, int thread) {
+  const split *s = arg;
+  s->c->isa->matmul(s->job, i * s->step, part_end(s, i), scratch_of(s->c, thread));
+}
+
+static sx_status k_matmul(sx_device *d, mat out, mat x, const sx_weight *w, const float *bias) {
+  enum { pieces = 4 }; /* a thread, so that a slow one holds up little */
+  matmul_job job = {.out = out, .x = x, .w = w, .bias = bias};
+  split s = {of(d), &job, out.cols, out.cols};
+  if (out.rows == 0 || out.cols == 0) return SX_OK;
+  if ((double)out.rows * (double)out.cols * (double)x.cols >= grain && s.c->threads > 1) {
+    int64_t step = (out.cols + s.c->threads * pieces - 1) / (s.c->threads * pieces);
+    s.step = (step + lanes - 1) / lanes * lanes;
+  }
+  run(&s, matmul_part);
+  return SX_OK;
+}
+
+static void rmsnorm_part(void *arg, int64_t i, int thread) {
+  const split *s = arg;
+  (void)thread;
+  s->c->isa->rmsnorm(s->job, i * s->step, part_end(s, i));
+}
+
+static sx_status k_rmsnorm(sx_device *d, mat out, mat x, const mat *add, const float *w, float eps) {
+  norm_job job = {out, x, add, w, eps};
+  split s = split_rows(d, &job, x);
+  run(&s, rmsnorm_part);
+  return SX_OK;
+}
+
+static sx_status k_add(sx_device *d, mat x, mat add) {
+  (void)d;
+  for (int64_t i = 0; i < x.rows; i++)
+    for (int64_t k = 0; k < x.cols; k++) x.p[i * x.stride + k] += add.p[i * add.stride + k];
+  return SX_OK;
+}
+
+static void swiglu_part(void *arg, int64_t i, int thread) {
+  const split *s = arg;
+  (void)thread;
+  s->c->isa->swiglu(s->job, i * s->step, part_end(s, i));
+}
+
+static sx_status k_swiglu(sx_device *d, mat out, mat gate, mat up) {
+  gate_job job = {out, gate, up};
+  split s = split_rows(d, &job, out);
+  run(&s, swiglu_part);
+  return SX_OK;
+}
+
+static void rope_part(void *arg, int64_t i, int thread) {
+  const split *s = arg;
+  (void)thread;
+  s->c->isa->rope_kv(s->job, i * s->step, part_end(s, i));
+}
+
+static sx_status k_rope_kv(sx_device *d, const rope_args *a, sx_kv *kv, const sx_batch *b) {
+  rope_job job = {a->q, a->k, a->v, a->table, a->dims, a->interleaved, a->layer, kv, b};
+  split s = split_rows(d, &job, a->q);
+  run(&s, rope_part);
+  return SX_OK;
+}
+
+/* Part i is tile i / kv_heads of the tokens, kv head i % kv_heads. */
+static void attention_part(void *arg, int64_t i, int thread) {
+  const split *s = arg;
+  const attn_job *j = s->job;
+  int64_t from = i / j->kv->d.kv_heads * j->tile, to = from + j->tile < j->q.rows ? from + j->tile : j->q.rows;
+  s->c->isa->attention(j, from, to, i % j->kv->d.kv_heads, scratch_of(s->c, thread));
+}
+
+static sx_status k_attention(sx_device *d, mat out, mat q, const sx_kv *kv, const sx_batch *b, const sx_attention_desc *a) {
+  int64_t group = a->heads / kv->d.kv_heads, tile = attn_unit_rows / group;
+  if (q.rows < 16 * of(d)->threads || tile < 1) tile = 1;
+  attn_job job = {out, q, kv, b, *a, tile};
+  split s = {of(d), &job, (q.rows + tile - 1) / tile * kv->d.kv_heads, 1};
+  sx_status status = reserve(d, attn_scratch(attn_unit_rows, kv->d.head_dim));
+  if (status == SX_OK) run(&s, attention_part);
+  return status;
+}
+
+static void logprob_part(void *arg, int64_t i, int thread) {
+  const split *s = arg;
+  s->c->isa->logprob(s->job, i, scratch_of(s->c, thread));
+}
+
+/* Puts the parts of row r together, in the order of the vocabulary. */
+static void merge(const logprob_job *j, int64_t r, logprob_out out) {
+  const part *p = j->parts + r * j->chunks, *top = p;
+  double sum = 0;
+  for (int64_t i = 1; i < j->chunks; i++)
+    if (p[i].max > top->max || (isnan(top->max) && !isnan(p[i].max))) top = p + i;
+  for (int64_t i = 0; i < j->chunks; i++) sum += p[i].max == top->max || isnan(p[i].sum) ? p[i].sum : p[i].sum * exp((double)p[i].max - top->max);
+  out.lse[r] = top->max + log(sum);
+  if (out.best) out.best[r] = top->best;
+  if (out.best_logit) out.best_logit[r] = top->max;
+}
+
+static sx_status k_logprob(sx_device *d, mat x, const sx_weight *w, const int32_t *targets, logprob_out out) {
+  int64_t chunks = (w->rows + vocab_chunk - 1) / vocab_chunk, bytes;
+  void *raw = NULL;
+  part *parts = size_mul(x.rows, chunks * (int64_t)sizeof *parts, &bytes) ? host_zalloc(bytes, &raw) : NULL;
+  if (!parts) return fail(d, SX_NOMEM, "no memory for the sums of %" PRId64 " rows over %" PRId64 " logits", x.rows, w->rows);
+  logprob_job job = {x, w, targets, out.target, parts, chunks};
+  split s = {of(d), &job, chunks, 1};
+  run(&s, logprob_part);
+  for (int64_t r = 0; r < x.rows; r++) merge(&job, r, out);
+  free(raw);
+  return SX_OK;
+}
+
+typedef struct sample_job {
+  mat logits;
+  const sx_sample_desc *desc;
+  const double *u;
+  int32_t *ids;
+  choice *heaps; /* [threads][cols] */
+} sample_job;
+
+static void sample_part(void *arg, int64_t i, int thread) {
+  const split *s = arg;
+  const sample_job *j = s->job;
+  j->ids[i] = sample_row(j->logits.p + i * j->logits.stride, j->logits.cols, j->desc[i], j->u[i], j->heaps + thread * j->logits.cols);
+}
+
+static sx_status k_sample(sx_device *d, mat logits, const sx_sample_desc *desc, const double *u, int32_t *ids) {
+  cpu *c = of(d);
+  int64_t bytes;
+  void *raw = NULL;
+  choice *heaps = size_mul(logits.cols, c->threads * (int64_t)sizeof *heaps, &bytes) ? host_zalloc(bytes, &raw) : NULL;
+  if (!heaps) return fail(d, SX_NOMEM, "no memory to sort %" PRId64 " logits on %" PRId32 " threads", logits.cols, c->threads);
+  sample_job job = {logits, desc, u, ids, heaps};
+  split s = {c, &job, logits.rows, 1};
+  run(&s, sample_part);
+  free(raw);
+  return SX_OK;
+}
+
+/* For the tests: whether a build runs here; its exp over n values. */
+int sx_cpu_runs(const char *name) {
+  for (size_t i = 0; i < sizeof builds / sizeof *builds; i++)
+    if (strcmp(name, builds[i]->name) == 0) return runs(builds[i]);
+  return 0;
+}
+
+int sx_cpu_exp(const char *name, float *x, int64_t n) {
+  for (size_t i = 0; i < sizeof builds / sizeof *builds; i++)
+    if (strcmp(name, builds[i]->name) == 0 && runs(builds[i])) {
+      builds[i]->exp(x, n);
+      return 1;
+    }
+  return 0;
+}
+
+static const sx_ops table = HOST_TABLE("cpu");
+
+const sx_ops *sx_cpu_ops(void) { return &table; }

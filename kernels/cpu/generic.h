@@ -1,0 +1,26 @@
+/* generic.h: the whole generic source and its table, for the builds. The including file sets ISA_NAME, ISA_FEATURES and ISA_TABLE. */
+#include "vec.h"
+
+#include "dequant.h"
+#include "matmul.h"
+#include "rows.h"
+#include "attention.h"
+#include "logprob.h"
+
+static void isa_exp(float *x, int64_t n) {
+  for (int64_t i = 0; i < n; i += lanes) {
+    int64_t left = n - i < lanes ? n - i : lanes;
+    v16_store_part(x + i, v16_exp(v16_part(x + i, left, 0)), left);
+  }
+}
+
+#ifdef VEC_FMA
+#define ISA_FUSED true
+#else
+#define ISA_FUSED false
+#endif
+
+const isa ISA_TABLE = {
+    .name = ISA_NAME, .features = ISA_FEATURES, .fused = ISA_FUSED, .matmul = isa_matmul, .embed = isa_embed, .rmsnorm = isa_rmsnorm,
+    .swiglu = isa_swiglu, .rope_kv = isa_rope_kv, .attention = isa_attention, .logprob = isa_logprob, .exp = isa_exp,
+};

@@ -1,0 +1,12 @@
+#if defined(__x86_64__)
+#pragma GCC target("avx2,fma,f16c")
+#include <immintrin.h>
+#define VEC_BYTES 32
+#define VEC_FMA(a, b, c) ((vf)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
+#define ISA_NAME "avx2"
+#define ISA_FEATURES "avx2 fma f16c"
+#define ISA_TABLE sx_isa_avx2
+#define TILE_ROWS 3
+#define TILE_COLS 2
+#include "generic.h"
+#endif

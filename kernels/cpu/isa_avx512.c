@@ -1,0 +1,12 @@
+#if defined(__x86_64__)
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")
+#include <immintrin.h>
+#define VEC_BYTES 64
+#define VEC_FMA(a, b, c) ((vf)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
+#define ISA_NAME "avx512"
+#define ISA_FEATURES "avx512 f bw dq vl"
+#define ISA_TABLE sx_isa_avx512
+#define TILE_ROWS 4
+#define TILE_COLS 4
+#include "generic.h"
+#endif

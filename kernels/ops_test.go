@@ -1,0 +1,241 @@
+//go:build cgo
+
+package kernels_test
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"sextant/kernels"
+)
+
+// opCase is one line of the table: an operation with its inputs, carried out by any backend. run gives what came out, and for each value
+// the magnitude that its error is measured against beside the value itself.
+type opCase struct {
+	name string
+	tol  float64
+	run  func(r *rig) (out []float32, scale []float64)
+}
+
+// TestOps runs the table on every backend, build and thread count against the oracle.
+func TestOps(t *testing.T) {
+	oracle := target{backend: "ref"}.open(t)
+	var rigs []*rig
+	for _, tg := range targets(t) {
+		rigs = append(rigs, tg.open(t))
+	}
+	for _, c := range cases() {
+		t.Run(c.name, func(t *testing.T) {
+			want, scale := c.run(oracle.within(t))
+			oracle.done()
+			for _, r := range rigs {
+				tg := r.target
+				got, _ := c.run(r.within(t))
+				r.done()
+				if len(got) != len(want) {
+					t.Fatalf("%v: %d values, want %d", tg, len(got), len(want))
+				}
+				for i := range got {
+					s := 0.0
+					if scale != nil {
+						s = scale[i]
+					}
+					if !near(float64(got[i]), float64(want[i]), s, c.tol) {
+						t.Fatalf("%v: value %d is %g, the oracle has %g (scale %g, tolerance %g)", tg, i, got[i], want[i], s, c.tol)
+					}
+				}
+			}
+		})
+	}
+}
+
+func cases() []opCase {
+	var all []opCase
+	all = append(all, matmulCases()...)
+	all = append(all, rowCases()...)
+	all = append(all, attentionCases()...)
+	all = append(all, logprobCases()...)
+	return all
+}
+
+// sizes are what kernels trip over: nothing, one, primes, around 16 and 32, and more than one block.
+var sizes = []int{0, 1, 2, 7, 15, 16, 17, 31, 33, 127, 130, 257, 513, 1027}
+
+func even(k int) int { return k + k%2 }
+
+// groupOf gives an I4 group that divides k; odd ones, too.
+func groupOf(k int) int {
+	for _, g := range []int{128, 33, 17, 16, 13, 7, 3, 2} {
+		if k >= g && k%g == 0 {
+			return g
+		}
+	}
+	return max(k, 1)
+}
+
+func matmulCases() []opCase {
+	var all []opCase
+	for _, dt := range allFormats {
+		shapes := [][3]int{{3, 5, 4096}, {130, 9, 700}, {1, 1027, 33}, {129, 3, 17}, {17, 16, 512}, {16, 17, 514}}
+		for _, n := range sizes {
+			shapes = append(shapes, [3]int{n, 5, 16}, [3]int{4, n, 34}, [3]int{5, 3, n})
+		}
+		for _, s := range shapes {
+			m, n, k := s[0], s[1], s[2]
+			if dt == kernels.I4 {
+				k = even(k)
+			}
+			for _, bias := range []bool{false, true} {
+				all = append(all, matmulCase(dt, m, n, k, bias))
+			}
+		}
+	}
+	return all
+}
+
+func matmulCase(dt kernels.DType, m, n, k int, bias bool) opCase {
+	// f32 sums of 16 lanes and blocks: far below k roundings.
+	return opCase{fmt.Sprintf("matmul/%v/%d,%d,%d/bias=%v", dt, m, n, k, bias), 4e-7 * (2 + math.Sqrt(float64(k))/8), func(r *rig) ([]float32, []float64) {
+		rng := seeded(uint64(m*7919 + n*31 + k))
+		w := randomMatrix(rng, dt, n, k, groupOf(k))
+		x := normal(rng, m*k)
+		var b *kernels.Weight
+		bv := make([]float32, n)
+		if bias {
+			bv = normal(rng, n)
+			b = r.vector(bv)
+		}
+		out := r.out(m, n)
+		r.must(r.st.MatMul(out, r.in(m, k, x), r.weight(w), b))
+		scale := make([]float64, m*n)
+		for i := range scale {
+			scale[i] = math.Abs(float64(bv[i%n]))
+			for j := range k {
+				scale[i] += math.Abs(float64(x[i/n*k+j]) * w.value[i%n*k+j])
+			}
+		}
+		return r.read(out), scale
+	}}
+}
+
+// rowCases are the operations that go value by value or row by row.
+func rowCases() []opCase {
+	var all []opCase
+	add := func(name string, tol float64, run func(r *rig, rng *rand.Rand, rows, cols int) ([]float32, []float64)) {
+		for _, cols := range sizes {
+			for _, rows := range []int{0, 1, 3, 17} {
+				all = append(all, opCase{fmt.Sprintf("%s/%d,%d", name, rows, cols), tol, func(r *rig) ([]float32, []float64) {
+					return run(r, seeded(uint64(rows*1000+cols)), rows, cols)
+				}})
+			}
+		}
+		all = append(all, opCase{name + "/500,300", tol, func(r *rig) ([]float32, []float64) { return run(r, seeded(9), 500, 300) }})
+	}
+	add("rmsnorm", 3e-7, func(r *rig, rng *rand.Rand, rows, cols int) ([]float32, []float64) {
+		out := r.out(rows, cols)
+		r.must(r.st.RMSNorm(out, r.in(rows, cols, normal(rng, rows*cols)), nil, r.vector(normal(rng, cols)), 1e-5))
+		return r.read(out), nil
+	})
+	add("rmsnorm in place", 3e-7, func(r *rig, rng *rand.Rand, rows, cols int) ([]float32, []float64) {
+		x := r.inPlace(rows, cols, normal(rng, rows*cols))
+		r.must(r.st.RMSNorm(x, x, nil, r.vector(normal(rng, cols)), 1e-6))
+		return r.read(x), nil
+	})
+	add("rmsnorm with add", 3e-7, func(r *rig, rng *rand.Rand, rows, cols int) ([]float32, []float64) {
+		x, out := r.inPlace(rows, cols, normal(rng, rows*cols)), r.out(rows, cols)
+		residual := r.in(rows, cols, normal(rng, rows*cols))
+		r.must(r.st.RMSNorm(out, x, &residual, r.vector(normal(rng, cols)), 1e-5))
+		return append(r.read(out), r.read(x)...), nil
+	})
+	add("add", 0, func(r *rig, rng *rand.Rand, rows, cols int) ([]float32, []float64) {
+		x := r.inPlace(rows, cols, normal(rng, rows*cols))
+		r.must(r.st.Add(x, r.in(rows, cols, normal(rng, rows*cols))))
+		return r.read(x), nil
+	})
+	add("swiglu", 5e-7, func(r *rig, rng *rand.Rand, rows, cols int) ([]float32, []float64) {
+		out, special := r.out(rows, cols), normal(rng, rows*cols)
+		for i, v := range []float32{nan, inf, -inf, 0, -0.0, -90, -104, -200, 90, 1e-30, 3e38, -3e38} {
+			if i < len(special) {
+				special[i] = v
+			}
+		}
+		r.must(r.st.SwiGLU(out, r.in(rows, cols, special), r.in(rows, cols, normal(rng, rows*cols))))
+		return r.read(out), subnormal(rows * cols)
+	})
+	add("swiglu in place", 5e-7, func(r *rig, rng *rand.Rand, rows, cols int) ([]float32, []float64) {
+		gate, up := r.inPlace(rows, cols, normal(rng, rows*cols)), r.in(rows, cols, normal(rng, rows*cols))
+		r.must(r.st.SwiGLU(gate, gate, up))
+		return r.read(gate), subnormal(rows * cols)
+	})
+	add("gather", 0, func(r *rig, rng *rand.Rand, rows, cols int) ([]float32, []float64) {
+		out, ids := r.out(rows, cols), make([]int32, rows)
+		for i := range ids {
+			ids[i] = rng.Int32N(7)
+		}
+		r.must(r.st.Gather(out, r.in(7, cols, normal(rng, 7*cols)), ids))
+		return r.read(out), nil
+	})
+	for _, dt := range allFormats {
+		add(fmt.Sprintf("embed %v", dt), 1e-7, func(r *rig, rng *rand.Rand, rows, cols int) ([]float32, []float64) {
+			if dt == kernels.I4 {
+				cols = even(cols)
+			}
+			out, ids := r.out(rows, cols), make([]int32, rows)
+			for i := range ids {
+				ids[i] = rng.Int32N(11)
+			}
+			r.must(r.st.Embed(out, r.weight(randomMatrix(rng, dt, 11, cols, groupOf(cols))), ids))
+			return r.read(out), nil
+		})
+	}
+	return all
+}
+
+// subnormal is the scale of results that may lie below the normal numbers, as silu of -90 does: there a backend may give 0.
+func subnormal(n int) []float64 {
+	floor := make([]float64, n)
+	for i := range floor {
+		floor[i] = 1e-30
+	}
+	return floor
+}
+
+var (
+	nan = float32(math.NaN())
+	inf = float32(math.Inf(1))
+)
+
+// logprobCases give lse as its difference from the best logit, which keeps the precision of a float32.
+func logprobCases() []opCase {
+	var all []opCase
+	for _, dt := range allFormats {
+		for _, v := range []int{1, 2, 15, 17, 255, 256, 257, 1027} {
+			for _, rows := range []int{0, 1, 5, 131} {
+				all = append(all, opCase{fmt.Sprintf("logprob/%v/%d,%d", dt, rows, v), 3e-6, func(r *rig) ([]float32, []float64) {
+					const d = 34
+					rng := seeded(uint64(v*10 + rows))
+					x, targets := normal(rng, rows*d), make([]int32, rows)
+					for i := range targets {
+						targets[i] = rng.Int32N(int32(v))
+					}
+					w := r.weight(randomMatrix(rng, dt, v, d, 17))
+					return r.logprob(r.in(rows, d, x), w, targets)
+				}})
+			}
+		}
+	}
+	return all
+}
+
+func (r *rig) logprob(x kernels.Tensor, w *kernels.Weight, targets []int32) (out []float32, scale []float64) {
+	lp, err := r.st.LogProb(x, w, targets)
+	r.must(err)
+	for i := range lp.LSE {
+		size := math.Abs(float64(lp.BestLogit[i])) + 20
+		out = append(out, float32(lp.LSE[i]), lp.Target[i], float32(lp.Best[i]), lp.BestLogit[i])
+		scale = append(scale, size, size, 0, size)
+	}
+	return out, scale
+}
