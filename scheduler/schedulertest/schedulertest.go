@@ -154,7 +154,7 @@ func testAtMostWorkers(t *testing.T, h Harness) {
 	var jobs []scheduler.Job
 	for i := range 7 {
 		// A job marks itself and counts the marks.
-		jobs = append(jobs, b.job(fmt.Sprint("n", i), fmt.Sprintf("mkdir on.%d; ls -d on.* | wc -l; sleep 0.1; rmdir on.%d", i, i)))
+		jobs = append(jobs, b.job(fmt.Sprint("n", i), fmt.Sprintf("mkdir on.%d; set -- on.*; echo $#; sleep 0.1; rmdir on.%d", i, i)))
 	}
 	refs := b.submit(jobs...)
 	status := b.until(refs, scheduler.State.Terminal)

@@ -1,0 +1,247 @@
+package plan
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/hashicorp/go-multierror"
+
+	"sextant/pkg/checkpoint"
+	"sextant/pkg/dataset"
+	"sextant/pkg/result"
+	"sextant/pkg/spec"
+	"sextant/pkg/tokenizer"
+)
+
+// Survey opens every dataset, model and tokenizer of a spec and gathers what Make needs. Nothing runs on bad input: all that is wrong is
+// reported at once, as a multierror with one entry a dataset or model, each naming it.
+func Survey(s spec.Spec) (Inputs, error) {
+	v := surveyor{spec: &s, sets: map[string]*openSet{}}
+	v.datasets()
+	var in Inputs
+	for i := range s.Models {
+		m := &s.Models[i]
+		variant, tok, err := surveyModel(m)
+		if err != nil {
+			v.add(fmt.Errorf("model %q: %w", m.Abbr, err))
+			continue
+		}
+		in.Variants = append(in.Variants, variant)
+		in.Tasks = append(in.Tasks, v.tasks(m, variant, tok)...)
+	}
+	if err := v.errs.ErrorOrNil(); err != nil {
+		return Inputs{}, err
+	}
+	return in, nil
+}
+
+// surveyor holds what was opened and what is wrong. The errors are unlike each other: one that several models run into is told once.
+type surveyor struct {
+	spec *spec.Spec
+	sets map[string]*openSet
+	errs *multierror.Error
+}
+
+type openSet struct {
+	*dataset.Set
+	digest string
+}
+
+func (v *surveyor) add(err error) {
+	if v.errs != nil {
+		for _, old := range v.errs.Errors {
+			if old.Error() == err.Error() {
+				return
+			}
+		}
+	}
+	v.errs = multierror.Append(v.errs, err)
+}
+
+func (v *surveyor) datasets() {
+	for _, d := range v.spec.Datasets {
+		set, err := dataset.Open(d, v.spec.Infer.Limit)
+		if err != nil {
+			v.add(err)
+			continue
+		}
+		digest, err := set.Digest()
+		if err != nil {
+			v.add(err)
+			continue
+		}
+		v.sets[d.Abbr] = &openSet{set, digest}
+	}
+}
+
+// tasks surveys one model on every dataset that could be opened.
+func (v *surveyor) tasks(m *spec.Model, variant Variant, tok *tokenizer.Tokenizer) []TaskInput {
+	var tasks []TaskInput
+	for _, d := range v.spec.Datasets {
+		set := v.sets[d.Abbr]
+		if set == nil {
+			continue
+		}
+		t := TaskInput{Variant: variant.ID, Dataset: d.Abbr, Data: set.digest, Prompt: dataset.PromptHash(d, m.MetaTemplate)}
+		var err error
+		if d.Mode == spec.Rolling {
+			t.Rows, err = countWindows(d, set.Set, tok)
+		} else {
+			t.Rows = set.Len()
+			t.Labels, err = countLabels(set.Set, m.MetaTemplate)
+		}
+		if err != nil {
+			v.add(err)
+			continue
+		}
+		tasks = append(tasks, t)
+	}
+	return tasks
+}
+
+// labelledRows are looked at for the number of labels, which few datasets vary from row to row. It only decides the cost.
+const labelledRows = 64
+
+func countLabels(set *dataset.Set, meta *spec.MetaTemplate) (int, error) {
+	n := 0
+	for row := range min(set.Len(), labelledRows) {
+		item, err := set.Item(row, meta)
+		if err != nil {
+			return 0, err
+		}
+		n = max(n, len(item.Labels))
+	}
+	return n, nil
+}
+
+func countWindows(d spec.Dataset, set *dataset.Set, tok *tokenizer.Tokenizer) (int, error) {
+	w, err := Windows(d, set, tok)
+	if err != nil {
+		return 0, fmt.Errorf("dataset %s: %w", d.Abbr, err)
+	}
+	return len(w), nil
+}
+
+// Windows tokenizes a rolling dataset and cuts it: its rows are these windows, for the plan and for who computes them. The token before a
+// text is BOS where the tokenizer puts it there; lm-eval wants one in any case, BOS or else EOS.
+func Windows(d spec.Dataset, set *dataset.Set, tok *tokenizer.Tokenizer) ([]dataset.Window, error) {
+	var docs []dataset.TokenDocument
+	for _, doc := range set.Documents() {
+		docs = append(docs, dataset.TokenDocument{Tokens: tok.Encode(doc.Text), Words: doc.Words, Bytes: doc.Bytes})
+	}
+	return dataset.Windows(d.Rolling, docs, startToken(tok, d.Rolling.Convention == "lm-eval"))
+}
+
+func startToken(tok *tokenizer.Tokenizer, wanted bool) int32 {
+	bos, has := tok.BOS()
+	ids := tok.EncodePrompt("")
+	if has && (wanted || len(ids) > 0 && ids[0] == bos) {
+		return bos
+	}
+	if eos, ok := tok.EOS(); ok && wanted {
+		return eos
+	}
+	return -1
+}
+
+func surveyModel(m *spec.Model) (Variant, *tokenizer.Tokenizer, error) {
+	v := Variant{ID: m.Abbr, Model: m.Abbr, Recipe: "pretrain"}
+	ck, err := checkpoint.Open(m.Path)
+	if err != nil {
+		return v, nil, err
+	}
+	defer ck.Close()
+	path := cmp.Or(m.TokenizerPath, m.Path)
+	tok, err := tokenizer.Load(path)
+	if err != nil {
+		return v, nil, err
+	}
+	if have, room := tok.VocabSize(), ck.Config().Vocab; have > room {
+		return v, nil, fmt.Errorf("the tokenizer %q has %d tokens, the model's embedding only %d: set tokenizer_path to the tokenizer it was trained with", path, have, room)
+	}
+	model, err := ck.Fingerprint()
+	if err != nil {
+		return v, nil, err
+	}
+	if v.Fingerprint, err = fingerprint(model, tok); err != nil {
+		return v, nil, err
+	}
+	return v, tok, nil
+}
+
+// fingerprint joins the model's fingerprint with the bytes of the files that define its tokenizer, wherever they lie.
+func fingerprint(model string, tok *tokenizer.Tokenizer) (string, error) {
+	h := sha256.New()
+	fmt.Fprintln(h, model)
+	for _, path := range tok.Files() {
+		f, err := os.Open(path)
+		if err != nil {
+			return "", err
+		}
+		body := sha256.New()
+		_, err = io.Copy(body, f)
+		f.Close()
+		if err != nil {
+			return "", fmt.Errorf("reading %q: %w", path, err)
+		}
+		fmt.Fprintf(h, "%q %x\n", filepath.Base(path), body.Sum(nil))
+	}
+	return hex.EncodeToString(h.Sum(nil))[:32], nil
+}
+
+// SameRow makes the test that decides on a record of a task that was made under another task digest: whether its row's own digest is what
+// the plan would ask of that row now. The data is opened at the first call; a task that cannot be opened has no row that is the same.
+func SameRow(p *Plan, t Task) func(result.Record) bool {
+	var digest func(row int) (string, error)
+	return func(r result.Record) bool {
+		if digest == nil {
+			var err error
+			if digest, err = rowDigests(p, t); err != nil {
+				digest = func(int) (string, error) { return "", err }
+			}
+		}
+		d, err := digest(r.Row)
+		return err == nil && d == r.Digest
+	}
+}
+
+func rowDigests(p *Plan, t Task) (func(row int) (string, error), error) {
+	v, _ := find(p.Variants, func(v Variant) bool { return v.ID == t.Variant })
+	m, okModel := find(p.Spec.Models, func(m spec.Model) bool { return m.Abbr == v.Model })
+	d, okData := find(p.Spec.Datasets, func(d spec.Dataset) bool { return d.Abbr == t.Dataset })
+	if !okModel || !okData {
+		return nil, fmt.Errorf("the plan lacks the model or dataset of task %q", t.ID)
+	}
+	set, err := dataset.Open(d, p.Spec.Infer.Limit)
+	if err != nil {
+		return nil, err
+	}
+	if d.Mode != spec.Rolling {
+		return func(row int) (string, error) {
+			item, err := set.Item(row, m.MetaTemplate)
+			if err != nil {
+				return "", err
+			}
+			return item.Digest(t.Settings), nil
+		}, nil
+	}
+	tok, err := tokenizer.Load(cmp.Or(m.TokenizerPath, m.Path))
+	if err != nil {
+		return nil, err
+	}
+	windows, err := Windows(d, set, tok)
+	if err != nil {
+		return nil, err
+	}
+	return func(row int) (string, error) {
+		if row < 0 || row >= len(windows) {
+			return "", fmt.Errorf("window %d of %d", row, len(windows))
+		}
+		return windows[row].Digest(t.Settings), nil
+	}, nil
+}

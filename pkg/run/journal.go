@@ -1,0 +1,171 @@
+package run
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"sextant/scheduler"
+)
+
+// The events of the journal.
+const (
+	evOpen   = "open"   // a submit took the run
+	evSubmit = "submit" // a job's attempt is about to be submitted; written, and on disk, before it is
+	evAccept = "accept" // the scheduler gave it an ID
+	evEnd    = "end"    // it ended
+	evGiveUp = "giveup" // a shard will not be tried again
+)
+
+// entry is one line of jobs.jsonl.
+type entry struct {
+	Time     time.Time         `json:"time"`
+	Event    string            `json:"event"`
+	Identity string            `json:"identity,omitempty"` // open: of the plan
+	Job      string            `json:"job,omitempty"`
+	Attempt  int               `json:"attempt,omitempty"`
+	Shards   []string          `json:"shards,omitempty"`
+	Ref      scheduler.Ref     `json:"ref,omitzero"`
+	Status   *scheduler.Status `json:"status,omitempty"`
+	Reason   string            `json:"reason,omitempty"`
+}
+
+// journal is the run's memory of its jobs: intents and outcomes, appended one write a line. It serves to find jobs of a submit that died
+// and to tell why rows are missing; which rows are done it does not say.
+type journal struct {
+	f       *os.File
+	entries []entry
+}
+
+// openJournal reads a journal and makes it ready to be appended to. A torn last line is cut off.
+func openJournal(path string) (*journal, error) {
+	entries, whole, err := readJournal(path)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o666)
+	if err != nil {
+		return nil, fmt.Errorf("opening the journal: %w", err)
+	}
+	if err := f.Truncate(whole); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("opening the journal: %w", err)
+	}
+	return &journal{f: f, entries: entries}, nil
+}
+
+// readJournal reads the entries and says how many bytes are whole lines. Lines that are no entry are passed over.
+func readJournal(path string) ([]entry, int64, error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, nil
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("reading the journal: %w", err)
+	}
+	whole := b[:bytes.LastIndexByte(b, '\n')+1]
+	var entries []entry
+	for line := range bytes.Lines(whole) {
+		var e entry
+		if json.Unmarshal(line, &e) == nil && e.Event != "" {
+			entries = append(entries, e)
+		}
+	}
+	return entries, int64(len(whole)), nil
+}
+
+// add appends entries and forces them to disk. Torn by a full disk, the line is cut off again.
+func (j *journal) add(entries ...entry) error {
+	var b []byte
+	for i := range entries {
+		entries[i].Time = time.Now().Round(time.Millisecond)
+		line, err := json.Marshal(entries[i])
+		if err != nil {
+			return fmt.Errorf("journal: %w", err)
+		}
+		b = append(append(b, line...), '\n')
+	}
+	end, err := j.f.Seek(0, io.SeekEnd)
+	if err == nil {
+		_, err = j.f.Write(b)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("journal: %w", err), j.f.Truncate(end))
+	}
+	if err := j.f.Sync(); err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	j.entries = append(j.entries, entries...)
+	return nil
+}
+
+// unended lists the attempts that were submitted and are not known to have ended, and the identity of the plan they belong to.
+func (j *journal) unended() []orphan {
+	type key struct {
+		job     string
+		attempt int
+	}
+	open := map[key]int{}
+	var list []orphan
+	identity := ""
+	for _, e := range j.entries {
+		k := key{e.Job, e.Attempt}
+		switch e.Event {
+		case evOpen:
+			identity = e.Identity
+		case evSubmit:
+			open[k] = len(list)
+			list = append(list, orphan{entry: e, identity: identity})
+		case evAccept:
+			if i, ok := open[k]; ok {
+				list[i].Ref = e.Ref
+			}
+		case evEnd:
+			if i, ok := open[k]; ok {
+				list[i].ended = true
+			}
+		}
+	}
+	var left []orphan
+	for _, o := range list {
+		if !o.ended {
+			left = append(left, o)
+		}
+	}
+	return left
+}
+
+// orphan is an attempt whose end nobody saw.
+type orphan struct {
+	entry
+	identity string
+	ended    bool
+}
+
+// givenUp tells why a shard was given up last, unless it was submitted again since.
+func (j *journal) givenUp() map[string]string {
+	reasons := map[string]string{}
+	for _, e := range j.entries {
+		for _, s := range e.Shards {
+			switch e.Event {
+			case evSubmit:
+				delete(reasons, s)
+			case evGiveUp:
+				reasons[s] = e.Reason
+			}
+		}
+	}
+	return reasons
+}
+
+func writeBytes(b []byte) func(io.Writer) error {
+	return func(w io.Writer) error {
+		_, err := w.Write(b)
+		return err
+	}
+}

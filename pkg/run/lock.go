@@ -1,0 +1,38 @@
+package run
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// ErrLocked says that another submit works on the run.
+var ErrLocked = errors.New("another submit works on it")
+
+// lock takes the run's lock for as long as the file is open. The kernel lets go of it when its owner dies, in whatever way.
+func lock(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666)
+	if err != nil {
+		return nil, fmt.Errorf("locking: %w", err)
+	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		owner, _ := io.ReadAll(io.LimitReader(f, 1024))
+		f.Close()
+		return nil, fmt.Errorf("%w: %s; wait for it or stop it", ErrLocked, strings.TrimSpace(string(owner)))
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("locking %q: %w", path, err)
+	}
+	host, _ := os.Hostname()
+	// The owner's name is a courtesy: on a full disk the lock holds without it.
+	if f.Truncate(0) == nil {
+		_, _ = f.WriteAt(fmt.Appendf(nil, "pid %d on %s since %s\n", os.Getpid(), host, time.Now().Format(time.DateTime)), 0)
+	}
+	return f, nil
+}

@@ -1,0 +1,124 @@
+package run
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+
+	"sextant/pkg/result"
+)
+
+// EventKind says what happened.
+type EventKind int
+
+// The kinds of event.
+const (
+	Adopting   EventKind = iota // jobs of a submit that died are looked for, and waited for
+	Began                       // what is there is known; jobs come next
+	Started                     // Job runs, its log is Log
+	Progressed                  // nothing but progress
+	Ended                       // Job ended; Reason when not well
+	GaveUp                      // Shard will not be tried again, for Reason
+	Stopping                    // the jobs are being stopped
+)
+
+// Event tells an observer of Execute what happened, and how far the run is.
+type Event struct {
+	Kind     EventKind
+	Job      string
+	Shard    string
+	Attempt  int
+	Reason   string
+	Log      string
+	Progress Progress
+}
+
+// Progress is how far a run is.
+type Progress struct {
+	Tasks   []TaskProgress // in the plan's order
+	Running int            // jobs
+	Queued  int            // jobs submitted that do not run yet
+	Tokens  int64          // put through the models by the jobs now running
+	Phases  []string       // what they are at, as their progress files say: "load", "run", "commit"
+}
+
+// TaskProgress is how far a task is.
+type TaskProgress struct {
+	Task   string
+	Rows   int
+	Done   int    // rows with a record, those of running attempts included
+	Failed string // why the task, or a shard of it, was given up
+}
+
+// emit gives the observer an event with the progress of now.
+func (c *controller) emit(e Event) {
+	e.Progress = c.progress()
+	c.observe(e)
+}
+
+func (c *controller) progress() Progress {
+	done := map[string]int{}
+	for id, s := range c.shards {
+		done[s.Task] += c.cover.rows[id]
+	}
+	var p Progress
+	for _, j := range sortedKeys(c.live) {
+		a := c.live[j]
+		if !a.running {
+			p.Queued++
+			continue
+		}
+		p.Running++
+		if w, err := result.ReadProgress(c.run.Dir.Progress(j, a.n)); err == nil {
+			p.Tokens += w.Tokens
+			p.Phases = append(p.Phases, w.Phase)
+		}
+		for _, id := range a.job.Shards {
+			s := c.shards[id]
+			done[s.Task] += min(a.count(c.run.Dir, id), s.To-s.From-c.cover.rows[id])
+		}
+	}
+	failed := map[string]string{}
+	for _, f := range c.out.Failures {
+		if failed[f.Task] == "" {
+			failed[f.Task] = f.Reason
+		}
+	}
+	for _, t := range c.run.Plan.Tasks {
+		p.Tasks = append(p.Tasks, TaskProgress{Task: t.ID, Rows: t.Rows, Done: done[t.ID], Failed: failed[t.ID]})
+	}
+	return p
+}
+
+// lineCount counts the lines of a growing file.
+type lineCount struct {
+	offset int64
+	lines  int
+}
+
+// count is how many rows an attempt has checkpointed for a shard. It reads what was added since the last call.
+func (a *attempt) count(dir result.Dir, shard string) int {
+	if a.lines == nil {
+		a.lines = map[string]*lineCount{}
+	}
+	n := a.lines[shard]
+	if n == nil {
+		n = &lineCount{}
+		a.lines[shard] = n
+	}
+	f, err := os.Open(dir.Rows(shard, a.n))
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	buf := make([]byte, 64<<10)
+	for {
+		k, err := f.ReadAt(buf, n.offset)
+		n.offset += int64(k)
+		n.lines += bytes.Count(buf[:k], []byte{'\n'})
+		if errors.Is(err, io.EOF) || err != nil {
+			return max(n.lines-1, 0) // the first line is the header
+		}
+	}
+}
