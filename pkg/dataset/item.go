@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"hash"
-	"maps"
 	"slices"
 	"strconv"
 
@@ -124,13 +123,6 @@ func (p *program) options(row view) ([]string, error) {
 		return nil, fmt.Errorf("prompt.choices = %q: %w", p.d.Prompt.Choices, err)
 	}
 	return options, nil
-}
-
-// with is the row with {choice} standing for an option.
-func (v view) with(option string) view {
-	out := maps.Clone(v)
-	out[choiceName] = option
-	return out
 }
 
 // Examples is the number of in-context examples of the full prompt.

@@ -57,7 +57,7 @@ func (p *program) choicePrompts(row view, examples [][]segment, d dialog) ([]Pro
 	}
 	var out []Prompt
 	for _, option := range options {
-		e := env{row: row.with(option)}
+		e := env{row: row, choice: &option}
 		if p.d.PPL.Normalizing != "" {
 			one, err := p.normalized(e, examples, d)
 			if err != nil {
@@ -102,7 +102,7 @@ func (p *program) contextPrompts(row view, examples [][]segment, d dialog) ([]Pr
 		return nil, err
 	}
 	for _, option := range options {
-		c, err := p.choice.render(env{row: row.with(option)}, "")
+		c, err := p.choice.render(env{row: row, choice: &option}, "")
 		if err != nil {
 			return nil, fmt.Errorf("prompt.choice: %w", err)
 		}
@@ -132,6 +132,7 @@ func (p *program) exampleOf(row view, meta *spec.MetaTemplate) ([]segment, error
 	if err != nil {
 		return nil, err
 	}
+	e := env{row: row}
 	if p.d.Mode == spec.Gen {
 		row[p.answer.name] = firstOf(row[p.answer.name])
 	} else if p.choices != nil && p.labelled == nil {
@@ -139,9 +140,8 @@ func (p *program) exampleOf(row view, meta *spec.MetaTemplate) ([]segment, error
 		if err != nil {
 			return nil, err
 		}
-		row = row.with(options[slices.Index(labels, gold[0])])
+		e.choice = &options[slices.Index(labels, gold[0])]
 	}
-	e := env{row: row}
 	switch {
 	case p.example != nil:
 		return p.example.example(e, true)

@@ -24,8 +24,9 @@ type scope struct {
 
 // env is what a body is rendered with.
 type env struct {
-	row   view
-	blank string // a column that reads as "": the answer, in the prompt of a generation
+	row    view
+	blank  string  // a column that reads as "": the answer, in the prompt of a generation
+	choice *string // what {choice} stands for, where a prompt has choices
 }
 
 // compile reads a template's text. {column} stands for a value. Other braces are text, but one that looks like a column and is
@@ -137,6 +138,8 @@ func (b body) render(e env, examples string) (string, error) {
 		case p.ref == nil:
 			out.WriteString(p.text)
 		case e.blank != "" && p.ref.name == e.blank:
+		case e.choice != nil && p.ref.name == choiceName:
+			out.WriteString(*e.choice)
 		default:
 			v, err := p.ref.value(e.row)
 			if err != nil {
