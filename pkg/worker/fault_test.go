@@ -1,0 +1,291 @@
+package worker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"sextant/kernels"
+	"sextant/pkg/engine"
+	"sextant/pkg/plan"
+	"sextant/pkg/result"
+	"sextant/pkg/spec"
+)
+
+func TestExitCode(t *testing.T) {
+	input, other := bad(errors.New("bad row")), errors.New("bug")
+	disk := fmt.Errorf("checkpoint: %w", &os.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC})
+	job := func(errs ...error) error {
+		j := &JobError{Shards: map[string]error{}, Of: 9}
+		for i, err := range errs {
+			j.Shards[fmt.Sprint(i)] = err
+		}
+		return j
+	}
+	for i, c := range []struct {
+		err  error
+		want int
+	}{
+		{nil, 0}, {input, 64}, {other, 1}, {disk, 75}, {bad(disk), 75},
+		{fmt.Errorf("reading: %w", syscall.EIO), 75}, {kernels.ErrNoMemory, 75}, {engine.ErrMemory, 75}, {context.Canceled, 75},
+		{fmt.Errorf("row: %w", engine.ErrInput), 64}, {badRow(3, "too long"), 64}, {bad(os.ErrNotExist), 64},
+		{job(input, input), 64}, {job(input, other), 1}, {job(other, input, disk), 75}, {job(input), 64},
+	} {
+		if got := ExitCode(c.err); got != c.want {
+			t.Errorf("case %d (%v): %d, want %d", i, c.err, got, c.want)
+		}
+	}
+	f := failure(fmt.Errorf("shard x:\n\t%w", badRow(17, "the prompt has %d tokens", 900)))
+	if f.Kind != result.FailInput || f.Row == nil || *f.Row != 17 || f.Reason != "shard x: row 17: the prompt has 900 tokens" {
+		t.Errorf("failure %+v", f)
+	}
+	if f := failure(bad(disk)); f.Kind != result.FailDisk {
+		t.Errorf("a full disk is %+v", f)
+	}
+}
+
+// fails runs the plan and gives the reasons that were left, by shard or job.
+func fails(t *testing.T, dir result.Dir, p *plan.Plan, exit int) map[string]result.Failure {
+	t.Helper()
+	if err := work(t, dir, p, 1); ExitCode(err) != exit {
+		t.Errorf("exit %d (%v), want %d", ExitCode(err), err, exit)
+	}
+	out := map[string]result.Failure{}
+	for _, j := range p.Jobs {
+		for _, id := range append(j.Shards, j.ID) {
+			if f, err := result.ReadFailure(dir.Failure(id, 1)); err == nil {
+				out[id] = f
+			}
+		}
+	}
+	return out
+}
+
+// A prompt that is too long fails its own task and no other.
+func TestTooLong(t *testing.T) {
+	dir, p := planned(t, given(t, `
+models = [{ abbr = "pocket", path = "$POCKET/model", max_seq_len = 60 }]
+datasets = ["pocket_piqa", "pocket_gsm"]
+`, limit(8)))
+	got := fails(t, dir, p, ExitInput)
+	if _, ok := got["pocket--pocket_gsm--0-8"]; len(p.Jobs) != 1 || len(got) != 1 || !ok {
+		t.Fatalf("%d jobs left the reasons %v", len(p.Jobs), got)
+	}
+	for _, f := range got {
+		for _, part := range []string{"row ", "the limit is 12 beside the 48 of its output", `truncate = "left"`, "pocket_gsm", "max_seq_len"} {
+			if f.Kind != result.FailInput || f.Row == nil || !strings.Contains(f.Reason, part) {
+				t.Errorf("the reason %+v lacks %q", f, part)
+			}
+		}
+	}
+	records(t, dir, p, "pocket/pocket_piqa")
+}
+
+// Examples are dropped from the end until the prompt fits; then the left is cut, but not BOS.
+func TestFits(t *testing.T) {
+	dir, p := planned(t, given(t, `
+models = [{ abbr = "pocket", path = "$POCKET/model", max_seq_len = 100 }]
+datasets = ["short"]
+[[dataset]]
+abbr = "short"
+base = "pocket_gsm"
+few_shot = { kind = "fixed", ids = [0, 1, 2, 3] }
+gen = { max_out_len = 8 }
+[[dataset]]
+abbr = "cut"
+base = "pocket_piqa"
+truncate = "left"
+`, limit(4), spec.Override{Key: "datasets", Value: []string{"short", "cut"}, From: "-"}))
+	if err := work(t, dir, p, 1); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range records(t, dir, p, "pocket/short") {
+		if r.Dropped < 1 || r.Dropped > 4 || r.Cut != 0 || r.PromptTokens > 92 || r.PromptTokens < 50 {
+			t.Errorf("row %d: %d examples dropped, %d tokens cut, %d left of 92", r.Row, r.Dropped, r.Cut, r.PromptTokens)
+		}
+	}
+	s := given(t, `
+models = [{ abbr = "pocket", path = "$POCKET/model", max_seq_len = 12 }]
+datasets = ["cut"]
+[[dataset]]
+abbr = "cut"
+base = "pocket_piqa"
+truncate = "left"
+`, limit(4))
+	dir, p = planned(t, s)
+	if err := work(t, dir, p, 1); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range records(t, dir, p, "pocket/cut") {
+		if r.Cut < 8 || r.PromptTokens != 12 || r.Tokens[0] != 11 {
+			t.Errorf("%+v", r)
+		}
+	}
+}
+
+func TestCutLeft(t *testing.T) {
+	a := &ask{seqs: []engine.Sequence{{Tokens: []int32{1, 10, 11, 12, 13, 14}, From: 4}, {Tokens: []int32{1, 10, 11}, From: 1}}}
+	a.cutLeft(4, 1)
+	if got := fmt.Sprint(a.seqs, a.cut); got != "[{[1 12 13 14] 2} {[1 10 11] 1}] 2" {
+		t.Error(got)
+	}
+}
+
+// copyModel copies the pocket model, so that a test can spoil it.
+func copyModel(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "model")
+	if err := os.CopyFS(dir, os.DirFS(pocket+"/model")); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// A model that is damaged after the plan was made fails the job, with a reason that names it.
+func TestBadModel(t *testing.T) {
+	for name, c := range map[string]struct {
+		spoil func(t *testing.T, dir string)
+		want  []string
+	}{
+		"truncated weights": {func(t *testing.T, dir string) { truncate(t, dir+"/model.safetensors", 100000) }, []string{"model.safetensors"}},
+		"no config":         {func(t *testing.T, dir string) { remove(t, dir+"/config.json") }, []string{"config.json"}},
+		"no tokenizer":      {func(t *testing.T, dir string) { remove(t, dir+"/tokenizer.model") }, []string{"tokenizer"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			model := copyModel(t)
+			dir, p := planned(t, given(t, fmt.Sprintf("models = [{ abbr = \"pocket\", path = %q }]\ndatasets = [\"pocket_piqa\"]\n", model), limit(2)))
+			c.spoil(t, model)
+			got := fails(t, dir, p, ExitInput)
+			f, ok := got[p.Jobs[0].ID]
+			if !ok || f.Kind != result.FailInput || !strings.Contains(f.Reason, "model pocket: ") {
+				t.Fatalf("%+v", got)
+			}
+			for _, part := range c.want {
+				if !strings.Contains(f.Reason, part) {
+					t.Errorf("the reason %q lacks %q", f.Reason, part)
+				}
+			}
+		})
+	}
+}
+
+// A tokenizer of more tokens than the model has rows is refused with both numbers.
+func TestOtherTokenizer(t *testing.T) {
+	text := "models = [{ abbr = \"pocket\", path = \"$POCKET/model\" }]\ndatasets = [\"pocket_piqa\"]\n"
+	s := given(t, text, limit(2))
+	in, err := plan.Survey(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := t.TempDir()
+	if err := os.CopyFS(other, os.DirFS("../tokenizer/testdata/gpt2")); err != nil {
+		t.Fatal(err)
+	}
+	vocab, err := os.ReadFile(other + "/vocab.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	vocab = bytes.Replace(vocab, []byte("{"), []byte(`{"one more": 1499, `), 1)
+	if err := os.WriteFile(other+"/vocab.json", vocab, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	s.Models[0].TokenizerPath = other
+	dir, p := plannedWith(t, s, in)
+	f := fails(t, dir, p, ExitInput)[p.Jobs[0].ID]
+	if !strings.Contains(f.Reason, "1500 tokens") || !strings.Contains(f.Reason, "embedding 1024") {
+		t.Errorf("the reason %q lacks a size", f.Reason)
+	}
+}
+
+func truncate(t *testing.T, path string, size int64) {
+	t.Helper()
+	if err := errors.Join(os.Chmod(path, 0o644), os.Truncate(path, size)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func remove(t *testing.T, path string) {
+	t.Helper()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The other modes: what a continuation is worth is the difference of two whole texts.
+func TestContinuations(t *testing.T) {
+	dir, p := planned(t, given(t, `
+models = [{ abbr = "pocket", path = "$POCKET/model" }]
+datasets = ["whole", "normalized", "likely"]
+[[dataset]]
+abbr = "whole"
+base = "pocket_cloze"
+[[dataset]]
+abbr = "normalized"
+base = "pocket_cloze"
+ppl = { normalizing = "One day" }
+[[dataset]]
+abbr = "likely"
+base = "pocket_cloze"
+mode = "ll"
+[dataset.prompt]
+context = "{ctx}"
+choice = " {choice}"
+choices = "endings"
+`, limit(5)))
+	if err := work(t, dir, p, 1); err != nil {
+		t.Fatal(err)
+	}
+	whole, normalized, likely := records(t, dir, p, "pocket/whole"), records(t, dir, p, "pocket/normalized"), records(t, dir, p, "pocket/likely")
+	for i, r := range likely {
+		for k := range r.Labels {
+			// The contexts are the same text, so the whole less the continuation is the same for all labels.
+			if d, d0 := whole[i].NLL[k]-r.NLL[k], whole[i].NLL[0]-r.NLL[0]; !near(d, d0, 1e-6) || d <= 0 {
+				t.Errorf("row %d label %d: the context is worth %v, and %v for label 0", i, k, d, d0)
+			}
+			if r.Tokens[k] >= whole[i].Tokens[k] || r.Tokens[k] < 3 {
+				t.Errorf("row %d: %d tokens of %d are the continuation", i, r.Tokens[k], whole[i].Tokens[k])
+			}
+		}
+		n := normalized[i]
+		if len(n.NormNLL) != len(n.Labels) || len(n.NLL) != len(n.Labels) || n.NormNLL[0] <= n.NLL[0] {
+			t.Errorf("row %d: an ending is likelier after its story than after no story: %+v", i, n)
+		}
+	}
+}
+
+func TestMemory(t *testing.T) {
+	root := t.TempDir()
+	put := func(path, text string) {
+		path = filepath.Join(root, path)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o777), os.WriteFile(path, []byte(text), 0o666)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(what string, want int64) {
+		t.Helper()
+		if got := memoryUnder(root); got != want {
+			t.Errorf("%s: %d, want %d", what, got, want)
+		}
+	}
+	check("nothing known", 0)
+	put("proc/meminfo", "MemTotal:  100 kB\nMemAvailable:    50 kB\n")
+	check("the system's", 50<<10)
+	put("proc/self/cgroup", "0::/slurm/job_1\n")
+	put("sys/fs/cgroup/slurm/job_1/memory.max", "max\n")
+	put("sys/fs/cgroup/slurm/memory.max", "40960\n")
+	put("sys/fs/cgroup/slurm/memory.current", "960\n")
+	check("a group above", 40000)
+	put("proc/self/cgroup", "4:memory:/job\n3:cpu:/x\n")
+	put("sys/fs/cgroup/memory/job/memory.limit_in_bytes", "5000")
+	put("sys/fs/cgroup/memory/job/memory.usage_in_bytes", "6000")
+	check("the first version, all used up", 1)
+	if Memory() <= 0 {
+		t.Error("this machine's memory is unknown")
+	}
+}
