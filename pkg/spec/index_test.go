@@ -74,6 +74,9 @@ func FuzzIndex(f *testing.F) {
 	} {
 		f.Add(doc)
 	}
+	for _, bom := range []string{"\xfe\xff", "\xff\xfe", "\ufeff"} {
+		f.Add(bom + "a = 1")
+	}
 	f.Fuzz(func(t *testing.T, doc string) {
 		p := &problems{}
 		src := &source{name: "f", text: doc}

@@ -128,6 +128,10 @@ func cause(err error) error {
 
 // parse reads one document; nil after a syntax error, which is in p.
 func parse(src *source, p *problems) (root *node) {
+	if strings.HasPrefix(src.text, "\xff\xfe") || strings.HasPrefix(src.text, "\xfe\xff") {
+		p.list = append(p.list, &Error{File: src.name, Line: 1, Col: 1, Text: "not TOML: the file is UTF-16; save it as UTF-8"})
+		return nil
+	}
 	src.text = strings.TrimPrefix(src.text, "\ufeff")
 	defer func() { // the library panics on what it holds to be its own bugs
 		if r := recover(); r != nil {

@@ -61,7 +61,7 @@ func (c *checker) models(root *node, models []Model) {
 		}
 		return
 	}
-	first := map[string]bool{}
+	first := map[string]string{} // abbr -> as written
 	for i, m := range models {
 		n := l.items[i]
 		if n.kind != table {
@@ -72,12 +72,16 @@ func (c *checker) models(root *node, models []Model) {
 		if m.Path != "" || m.Abbr != "" {
 			c.abbr(n, key, m.Abbr)
 		}
-		if m.Abbr != "" && first[m.Abbr] && n.get("abbr") == nil {
-			c.add(n, key, []string{"path"}, "abbr %q, taken from the path, is that of an earlier model; write abbr = \"NAME\" here", m.Abbr)
-		} else if m.Abbr != "" && first[m.Abbr] {
+		// Equal names as written are found file by file; here are those that only ${VAR} or a default make equal.
+		written := entryID["models"](n)
+		switch other, seen := first[m.Abbr]; {
+		case m.Abbr == "" || !seen || other == written:
+		case n.get("abbr") == nil:
+			c.add(n, key, []string{"path"}, "%q, its last element, is the abbr of an earlier model; write abbr = \"NAME\" here", m.Abbr)
+		default:
 			c.add(n, key, []string{"abbr"}, "%q is that of an earlier model; give this one another", m.Abbr)
 		}
-		first[m.Abbr] = true
+		first[m.Abbr] = written
 		if m.MetaTemplate != nil && n.get("meta_template").kind == table {
 			c.metaTemplate(n, key, m.MetaTemplate)
 		}
