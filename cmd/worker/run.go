@@ -16,7 +16,7 @@ func runCommand(stderr io.Writer) *cli.Command {
 		Usage: "carry out one job of a run's plan",
 		Description: "Loads the job's model, computes the rows that no file of the run holds yet and commits the results.\n" +
 			"Exit codes: 0 done, 64 bad input or model, 75 try again, 1 anything else.\n\n" +
-			"Example: worker run --run outputs/default/20260714_101500 --job pocket-000 --attempt 1",
+			"Example: worker run --run outputs/default/20260714_101500 --job pocket--packed-1 --attempt 1",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "run", Usage: "run directory `DIR` (required)"},
 			&cli.StringFlag{Name: "job", Usage: "`ID` of the job in the plan (required)"},
