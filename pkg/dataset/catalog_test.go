@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -120,4 +121,51 @@ func TestPocketText(t *testing.T) {
 	if len(docs) != 1 || docs[0].Text != string(want) || docs[0].Bytes != len(want) {
 		t.Errorf("%d documents, or not the file's bytes", len(docs))
 	}
+}
+
+// realShapes are rows of our own in the shapes of the real files.
+var realShapes = map[string]map[string]string{
+	"winograd_ppl": {"winograd/wsc285.jsonl": `{"text":"The cup fell off the shelf because it was wet.","pronoun":"it","options":["The cup","the shelf"],"label":1,"source":"own"}`},
+	"siqa_ppl": {"siqa/dev.jsonl": `{"context":"Ana lent Bo her umbrella.","question":"How does Bo feel?","answerA":"angry","answerB":"thankful","answerC":"bored"}`,
+		"siqa/dev-labels.lst": "2"},
+	"piqa_ppl": {"piqa/dev.jsonl": `{"id":"own","goal":"Keep soup warm","sol1":"Put it in a sieve.","sol2":"Put a lid on it."}`, "piqa/dev-labels.lst": "1"},
+	"hellaswag_ppl": {"hellaswag/hellaswag.jsonl": `{"query":"Baking: A man mixes dough: flour and water. He","choices":["sleeps.","kneads it.","flies.","paints."],"gold":1}
+{"query":"No activity here","choices":["a","b","c","d"],"gold":3}`},
+	"gsm8k_gen":         {"gsm8k/test.jsonl": `{"question":"How much are 1,000 + 34 {things}?","answer":"1000 + 34 = <<1000+34=1034>>1034\n#### 1,034"}`},
+	"lambada_gen":       {"lambada/test.jsonl": `{"prompt":"The clock struck twelve. It was","label":"midnight"}`},
+	"wikitext2_rolling": {"wikitext-2-raw/wiki.test.raw": " \n = Title = \n \n Some text . \n"},
+}
+
+// TestCatalogPrompts renders each entry from a file of the real shape, for a model without and one with roles.
+func TestCatalogPrompts(t *testing.T) {
+	realShapes["siqa_gen"] = realShapes["siqa_ppl"]
+	var out strings.Builder
+	for _, name := range keys(realShapes) {
+		dir := t.TempDir()
+		for file, text := range realShapes[name] {
+			path := filepath.Join(dir, file)
+			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, []byte(text+"\n"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s := open(t, fromCatalog(t, name, dir))
+		fmt.Fprintf(&out, "======== %s\n", name)
+		if s.d.Mode == spec.Rolling {
+			fmt.Fprintf(&out, "%q\n", s.Documents()[0].Text)
+			continue
+		}
+		for row := range s.Len() {
+			for _, meta := range metas {
+				it := item(t, s, row, meta)
+				fmt.Fprintf(&out, "---- row %d: labels %q, gold %q; meta template: %v\n", row, it.Labels, it.Gold, meta != nil)
+				for _, p := range it.Prompts(0) {
+					fmt.Fprintf(&out, "%q %q\n", p.Text, p.Continuations)
+				}
+			}
+		}
+	}
+	golden(t, "testdata/catalog.txt", out.String())
 }

@@ -23,9 +23,9 @@ func readParquet(f spec.Files, emit func(int, []byte) error) (err error) {
 	}
 	defer file.Close()
 	defer func() {
-		// The library panics on some damaged files.
+		// The library panics on some damaged files, and some types have no JSON.
 		if p := recover(); p != nil {
-			err = fmt.Errorf("%s: damaged parquet file: %v", f.Path, p)
+			err = fmt.Errorf("%s: the parquet file is damaged or holds a type that a row cannot: %v", f.Path, p)
 		}
 	}()
 	st, err := file.Stat()

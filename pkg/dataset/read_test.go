@@ -123,6 +123,9 @@ func TestReadErrors(t *testing.T) {
 	}
 	_, err := rowsOf(spec.Files{Path: t.TempDir()}, 0)
 	wantError(t, err, "a directory")
+	cut := gzipped(t, good)
+	_, err = rowsOf(spec.Files{Path: write(t, "a.jsonl.gz", cut[:len(cut)-9])}, 0)
+	wantError(t, err, "a.jsonl.gz: line ", "unexpected EOF")
 	_, err = rowsOf(spec.Files{Path: "nowhere.jsonl"}, 0)
 	wantError(t, err, "nowhere.jsonl", "no such file")
 }
