@@ -140,13 +140,13 @@ func (t *chainStream) write(text string) {
 
 func (t *chainStream) settled() []byte { return t.out }
 
-func (t *chainStream) text() string {
+func (t *chainStream) rest() string {
 	if t.decode.byteLevel {
-		out, _ := appendChars(t.out[:len(t.out):len(t.out)], t.pending, final)
-		return string(out)
+		tail, _ := appendChars(nil, t.pending, final)
+		return string(tail)
 	}
 	end := *t
-	end.out = t.out[:len(t.out):len(t.out)]
+	end.out = nil
 	end.write(fallbackText(t.pending))
 	return string(end.out)
 }

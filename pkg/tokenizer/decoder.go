@@ -19,8 +19,7 @@ func (t *Tokenizer) NewDecoder(prompt []int32) *Decoder {
 	for _, id := range prompt {
 		s.push(id)
 	}
-	n := len(s.settled())
-	return &Decoder{stream: s, prompt: s.text()[n:], seen: n}
+	return &Decoder{stream: s, prompt: s.rest(), seen: len(s.settled())}
 }
 
 // Append takes the next id and returns the text that is certain now and was not before: whole characters only, often
@@ -38,7 +37,7 @@ func (d *Decoder) Append(id int32) string {
 // inside a character that the generation completed, what both have in common is taken off.
 func (d *Decoder) Text() string {
 	prompt := d.prompt
-	return string(d.text) + cutCommon(d.stream.text()[d.seen:], &prompt)
+	return string(d.text) + cutCommon(d.stream.rest(), &prompt)
 }
 
 // Flush ends the generation: it returns the text that Append held back, malformed bytes as U+FFFD.

@@ -127,11 +127,7 @@ func checkPieces(t *testing.T, tok *Tokenizer, rows []goldenRow) {
 			}
 			r.Raw = r.IDs
 		}
-		s := tok.scheme.(*spmScheme).spm.newStream()
-		for _, id := range r.Raw {
-			s.push(id)
-		}
-		if got := s.text(); got != *r.Decoded {
+		if got := decodeAll(tok.scheme.(*spmScheme).spm.newStream(), r.Raw); got != *r.Decoded {
 			t.Errorf("decode(%v) = %q, want %q", r.Raw, got, *r.Decoded)
 		}
 		checkDecoder(t, tok, r.Raw)

@@ -96,13 +96,15 @@ type addedStream struct {
 }
 
 func (t *addedStream) push(id int32) {
-	a := t.added[id]
-	if a == nil || int(id) < len(t.model.pieces) && t.model.pieces[id].text == a.Content {
-		t.spmStream.push(id)
-		return
+	a, own := t.added[id], spmPiece{}
+	if id >= 0 && int(id) < len(t.model.pieces) {
+		own = t.model.pieces[id]
 	}
-	t.flushBytes()
-	if !a.Special {
+	switch {
+	case a == nil, own.text == a.Content && !a.Special, own.kind == pieceControl, own.kind == pieceUnknown:
+		t.spmStream.push(id)
+	case !a.Special:
+		t.flushBytes()
 		t.out = append(t.out, a.Content...)
 	}
 }

@@ -179,9 +179,9 @@ type defaults struct {
 
 // setEnds settles BOS, EOS and what EncodePrompt adds.
 func (t *Tokenizer) setEnds(s *settings, def defaults) error {
-	for _, a := range s.added {
-		if int(a.ID) > t.scheme.size() {
-			return fmt.Errorf("added token %q has id %d, beyond the vocabulary", a.Content, a.ID)
+	for _, id := range slices.Concat(def.prefix, def.suffix) {
+		if id < 0 || int(id) >= t.scheme.size() {
+			return fmt.Errorf("post_processor adds id %d, which is not in the vocabulary of %d", id, t.scheme.size())
 		}
 	}
 	t.bos = t.find(s.bos, def.bos, s.bosID)

@@ -47,7 +47,6 @@ func (t *spmStream) push(id int32) {
 
 func (t *spmStream) flushBytes() { t.out, t.pending = appendChars(t.out, t.pending, perByte|final) }
 
-// settled is the text that no later id can change.
 func (t *spmStream) settled() []byte {
 	if t.denorm != nil {
 		return nil
@@ -55,11 +54,10 @@ func (t *spmStream) settled() []byte {
 	return t.out
 }
 
-// text is the text if no id follows.
-func (t *spmStream) text() string {
-	out, _ := appendChars(t.out[:len(t.out):len(t.out)], t.pending, perByte|final)
-	if t.denorm != nil {
-		return t.denorm.normalize(string(out))
+func (t *spmStream) rest() string {
+	tail, _ := appendChars(nil, t.pending, perByte|final)
+	if t.denorm != nil { // which is made for whole texts
+		return t.denorm.normalize(string(t.out) + string(tail))
 	}
-	return string(out)
+	return string(tail)
 }

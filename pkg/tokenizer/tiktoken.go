@@ -3,9 +3,7 @@ package tokenizer
 import (
 	"bytes"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -150,70 +148,4 @@ func newRankPipeline(vocab map[string]int64, f family, s *settings) (*pipeline, 
 	}
 	p.setAdded(p.withSettings(f.specials(int32(len(p.model.tokens))), s))
 	return p, nil
-}
-
-// useGPT2 reads vocab.json or encoder.json and the merges beside it.
-func (t *Tokenizer) useGPT2(data []byte, path string, s *settings) error {
-	var vocab map[string]int64
-	if err := json.Unmarshal(data, &vocab); err != nil {
-		return err
-	}
-	name := "merges.txt"
-	if filepath.Base(path) == "encoder.json" {
-		name = "vocab.bpe"
-	}
-	mergesPath := filepath.Join(filepath.Dir(path), name)
-	lines, err := readFile(mergesPath)
-	if err != nil {
-		return err
-	}
-	merges, err := parseMerges(lines)
-	if err != nil {
-		return fmt.Errorf("%q: %w", mergesPath, err)
-	}
-	p := &pipeline{model: &bpe{unk: noID}, decode: decodeChain{byteLevel: true}}
-	space := s.addPrefixSpace != nil && *s.addPrefixSpace
-	switch strings.TrimSuffix(s.class, "Fast") {
-	case "", "GPT2Tokenizer":
-		p.pre = []preTokenizer{byteLevel{addPrefixSpace: space, split: true}}
-	case "Qwen2Tokenizer":
-		find, _ := regexPattern(patternQwen2)
-		p.pre = []preTokenizer{&splitter{find: find, behavior: "isolated"}, byteLevel{addPrefixSpace: space}}
-		p.normalize = func(s string) string { return unicodeForm(norm.NFC, s) }
-	default:
-		return fmt.Errorf("tokenizer_class %q with vocab.json and merges.txt is not supported; GPT2Tokenizer and Qwen2Tokenizer are", s.class)
-	}
-	if err := p.model.setVocab(vocab); err != nil {
-		return err
-	}
-	if err := p.model.setMerges(merges); err != nil {
-		return fmt.Errorf("%q: %w", mergesPath, err)
-	}
-	const endOfText = "<|endoftext|>" // GPT-2's only special token, both BOS and EOS
-	s.named = append(s.named, namedToken{addedToken{Content: endOfText, Special: true}})
-	p.setAdded(p.withSettings(nil, s))
-	t.scheme, t.files = p, append(t.files, mergesPath)
-	def := defaults{eos: endOfText}
-	if s.class != "Qwen2Tokenizer" && s.class != "Qwen2TokenizerFast" {
-		def.bos = endOfText
-	}
-	return t.setEnds(s, def)
-}
-
-func parseMerges(data []byte) ([]mergePair, error) {
-	var merges []mergePair
-	number := 0
-	for line := range bytes.Lines(data) {
-		number++
-		text := strings.TrimRight(string(line), "\r\n")
-		if text == "" || strings.HasPrefix(text, "#version") {
-			continue
-		}
-		pair, ok := splitMerge(text)
-		if !ok {
-			return nil, fmt.Errorf("line %d: merge %.60q is not two parts with one space between", number, text)
-		}
-		merges = append(merges, pair)
-	}
-	return merges, nil
 }

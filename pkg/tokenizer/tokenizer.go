@@ -26,8 +26,8 @@ type stream interface {
 	push(id int32)
 	// settled is the text that no later id can change; it only grows.
 	settled() []byte
-	// text is the whole text if no id follows.
-	text() string
+	// rest is what follows settled if no id follows.
+	rest() string
 }
 
 // Encode returns the ids of text alone: no BOS or EOS, and special tokens' text is text like any other.
@@ -44,11 +44,14 @@ func (t *Tokenizer) EncodePrompt(text string) []int32 {
 // Decode returns the text of ids. Special tokens and ids outside the vocabulary give nothing; bytes that are not UTF-8
 // give U+FFFD.
 func (t *Tokenizer) Decode(ids []int32) string {
-	s := t.scheme.newStream()
+	return decodeAll(t.scheme.newStream(), ids)
+}
+
+func decodeAll(s stream, ids []int32) string {
 	for _, id := range ids {
 		s.push(id)
 	}
-	return s.text()
+	return string(s.settled()) + s.rest()
 }
 
 // VocabSize is one more than the highest id: the least number of rows the model's embedding must have.
