@@ -18,10 +18,15 @@ type Options struct {
 	// Reuse chooses the directory. "": the newest run of the plan's identity, or a new one. "latest", a name below the work directory or
 	// a path: that run, whatever its identity; rows are then reused where their digests hold.
 	Reuse string
+	// Existing refuses to make a directory: a run that is not there is ErrNoRun.
+	Existing bool
 	// Window is how many jobs may be with the scheduler at once, running or queued. 0: twice the plan's max_num_workers, so that a
 	// queued one begins as soon as another ends.
 	Window int
 }
+
+// ErrNoRun says that the run that was asked for is not there.
+var ErrNoRun = errors.New("no such run")
 
 // Run is a run directory at hand, locked against other submits.
 type Run struct {
@@ -40,6 +45,9 @@ func Open(workDir string, p *plan.Plan, o Options) (*Run, error) {
 	dir, found, err := locate(workDir, p, o.Reuse)
 	if err != nil {
 		return nil, err
+	}
+	if o.Existing && !found {
+		return nil, fmt.Errorf("%w of this spec in %q: run it first", ErrNoRun, workDir)
 	}
 	if dir, err = filepath.Abs(dir); err != nil {
 		return nil, err
@@ -154,7 +162,7 @@ func locate(workDir string, p *plan.Plan, reuse string) (dir string, found bool,
 			return "", false, err
 		}
 		if len(runs) == 0 {
-			return "", false, fmt.Errorf("reusing the latest run: there is none in %q", workDir)
+			return "", false, fmt.Errorf("reusing the latest run: %w in %q", ErrNoRun, workDir)
 		}
 		return runs[len(runs)-1], true, nil
 	}
@@ -163,7 +171,7 @@ func locate(workDir string, p *plan.Plan, reuse string) (dir string, found bool,
 			return dir, true, nil
 		}
 	}
-	return "", false, fmt.Errorf("reusing run %q: neither in %q nor by itself is it a directory with a plan.json", reuse, workDir)
+	return "", false, fmt.Errorf("reusing run %q: %w: neither in %q nor by itself is it a directory with a plan.json", reuse, ErrNoRun, workDir)
 }
 
 // runsIn lists the runs of a work directory, oldest first.

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"sextant/pkg/cliargs"
+	"sextant/pkg/dataset"
+	"sextant/pkg/plan"
+	"sextant/pkg/report"
+	"sextant/pkg/result"
+	"sextant/pkg/run"
+	"sextant/pkg/score"
+	"sextant/pkg/spec"
+	"sextant/scheduler/local"
+
+	"github.com/urfave/cli/v2"
+)
+
+// defaultSpec is what submit takes when no file is named.
+const defaultSpec = "eval.toml"
+
+// The parts of the work that -m chooses.
+const (
+	modeAll   = "all"
+	modeInfer = "infer"
+	modeEval  = "eval"
+	modeViz   = "viz"
+)
+
+// evaluate is the command itself: spec, plan, run, scores, report.
+func (e env) evaluate(c *cli.Context) error {
+	mode := c.String("mode")
+	if modes := []string{modeAll, modeInfer, modeEval, modeViz}; !slices.Contains(modes, mode) {
+		return cliargs.Usagef("--mode %q: there are %s", mode, strings.Join(modes, ", "))
+	}
+	p, err := e.plan(c)
+	if err != nil {
+		return err
+	}
+	r, err := run.Open(p.Spec.WorkDir, p, run.Options{Reuse: c.String("reuse"), Existing: mode == modeEval || mode == modeViz})
+	if errors.Is(err, run.ErrNoRun) {
+		return badInput{err}
+	} else if err != nil {
+		return err
+	}
+	defer r.Close()
+	fmt.Fprintf(e.stderr, "run directory: %s\n", relative(string(r.Dir)))
+	if mode == modeAll || mode == modeInfer {
+		if err := e.infer(c.Context, r, c.Bool("debug")); err != nil {
+			return err
+		}
+	}
+	return e.scores(r, mode)
+}
+
+// plan reads the spec and makes the plan. Whatever is wrong with spec, data or models is found here, before anything is written.
+func (e env) plan(c *cli.Context) (*plan.Plan, error) {
+	path, err := specPath(c)
+	if err != nil {
+		return nil, err
+	}
+	catalog, err := dataset.NewCatalog()
+	if err != nil {
+		return nil, err
+	}
+	s, err := spec.Load(path, spec.Options{Catalog: catalog, Overrides: overrides(c)})
+	if err != nil {
+		return nil, badInput{err}
+	}
+	if err := score.Validate(s); err != nil {
+		return nil, badInput{err}
+	}
+	for _, w := range s.Warnings() {
+		fmt.Fprintf(e.stderr, "warning: %s\n", w)
+	}
+	in, err := plan.Survey(*s)
+	if err != nil {
+		return nil, badInput{err}
+	}
+	return plan.Make(*s, in)
+}
+
+// specPath is the file named, or ./eval.toml; without either it says what to do.
+func specPath(c *cli.Context) (string, error) {
+	if c.NArg() == 0 {
+		if _, err := os.Stat(defaultSpec); errors.Is(err, fs.ErrNotExist) {
+			return "", cliargs.Usagef("no spec named and no ./%s here. A spec names models and datasets:\n\n"+
+				"    datasets = [\"siqa_ppl\", \"gsm8k_gen\"]\n    [[models]]\n    path = \"/path/to/a/checkpoint\"\n\n"+
+				"To see one work at once: make quickstart, or submit examples/pocket/eval.toml in the source tree", defaultSpec)
+		}
+		return defaultSpec, nil
+	}
+	args, err := cliargs.Positional(c, "SPEC")
+	if err != nil {
+		return "", err
+	}
+	return args[0], nil
+}
+
+// infer runs what the run still lacks.
+func (e env) infer(ctx context.Context, r *run.Run, debug bool) error {
+	s := r.Plan.Spec
+	sched, err := local.New(local.Options{Workers: s.Infer.MaxNumWorkers, Threads: s.Local.Threads})
+	if err != nil {
+		return err
+	}
+	defer sched.Close()
+	w := newWatch(e, debug)
+	out, err := run.Execute(ctx, r, sched, w.observe)
+	w.end()
+	if errors.Is(err, run.ErrInterrupted) {
+		return errInterrupted
+	} else if err != nil {
+		return err
+	}
+	for _, bad := range out.Bad {
+		fmt.Fprintf(e.stderr, "warning: %v; its rows were computed again\n", bad)
+	}
+	if out.Attempts == 0 && len(out.Failures) == 0 {
+		fmt.Fprintln(e.stderr, "nothing to do: every row has its result")
+	}
+	return nil
+}
+
+// scores scores what is there, writes the summary and prints it.
+func (e env) scores(r *run.Run, mode string) error {
+	path := filepath.Join(string(r.Dir), "scores.json")
+	if mode == modeInfer {
+		return e.complete(r)
+	}
+	var all score.Scores
+	var err error
+	if mode == modeViz {
+		if all, err = score.Read(path); errors.Is(err, fs.ErrNotExist) {
+			return badInput{fmt.Errorf("there are no scores yet: %w; run without -m viz first", err)}
+		}
+	} else {
+		all, err = compute(r)
+		if err == nil {
+			err = score.Write(path, all)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if err := report.Write(string(r.Dir), all); err != nil {
+		return err
+	}
+	if err := report.Terminal(e.stdout, all); err != nil {
+		return err
+	}
+	fmt.Fprintf(e.stderr, "summary: %s\n", relative(filepath.Join(string(r.Dir), "summary.{txt,csv,md,json}")))
+	if slices.ContainsFunc(all.Scores, score.Score.Partial) {
+		return errIncomplete
+	}
+	return nil
+}
+
+func compute(r *run.Run) (score.Scores, error) {
+	g, err := r.Gather()
+	if err != nil {
+		return score.Scores{}, err
+	}
+	reasons := map[string]string{}
+	for task, m := range g.Missing {
+		reasons[task] = m.Reason
+	}
+	return score.Compute(r.Plan, func(task string) ([]result.Record, error) { return g.Records[task], nil }, reasons)
+}
+
+// complete tells what -m infer left undone.
+func (e env) complete(r *run.Run) error {
+	g, err := r.Gather()
+	if err != nil || len(g.Missing) == 0 {
+		return err
+	}
+	for _, t := range r.Plan.Tasks {
+		if m, ok := g.Missing[t.ID]; ok {
+			fmt.Fprintf(e.stderr, "%s: %d of %d rows missing: %s\n", t.ID, m.Rows, t.Rows, m.Reason)
+		}
+	}
+	return errIncomplete
+}
+
+// relative shortens a path for people when it is below the current directory.
+func relative(path string) string {
+	if wd, err := os.Getwd(); err == nil {
+		if rel, err := filepath.Rel(wd, path); err == nil && !strings.HasPrefix(rel, "..") {
+			return rel
+		}
+	}
+	return path
+}
