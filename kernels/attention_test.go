@@ -209,8 +209,10 @@ func TestAttentionInvariance(t *testing.T) {
 // attendEveryWay gives the outputs of all tokens, after holding different ways to compute them against each other.
 func attendEveryWay(t *testing.T, s attnShape, tg target) []float32 {
 	t.Helper()
+	r := tg.open(t)
+	defer r.dev.Close()
 	p := newProblem(s, seeded(5))
-	_, want := p.run(tg.open(t), p.whole())
+	_, want := p.run(r, p.whole())
 	row := s.heads * s.dim
 	check := func(what string, got, want []float32) {
 		t.Helper()
@@ -219,18 +221,18 @@ func attendEveryWay(t *testing.T, s attnShape, tg target) []float32 {
 		}
 	}
 	// Other pages, in another order.
-	r := tg.open(t)
 	n := ((p.longest+p.page-1)/p.page + 1) * len(p.past)
 	for _, i := range seeded(3).Perm(n) {
 		r.pages = append(r.pages, int32(i+2))
 	}
 	_, got := p.run(r, p.whole())
 	check("shuffled pages", got, want)
+	r.pages = nil
 	// Other page sizes.
 	for _, page := range []int{1, 7, 33, 64} {
 		o := *p
 		o.page = page
-		_, got := o.run(tg.open(t), o.whole())
+		_, got := o.run(r, o.whole())
 		check(fmt.Sprintf("pages of %d", page), got, want)
 	}
 	// Each sequence alone, and in chunks: the last chunk's rows are the last rows.
@@ -242,18 +244,19 @@ func attendEveryWay(t *testing.T, s attnShape, tg target) []float32 {
 			if cut < 0 || cut >= n {
 				continue
 			}
-			_, got := alone.run(tg.open(t), []step{{[]int{0}, []int{cut}}, {[]int{cut}, []int{n}}})
+			_, got := alone.run(r, []step{{[]int{0}, []int{cut}}, {[]int{cut}, []int{n}}})
 			check(fmt.Sprintf("sequence %d alone, cut at %d", i, cut), got, want[(at+cut)*row:(at+n)*row])
 		}
 		at += n
 	}
+	r.done()
 	return want
 }
 
 // TestAttentionIgnoresWhatItMayNotSee fills the unused slots and the future with NaN and infinities.
 func TestAttentionIgnoresWhatItMayNotSee(t *testing.T) {
 	s := attnShape{heads: 2, kvHeads: 1, dim: 16, page: 16, window: 9, past: []int{0}, fresh: []int{70}}
-	for _, tg := range append(targets(t), target{backend: "ref"}) {
+	for _, tg := range everyTarget(t) {
 		clean := newProblem(s, seeded(8))
 		_, want := clean.run(tg.open(t), clean.whole())
 		dirty := newProblem(s, seeded(8))
@@ -284,7 +287,7 @@ func TestAttentionIgnoresWhatItMayNotSee(t *testing.T) {
 
 // TestKVCopy: attention over a copied partial page is attention over the page.
 func TestKVCopy(t *testing.T) {
-	for _, tg := range append(targets(t), target{backend: "ref"}) {
+	for _, tg := range everyTarget(t) {
 		for _, dt := range []kernels.DType{kernels.F32, kernels.BF16} {
 			r := tg.open(t)
 			const dim, page, n = 18, 33, 21

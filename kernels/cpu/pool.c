@@ -8,21 +8,25 @@
 
 enum { spins = 2000 }; /* some tens of microseconds: the gap between the operations of a forward pass */
 
+/* The ticket names the job in hand (high half) and its next item (low half). Whoever raises the low half by a compare-and-swap has
+ * taken that item, and the job cannot end before it is done: so its fields, read after the ticket, are those of this job. A worker that
+ * comes late finds nothing left and is not waited for. */
 struct pool {
   int threads;
   pthread_t *ids;
   pthread_mutex_t lock;
   pthread_cond_t wake, done;
-  /* The job in hand. fn, job and n are written before generation is raised and read after it is seen. */
-  pool_fn fn;
-  void *job;
-  int64_t n;
-  _Atomic int64_t next;
-  _Atomic uint64_t generation;
-  _Atomic int busy; /* workers that have not finished the job in hand */
+  _Atomic uint64_t ticket;
+  _Atomic(pool_fn) fn;
+  _Atomic(void *) job;
+  _Atomic uint64_t n;
+  _Atomic int64_t base; /* of the item numbers */
+  _Atomic uint64_t left; /* items that are not done */
   _Atomic bool stop;
   _Atomic int names; /* hands each worker its number */
 };
+
+enum { most = 1 << 30 }; /* items of a job; more are done in several */
 
 static inline void relax(void) {
 #if defined(__x86_64__)
@@ -30,19 +34,32 @@ static inline void relax(void) {
 #endif
 }
 
-static void work(pool *p, int thread) {
-  for (int64_t i; (i = atomic_fetch_add(&p->next, 1)) < p->n;) p->fn(p->job, i, thread);
+static uint64_t job_of(uint64_t ticket) { return ticket >> 32; }
+
+/* Does items of job g until none is left to take. */
+static void work(pool *p, uint64_t g, int thread) {
+  uint64_t t = atomic_load(&p->ticket);
+  while (job_of(t) == g && (uint32_t)t < atomic_load(&p->n)) {
+    if (!atomic_compare_exchange_weak(&p->ticket, &t, t + 1)) continue;
+    atomic_load(&p->fn)(atomic_load(&p->job), atomic_load(&p->base) + (uint32_t)t, thread);
+    if (atomic_fetch_sub(&p->left, 1) == 1 && thread > 0) {
+      pthread_mutex_lock(&p->lock); /* so that the signal cannot fall between the caller's look and its sleep */
+      pthread_cond_signal(&p->done);
+      pthread_mutex_unlock(&p->lock);
+    }
+    t = atomic_load(&p->ticket);
+  }
 }
 
-/* Waits for a generation other than seen. */
+/* Waits for a job other than `seen`. */
 static uint64_t await(pool *p, uint64_t seen) {
   uint64_t g;
   for (int i = 0; i < spins; i++) {
-    if ((g = atomic_load(&p->generation)) != seen) return g;
+    if ((g = job_of(atomic_load(&p->ticket))) != seen) return g;
     relax();
   }
   pthread_mutex_lock(&p->lock);
-  while ((g = atomic_load(&p->generation)) == seen) pthread_cond_wait(&p->wake, &p->lock);
+  while ((g = job_of(atomic_load(&p->ticket))) == seen) pthread_cond_wait(&p->wake, &p->lock);
   pthread_mutex_unlock(&p->lock);
   return g;
 }
@@ -53,20 +70,33 @@ static void *worker(void *arg) {
   for (uint64_t seen = 0;;) {
     seen = await(p, seen);
     if (atomic_load(&p->stop)) return NULL;
-    work(p, thread);
-    if (atomic_fetch_sub(&p->busy, 1) == 1) {
-      pthread_mutex_lock(&p->lock); /* so that the signal cannot fall between the caller's look and its sleep */
-      pthread_cond_signal(&p->done);
-      pthread_mutex_unlock(&p->lock);
-    }
+    work(p, seen, thread);
   }
 }
 
-static void raise_generation(pool *p) {
+/* Opens the next job, whose fields are set, and gives its number. */
+static uint64_t publish(pool *p) {
   pthread_mutex_lock(&p->lock);
-  atomic_fetch_add(&p->generation, 1);
+  uint64_t g = (uint32_t)(job_of(atomic_load(&p->ticket)) + 1);
+  atomic_store(&p->ticket, g << 32);
   pthread_cond_broadcast(&p->wake);
   pthread_mutex_unlock(&p->lock);
+  return g;
+}
+
+static void run_some(pool *p, pool_fn fn, void *job, int64_t base, int64_t n) {
+  atomic_store(&p->fn, fn);
+  atomic_store(&p->job, job);
+  atomic_store(&p->base, base);
+  atomic_store(&p->left, (uint64_t)n);
+  atomic_store(&p->n, (uint64_t)n);
+  work(p, publish(p), 0);
+  for (int i = 0; i < spins && atomic_load(&p->left); i++) relax();
+  pthread_mutex_lock(&p->lock);
+  while (atomic_load(&p->left)) pthread_cond_wait(&p->done, &p->lock);
+  pthread_mutex_unlock(&p->lock);
+  /* Close the ticket before the next job's fields are set, or a late worker could take an item of it under this number. */
+  atomic_fetch_or(&p->ticket, UINT32_MAX);
 }
 
 void pool_run(pool *p, pool_fn fn, void *job, int64_t n) {
@@ -74,17 +104,7 @@ void pool_run(pool *p, pool_fn fn, void *job, int64_t n) {
     for (int64_t i = 0; i < n; i++) fn(job, i, 0);
     return;
   }
-  p->fn = fn;
-  p->job = job;
-  p->n = n;
-  atomic_store(&p->next, 0);
-  atomic_store(&p->busy, p->threads - 1);
-  raise_generation(p);
-  work(p, 0);
-  for (int i = 0; i < spins && atomic_load(&p->busy); i++) relax();
-  pthread_mutex_lock(&p->lock);
-  while (atomic_load(&p->busy)) pthread_cond_wait(&p->done, &p->lock);
-  pthread_mutex_unlock(&p->lock);
+  for (int64_t i = 0; i < n; i += most) run_some(p, fn, job, i, n - i < most ? n - i : most);
 }
 
 /* Starts the workers with every signal blocked: signals are the Go runtime's. Gives the number started. */
@@ -121,7 +141,7 @@ pool *pool_new(int threads) {
 
 void pool_free(pool *p) {
   atomic_store(&p->stop, true);
-  raise_generation(p);
+  publish(p);
   for (int i = 0; i < p->threads - 1; i++) pthread_join(p->ids[i], NULL);
   pthread_cond_destroy(&p->wake);
   pthread_cond_destroy(&p->done);
