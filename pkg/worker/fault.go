@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -110,12 +112,13 @@ func ExitCode(err error) int {
 	return code
 }
 
-// JobError says which shards of a job failed.
+// JobError says which shards of a job failed: one at least.
 type JobError struct {
 	Shards map[string]error
 	Of     int // shards in the job
 }
 
 func (e *JobError) Error() string {
-	return fmt.Sprintf("%d of %d shards failed", len(e.Shards), e.Of)
+	first := slices.Min(slices.Collect(maps.Keys(e.Shards)))
+	return fmt.Sprintf("%d of %d shards failed: %s: %v", len(e.Shards), e.Of, first, e.Shards[first])
 }

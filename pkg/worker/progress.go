@@ -32,6 +32,11 @@ func startProgress(path string, log *slog.Logger) *progress {
 	p.write()
 	go func() {
 		defer close(p.done)
+		defer func() {
+			if r := recover(); r != nil {
+				p.log.Error("panic while writing progress", "value", r)
+			}
+		}()
 		tick := time.NewTicker(progressEvery)
 		defer tick.Stop()
 		for {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"time"
 
@@ -61,6 +62,9 @@ func (j *job) shard(ctx context.Context, sh plan.Shard) (err error) {
 // compute runs the rows and appends each record to the attempt's checkpoint as soon as it is final.
 func (j *job) compute(ctx context.Context, t *task, rows []int, h result.Header, shard string) (out []result.Record, err error) {
 	cp, err := result.CreateCheckpoint(j.dir.Rows(shard, j.o.Attempt), h)
+	if errors.Is(err, fs.ErrExist) {
+		return nil, bad(fmt.Errorf("attempt %d of shard %s was begun before: give another number by --attempt (%w)", j.o.Attempt, shard, err))
+	}
 	if err != nil {
 		return nil, err
 	}
