@@ -53,6 +53,7 @@ func TestOps(t *testing.T) {
 
 func cases() []opCase {
 	var all []opCase
+	all = append(all, specialCases()...)
 	all = append(all, matmulCases()...)
 	all = append(all, rowCases()...)
 	all = append(all, attentionCases()...)
@@ -93,6 +94,75 @@ func matmulCases() []opCase {
 		}
 	}
 	return all
+}
+
+// specialCases hold NaN and infinities in inputs and weights, at the ends and in the middle of sums.
+func specialCases() []opCase {
+	const m, n, k = 19, 5, 1043
+	poison := func(v []float32, cols int, rows ...int) []float32 {
+		for i, row := range rows {
+			v[row*cols+[]int{0, cols / 2, cols - 1}[i%3]] = []float32{nan, inf, -inf, inf, nan, -inf, inf}[i%7]
+		}
+		return v
+	}
+	return []opCase{
+		{"matmul/NaN and inf", 1e-6, func(r *rig) ([]float32, []float64) {
+			rng := seeded(1)
+			x, w := poison(smooth(rng, m*k), k, 0, 1, 2, 3, 18, 18), poison(smooth(rng, n*k), k, 4, 3)
+			w[0] = 0 // against an infinity: NaN
+			out := r.out(m, n)
+			r.must(r.st.MatMul(out, r.in(m, k, x), r.weight(f32Matrix(w, n, k)), nil))
+			scale := make([]float64, m*n)
+			for i := range scale {
+				scale[i] = 40
+			}
+			return r.read(out), scale
+		}},
+		{"rmsnorm/NaN and inf", 1e-6, func(r *rig) ([]float32, []float64) {
+			out := r.out(m, k)
+			x := poison(smooth(seeded(1), m*k), k, 0, 1, 2, 3)
+			for i := range 3 {
+				x[4*k+i] = 3e38 // a square beyond f32
+			}
+			r.must(r.st.RMSNorm(out, r.in(m, k, x), nil, r.vector(smooth(seeded(2), k)), 1e-5))
+			return r.read(out), nil
+		}},
+		{"logprob/NaN and inf", 3e-6, func(r *rig) ([]float32, []float64) {
+			const v, d = 700, 3
+			w := smooth(seeded(1), v*d)
+			for i := range v { // the first column picks poisoned logits when x[0] = 1
+				w[i*d], w[i*d+1] = 0, 0
+			}
+			w[600*d], w[601*d], w[10*d+1] = inf, inf, nan
+			x := smooth(seeded(2), m*d)
+			for i := range m {
+				x[i*d], x[i*d+1] = 1, 1
+			}
+			x[0], x[3*d], x[4*d], x[5*d+2] = nan, -1, 0, -inf
+			return r.logprob(r.in(m, d, x), r.weight(f32Matrix(w, v, d)), make([]int32, m))
+		}},
+		{"logprob/inf", 3e-6, func(r *rig) ([]float32, []float64) {
+			const v = 600
+			w := make([]float32, v)
+			w[5], w[500], w[501] = -1, 1, 1
+			return r.logprob(r.in(4, 1, []float32{inf, -inf, 3e38, 1}), r.weight(f32Matrix(w, v, 1)), []int32{500, 5, 0, 1})
+		}},
+		{"logprob/inf without NaN", 3e-6, func(r *rig) ([]float32, []float64) {
+			const v = 600
+			w := make([]float32, v)
+			for i := range w {
+				w[i] = -1
+			}
+			w[300], w[501] = 1, 1
+			all := make([]float32, v)
+			for i := range all {
+				all[i] = 1
+			}
+			a, sa := r.logprob(r.in(2, 1, []float32{inf, -inf}), r.weight(f32Matrix(w, v, 1)), []int32{500, 5})
+			b, sb := r.logprob(r.in(2, 1, []float32{inf, -inf}), r.weight(f32Matrix(all, v, 1)), []int32{500, 5})
+			return append(a, b...), append(sa, sb...)
+		}},
+	}
 }
 
 func matmulCase(dt kernels.DType, m, n, k int, bias bool) opCase {
