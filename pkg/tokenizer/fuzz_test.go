@@ -54,7 +54,7 @@ func FuzzModel(f *testing.F) {
 	}
 	// A character map of one rule, a -> b: the root, a's unit at 1^a, its value beside it.
 	units := make([]uint32, 256)
-	units[0], units[1^'a'], units[1^'a'^2] = unit(0, 1, false), unit('a', 2, true), 1<<31|0
+	units[0], units[1^'a'], units[1^'a'^2] = unit(0, 1, false), unit('a', 2, true), 1<<31
 	chars := binary.LittleEndian.AppendUint32(nil, uint32(4*len(units)))
 	for _, u := range units {
 		chars = binary.LittleEndian.AppendUint32(chars, u)

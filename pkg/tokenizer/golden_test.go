@@ -154,7 +154,7 @@ func TestGoldenSentencePiece(t *testing.T) {
 }
 
 func TestGoldenTokenizerJSON(t *testing.T) {
-	for _, name := range []string{"hf_gpt2", "hf_lower", "hf_llama3", "hf_qwen2", "hf_splits", "hf_cl100k", "hf_behaviors", "hf_llama2", "hf_metaspace_first", "hf_metaspace_always"} {
+	for _, name := range []string{"hf_gpt2", "hf_lower", "hf_llama3", "hf_qwen2", "hf_splits", "hf_cl100k", "hf_o200k", "hf_behaviors", "hf_llama2", "hf_metaspace_first", "hf_metaspace_always"} {
 		t.Run(name, func(t *testing.T) {
 			tok := mustLoad(t, unzipped(t, name+".json", "tokenizer.json"))
 			check(t, tok, readGolden(t, filepath.Join("testdata", name+".golden.json")))

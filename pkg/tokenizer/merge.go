@@ -30,7 +30,6 @@ type pairRanker interface {
 type merger struct {
 	syms []symbol
 	heap []candidate
-	buf  []byte // scratch of the callers
 }
 
 var mergers = sync.Pool{New: func() any { return new(merger) }}

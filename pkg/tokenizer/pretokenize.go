@@ -1,14 +1,11 @@
 package tokenizer
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
-
-	"github.com/dlclark/regexp2/v2"
 )
 
 // piece is a stretch of text on its way to the model.
@@ -20,84 +17,6 @@ type piece struct {
 // preTokenizer cuts a piece, appending its parts to dst. Empty parts are dropped by the caller.
 type preTokenizer interface {
 	cut(dst []piece, p piece) []piece
-}
-
-// match is a stretch found by a pattern, or a stretch between two.
-type match struct {
-	start, stop int
-	hit         bool
-}
-
-// pattern finds stretches of text; the result covers the text without gaps.
-type pattern func(text string) []match
-
-func newPattern(p jsonPattern) (pattern, error) {
-	switch {
-	case p.String != nil && *p.String != "":
-		return literalPattern(*p.String), nil
-	case p.Regex != nil:
-		return regexPattern(*p.Regex)
-	}
-	return nil, errors.New(`its pattern is neither {"String": ...} nor {"Regex": ...}`)
-}
-
-func literalPattern(s string) pattern {
-	return func(text string) []match {
-		return cover(text, func(yield func(start, stop int)) {
-			for at := 0; ; {
-				i := strings.Index(text[at:], s)
-				if i < 0 {
-					return
-				}
-				yield(at+i, at+i+len(s))
-				at += i + len(s)
-			}
-		})
-	}
-}
-
-func regexPattern(expr string) (pattern, error) {
-	if scan := scanners[expr]; scan != nil {
-		return func(text string) []match {
-			ms := make([]match, 0, len(text)/4+1)
-			for at := 0; at < len(text); {
-				stop := scan(text, at)
-				ms = append(ms, match{at, stop, true})
-				at = stop
-			}
-			return ms
-		}, nil
-	}
-	// No limit on the engine's stack: it is bounded by the text, and a tokenizer cannot stop half-way.
-	re, err := regexp2.Compile(expr, regexp2.OptionMaxBacktrackingStackSize(-1))
-	if err != nil {
-		return nil, fmt.Errorf("regular expression %q is not supported: %w", expr, err)
-	}
-	return func(text string) []match {
-		found, _ := re.FindAllStringIndex(text, -1) // fails only for the limits and timeouts that are not set
-		return cover(text, func(yield func(start, stop int)) {
-			for _, f := range found {
-				yield(f[0], f[1])
-			}
-		})
-	}, nil
-}
-
-// cover completes the stretches that find yields with those between them.
-func cover(text string, find func(yield func(start, stop int))) []match {
-	var ms []match
-	done := 0
-	find(func(start, stop int) {
-		if done < start {
-			ms = append(ms, match{done, start, false})
-		}
-		ms = append(ms, match{start, stop, true})
-		done = stop
-	})
-	if done < len(text) {
-		ms = append(ms, match{done, len(text), false})
-	}
-	return ms
 }
 
 // splitter cuts at a pattern (tokenizers' Split).
@@ -228,10 +147,10 @@ func newMetaspace(j *jsonComponent) (metaspace, error) {
 		m.prepend = "never"
 	}
 	if utf8.RuneCountInString(m.replacement) != 1 {
-		return m, fmt.Errorf("Metaspace: replacement %q is not one character", m.replacement)
+		return m, fmt.Errorf("replacement %q is not one character", m.replacement)
 	}
 	if !slices.Contains([]string{"always", "first", "never"}, m.prepend) {
-		return m, fmt.Errorf("Metaspace: prepend_scheme %q is not supported", m.prepend)
+		return m, fmt.Errorf("prepend_scheme %q is not supported", m.prepend)
 	}
 	return m, nil
 }

@@ -19,6 +19,9 @@ LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^
 QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
 CL100K = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
 
+O200K = "|".join([r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?", r"\p{N}{1,3}", r" ?[^\s\p{L}\p{N}]++[\r\n/]*", r"\s*[\r\n]+", r"\s+(?!\S)", r"\s+"])
+
 
 def golden(name, rows):
     with open(f"{OUT}/{name}.golden.json", "w", encoding="utf-8") as f:
@@ -205,7 +208,7 @@ def hf_byte_level():
     t = byte_bpe(pre_tokenizers.ByteLevel(add_prefix_space=False), 900, specials=["<|endoftext|>"])
     t.post_processor = processors.ByteLevel(trim_offsets=False)
     finish_hf("hf_gpt2", t, pairs=False)
-    json.dump(t.get_vocab(), open(f"{OUT}/gpt2/vocab.json", "w", encoding="utf-8"), ensure_ascii=False, separators=(",", ":"))
+    json.dump(dict(sorted(t.get_vocab().items(), key=lambda e: e[1])), open(f"{OUT}/gpt2/vocab.json", "w", encoding="utf-8"), ensure_ascii=False, separators=(",", ":"))
     m = json.loads(t.to_str())["model"]["merges"]
     open(f"{OUT}/gpt2/merges.txt", "w", encoding="utf-8").write("#version: 0.2\n" + "".join(" ".join(x) + "\n" for x in m))
 
@@ -229,6 +232,9 @@ def hf_byte_level():
 
     t = byte_bpe(pre_tokenizers.Sequence([split(CL100K, "removed", invert=True), bl]), 600)
     finish_hf("hf_cl100k", t)
+
+    t = byte_bpe(pre_tokenizers.Sequence([split(O200K), bl]), 600)
+    finish_hf("hf_o200k", t)
 
     t = byte_bpe(pre_tokenizers.Sequence([split(" ", "merged_with_next"), split(r"\d+", "contiguous"), split(",", "merged_with_previous"), bl]), 500)
     finish_hf("hf_behaviors", t)
