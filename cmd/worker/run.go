@@ -21,7 +21,7 @@ func runCommand(stderr io.Writer) *cli.Command {
 			&cli.StringFlag{Name: "run", Usage: "run directory `DIR` (required)"},
 			&cli.StringFlag{Name: "job", Usage: "`ID` of the job in the plan (required)"},
 			&cli.IntFlag{Name: "attempt", Value: 1, Usage: "number `N` of this attempt, from 1"},
-			&cli.Int64Flag{Name: "kv-memory", Usage: "`BYTES` for the key-value cache; 0: half of what the machine has left"},
+			&cli.Int64Flag{Name: "kv-memory", Usage: "`BYTES` for the key-value cache; 0: half of what the machine has left, by the share of its processors"},
 		}, backendFlags()...),
 		Action: func(c *cli.Context) error {
 			if _, err := cliargs.Positional(c); err != nil {

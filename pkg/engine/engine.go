@@ -106,13 +106,20 @@ func (e *Engine) ran(p *pass, err error) error {
 	return nil
 }
 
-// start sorts the sequences and makes a cache for them: room for BatchSize of the longest where the memory allows, else for fewer, and at
-// least for the longest one. need gives the most positions a sequence may come to hold.
-func (e *Engine) start(seqs []*sequence, need func(*sequence) int) (*batcher, error) {
+// start sorts the sequences and makes a cache for them: of as many pages as want says where the memory allows, else of fewer, and at least
+// of those that the longest sequence needs.
+func (e *Engine) start(seqs []*sequence, want func(needs []int) int) (*batcher, error) {
 	slices.SortFunc(seqs, func(a, b *sequence) int {
 		return cmp.Or(slices.Compare(a.tokens, b.tokens), cmp.Compare(a.index, b.index))
 	})
-	longest, least, pages := e.room(seqs, need)
+	needs := make([]int, len(seqs))
+	for i, s := range seqs {
+		needs[i] = s.most()
+	}
+	slices.Sort(needs)
+	longest := needs[len(needs)-1]
+	least := ceilDiv(longest, e.o.PageSize)
+	pages := max(least, want(needs))
 	pageBytes := e.shape.PositionBytes * int64(e.o.PageSize)
 	if e.o.Memory > 0 && pageBytes > 0 {
 		pages = int(min(int64(pages), e.o.Memory/pageBytes))
@@ -133,18 +140,20 @@ func (e *Engine) start(seqs []*sequence, need func(*sequence) int) (*batcher, er
 	}
 }
 
-// room gives the most positions and pages one sequence needs, and the pages of a full batch of the longest ones.
-func (e *Engine) room(seqs []*sequence, need func(*sequence) int) (longest, least, pages int) {
-	needs := make([]int, len(seqs))
-	for i, s := range seqs {
-		needs[i] = need(s)
-	}
-	slices.Sort(needs)
-	longest = needs[len(needs)-1]
+// fullBatch is the pages of the BatchSize sequences of most positions. needs is sorted.
+func (e *Engine) fullBatch(needs []int) (pages int) {
 	for _, n := range needs[max(0, len(needs)-e.o.BatchSize):] {
 		pages += ceilDiv(n, e.o.PageSize)
 	}
-	return longest, ceilDiv(longest, e.o.PageSize), pages
+	return pages
+}
+
+// fullPass is the pages that scoring has a use for: those of the longest sequence and of two passes, so that prefixes outlive the pass that
+// computes them.
+func (e *Engine) fullPass(needs []int) int {
+	longest := needs[len(needs)-1]
+	pass := ceilDiv(e.o.TokenBudget, e.o.PageSize) + min(e.o.BatchSize, len(needs)) // each may have a partly filled page
+	return min(e.fullBatch(needs), ceilDiv(longest, e.o.PageSize)+2*pass)
 }
 
 // check refuses tokens that the model or the options do not allow.

@@ -56,7 +56,7 @@ func (e *Engine) Generate(ctx context.Context, reqs []Prompt, emit func(i int, g
 	if len(seqs) == 0 {
 		return nil
 	}
-	b, err := e.start(seqs, func(s *sequence) int { return len(s.tokens) + s.gen.limit })
+	b, err := e.start(seqs, e.fullBatch)
 	if err != nil {
 		return err
 	}

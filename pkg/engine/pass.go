@@ -26,6 +26,14 @@ func (s *sequence) wanted() int {
 	return s.from - 1
 }
 
+// most is the most positions s may come to hold.
+func (s *sequence) most() int {
+	if s.gen != nil {
+		return s.gen.prompt + s.gen.limit
+	}
+	return len(s.tokens)
+}
+
 // reusable is how many leading tokens may come from the cache: all for scoring, where known predictions come along; all but the last for
 // generation, which must draw from it.
 func (s *sequence) reusable() int {

@@ -42,7 +42,7 @@ func (e *Engine) Score(ctx context.Context, reqs []Sequence, emit func(i int, r 
 	if len(seqs) == 0 {
 		return nil
 	}
-	b, err := e.start(seqs, func(s *sequence) int { return len(s.tokens) })
+	b, err := e.start(seqs, e.fullPass)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -287,5 +288,12 @@ func TestMemory(t *testing.T) {
 	check("the first version, all used up", 1)
 	if Memory() <= 0 {
 		t.Error("this machine's memory is unknown")
+	}
+	j := &job{}
+	if one, all := j.cacheMemory(1<<20, 1), j.cacheMemory(1<<20, runtime.NumCPU()); all < 1<<18 || all > 1<<19 || one > all || one < 1<<10 {
+		t.Errorf("the cache takes %d and %d bytes of 1 MiB", one, all)
+	}
+	if got := j.cacheMemory(1, 1); got != 1 {
+		t.Errorf("nothing left is %d, which is no limit", got)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -23,7 +24,7 @@ type Options struct {
 	Attempt int    // from 1; attempts share no file
 	Threads int    // 0: all this process may run on
 	Backend string // default "cpu"
-	Memory  int64  // bytes for the key-value cache; 0: half of what the machine has left
+	Memory  int64  // bytes for the key-value cache; 0: half of what the machine has left, by its share of the processors
 	Log     *slog.Logger
 }
 
@@ -121,7 +122,7 @@ func (j *job) load(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("asking the backend: %w", err)
 	}
-	j.eng, err = engine.New(j.m, engine.Options{MaxSeqLen: j.model.MaxSeqLen, BatchSize: j.model.BatchSize, Memory: cacheMemory(j.o.Memory, info.Free),
+	j.eng, err = engine.New(j.m, engine.Options{MaxSeqLen: j.model.MaxSeqLen, BatchSize: j.model.BatchSize, Memory: j.cacheMemory(info.Free, info.Threads),
 		NewDecoder: func(prompt []int32) engine.Decoder { return j.tok.NewDecoder(prompt) }})
 	if err != nil {
 		return err
@@ -131,17 +132,21 @@ func (j *job) load(ctx context.Context) (err error) {
 	return nil
 }
 
-// cacheMemory is half of the least that is known to be left: activations, weights that are still to be paged in and other workers want the
-// rest.
-func cacheMemory(asked, device int64) int64 {
-	if asked > 0 {
-		return asked
+// cacheMemory is half of the least that is known to be left: activations and weights that are still to be paged in want the rest. A worker
+// that may use some of the processors takes that share, for others run beside it.
+func (j *job) cacheMemory(device int64, threads int) int64 {
+	if j.o.Memory > 0 {
+		return j.o.Memory
 	}
 	free := Memory()
 	if device > 0 && (free == 0 || device < free) {
 		free = device
 	}
-	return free / 2
+	if free == 0 {
+		return 0
+	}
+	all := int64(runtime.NumCPU())
+	return max(1, free/2/all*min(max(int64(threads), 1), all)) // 0 would be no limit
 }
 
 // run does the shards one after another. One that fails leaves the others to be done, unless nothing can succeed.
