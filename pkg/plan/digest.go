@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -15,7 +16,9 @@ import (
 // hash is the first n hex digits of the SHA-256 of v's JSON.
 func hash(n int, v any) (string, error) {
 	h := sha256.New()
-	if err := json.NewEncoder(h).Encode(v); err != nil {
+	e := json.NewEncoder(h)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
 		return "", err
 	}
 	return hex.EncodeToString(h.Sum(nil))[:n], nil
@@ -94,12 +97,28 @@ func identity(tasks []Task) string {
 	return hex.EncodeToString(sum[:16])
 }
 
+// digestSize is the length of a plan's digest in hex digits.
+const digestSize = 32
+
+// digest is of the plan's JSON with an empty digest.
 func digest(p *Plan) (string, error) {
 	body := *p
 	body.Digest = ""
-	d, err := hash(32, body)
+	d, err := hash(digestSize, body)
 	if err != nil {
 		return "", fmt.Errorf("digesting the plan: %w", err)
 	}
 	return d, nil
+}
+
+// fileDigest is what digest gave for the plan in a file. It goes by the file's own bytes, so that a plan of a version with other fields
+// verifies too.
+func fileDigest(file []byte, stated string) (string, error) {
+	var b bytes.Buffer
+	if err := json.Compact(&b, file); err != nil {
+		return "", err
+	}
+	body := bytes.Replace(b.Bytes(), fmt.Appendf(nil, `"digest":%q`, stated), []byte(`"digest":""`), 1)
+	sum := sha256.Sum256(append(body, '\n'))
+	return hex.EncodeToString(sum[:])[:digestSize], nil
 }

@@ -27,7 +27,7 @@ func Load(path string) (*Plan, error) {
 	if p.Version != Version {
 		return nil, fmt.Errorf("loading the plan %q: its format version is %d, this program knows version %d", path, p.Version, Version)
 	}
-	d, err := digest(&p)
+	d, err := fileDigest(b, p.Digest)
 	if err != nil {
 		return nil, fmt.Errorf("loading the plan %q: %w", path, err)
 	}

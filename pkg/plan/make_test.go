@@ -1,6 +1,9 @@
 package plan
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"math"
 	"os"
@@ -286,6 +289,7 @@ func TestSaveLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct{ data, want string }{
+		"renamed": {strings.Replace(string(b), `"m/d"`, `"m/e"`, 1), "changed by hand"},
 		"edited":  {strings.Replace(string(b), `"rows": 100`, `"rows": 101`, 1), "changed by hand"},
 		"torn":    {string(b[:len(b)/2]), "unexpected end of JSON"},
 		"version": {strings.Replace(string(b), `"version": 1`, `"version": 9`, 1), "format version is 9"},
@@ -296,6 +300,24 @@ func TestSaveLoad(t *testing.T) {
 		if _, err := Load(path); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want %q", name, err, c.want)
 		}
+	}
+	// A field that this program does not know, as a later version may write, is no reason to refuse; it counts in the digest.
+	later := *p
+	later.Digest = ""
+	body, err := json.Marshal(struct {
+		Plan
+		Colour string `json:"colour"`
+	}{later, "blue"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(append(body, '\n'))
+	body = bytes.Replace(body, []byte(`"digest":""`), fmt.Appendf(nil, `"digest":"%x"`, sum[:16]), 1)
+	if err := os.WriteFile(path, body, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(path); err != nil {
+		t.Errorf("a plan with another field: %v", err)
 	}
 	if err := os.WriteFile(path, []byte("{}"), 0o666); err != nil {
 		t.Fatal(err)

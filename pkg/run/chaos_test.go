@@ -87,7 +87,7 @@ func TestKilledAtRandom(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(1, seed))
-	for i := range 4 {
+	for i := range 3 {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			s := newSession(t, "delay=4ms")
 			for range 3 {

@@ -2,6 +2,7 @@ package run
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -12,8 +13,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"context"
 
 	"sextant/pkg/plan"
 	"sextant/pkg/result"
@@ -35,6 +34,10 @@ func TestMain(m *testing.M) {
 	}
 	if dir := os.Getenv(submitEnv); dir != "" {
 		os.Exit(fakeSubmit(dir))
+	}
+	// Under the race detector every process would sleep a second before it exits.
+	if err := os.Setenv("GORACE", "atexit_sleep_ms=0"); err != nil {
+		panic(err)
 	}
 	os.Exit(m.Run())
 }

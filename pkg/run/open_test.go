@@ -75,12 +75,19 @@ func TestWhichRun(t *testing.T) {
 		t.Errorf("by path: %q, want %q", got, old)
 	}
 	for _, reuse := range []string{"no-such-run", s.work} {
-		if _, err := Open(s.work, p, Options{Reuse: reuse}); err == nil || !strings.Contains(err.Error(), reuse) {
+		if _, err := Open(s.work, p, Options{Reuse: reuse}); !errors.Is(err, ErrNoRun) || !strings.Contains(err.Error(), reuse) {
 			t.Errorf("reusing %q: %v", reuse, err)
 		}
 	}
-	if _, err := Open(filepath.Join(s.work, "none"), p, Options{Reuse: "latest"}); err == nil || !strings.Contains(err.Error(), "there is none") {
+	if _, err := Open(filepath.Join(s.work, "none"), p, Options{Reuse: "latest"}); !errors.Is(err, ErrNoRun) {
 		t.Errorf("the latest of none: %v", err)
+	}
+	if got := place(p, Options{Existing: true}); got != fresh {
+		t.Errorf("the existing run is %q, want %q", got, fresh)
+	}
+	none := filepath.Join(s.work, "none")
+	if _, err := Open(none, p, Options{Existing: true}); !errors.Is(err, ErrNoRun) || exists(none) {
+		t.Errorf("an existing run of none: %v", err)
 	}
 }
 
