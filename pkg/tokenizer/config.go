@@ -1,12 +1,14 @@
 package tokenizer
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 )
 
@@ -156,6 +158,7 @@ func (s *settings) tokens(lookup func(string) (int32, bool)) []addedToken {
 		special[t.Content] = true
 	}
 	all, seen := []addedToken{}, map[string]bool{}
+	slices.SortStableFunc(s.added, func(a, b addedToken) int { return cmp.Compare(a.ID, b.ID) }) // they came from maps
 	for _, t := range s.added {
 		if t.Content != "" && !seen[t.Content] {
 			t.Special = t.Special || special[t.Content]

@@ -39,6 +39,6 @@
 //
 // Regular expressions of tokenizer.json are written for Oniguruma. Those it reads otherwise than the engine here are
 // refused. Character classes and case follow Go's Unicode tables (15.0), whose letters, numbers and spaces agree with
-// tokenizers 0.23 on every assigned character; its normalization forms are older and order some 60 rare combining marks
+// tokenizers 0.23 on every code point up to U+31FFF; its normalization forms are older and order some 60 rare combining marks
 // differently. Near ties of a unigram model fall as in sentencepiece 0.2.2.
 package tokenizer

@@ -78,11 +78,7 @@ func (p *spmScheme) id(token string) (int32, bool) {
 			return t.ID, true
 		}
 	}
-	if id, ok := p.reserved[token]; ok {
-		return id, true
-	}
-	id, ok := p.ids[token]
-	return id, ok
+	return p.find(token)
 }
 
 func (p *spmScheme) newStream() stream {

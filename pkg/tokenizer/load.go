@@ -159,13 +159,7 @@ func (t *Tokenizer) useSPM(data []byte, s *settings) error {
 		def.eos = control(m.trainer.eos)
 	}
 	s.named = append(s.named, namedToken{addedToken{Content: m.pieces[sp.unk].text, Special: true}})
-	t.scheme = newSPMScheme(sp, s.tokens(func(name string) (int32, bool) {
-		if id, ok := sp.reserved[name]; ok {
-			return id, true
-		}
-		id, ok := sp.ids[name]
-		return id, ok
-	}), s.legacy == nil || *s.legacy)
+	t.scheme = newSPMScheme(sp, s.tokens(sp.find), s.legacy == nil || *s.legacy)
 	def.addBOS = true
 	return t.setEnds(s, def)
 }

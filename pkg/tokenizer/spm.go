@@ -199,12 +199,18 @@ func wordEnd(text string) int {
 	return len(text)
 }
 
+// find is the id of a piece of any type.
+func (s *spm) find(piece string) (int32, bool) {
+	if id, ok := s.reserved[piece]; ok {
+		return id, true
+	}
+	id, ok := s.ids[piece]
+	return id, ok
+}
+
 // pieceID is the id of a whole segment, the unknown id where there is none.
 func (s *spm) pieceID(piece string) int32 {
-	if id, ok := s.reserved[piece]; ok {
-		return id
-	}
-	if id, ok := s.ids[piece]; ok {
+	if id, ok := s.find(piece); ok {
 		return id
 	}
 	return s.unk
