@@ -161,3 +161,36 @@ func TestGoldenTokenizerJSON(t *testing.T) {
 		})
 	}
 }
+
+// TestPocketGreedy holds prompts and generated text to the pocket model's independent reference.
+func TestPocketGreedy(t *testing.T) {
+	data, err := os.ReadFile("../../examples/pocket/golden/greedy.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows []struct {
+		Prompt    string  `json:"prompt"`
+		PromptIDs []int32 `json:"prompt_ids"`
+		IDs       []int32 `json:"ids"`
+		Text      string  `json:"text"`
+	}
+	if err := json.Unmarshal(data, &rows); err != nil {
+		t.Fatal(err)
+	}
+	tok := mustLoad(t, "../../examples/pocket/model")
+	for _, r := range rows {
+		if got := tok.EncodePrompt(r.Prompt); !slices.Equal(got, r.PromptIDs) {
+			t.Errorf("EncodePrompt(%q)\n got %v\nwant %v", r.Prompt, got, r.PromptIDs)
+		}
+		d := tok.NewDecoder(r.PromptIDs)
+		for _, id := range r.IDs {
+			d.Append(id)
+		}
+		if got := d.Text(); got != r.Text {
+			t.Errorf("after %q: text %q, want %q", r.Prompt, got, r.Text)
+		}
+	}
+	if len(rows) == 0 {
+		t.Error("no rows")
+	}
+}
