@@ -176,6 +176,31 @@ func TestBadModel(t *testing.T) {
 	}
 }
 
+// What was changed after the plan was made is not computed under the old plan's name.
+func TestChanged(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	if err := os.CopyFS(data, os.DirFS(pocket+"/data")); err != nil {
+		t.Fatal(err)
+	}
+	dir, p := planned(t, given(t, `
+models = [{ abbr = "pocket", path = "$POCKET/model" }]
+datasets = ["pocket_piqa", "pocket_cloze"]
+`, limit(2), spec.Override{Key: "data_dir", Value: data, From: "-"}))
+	path := data + "/piqa/test.jsonl"
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Chmod(path, 0o644), os.WriteFile(path, bytes.Replace(text, []byte("key"), []byte("cup"), 1), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	got := fails(t, dir, p, ExitInput)
+	if f := got["pocket--pocket_piqa--0-2"]; len(got) != 1 || !strings.Contains(f.Reason, "changed after the plan was made") {
+		t.Errorf("%+v", got)
+	}
+	records(t, dir, p, "pocket/pocket_cloze")
+}
+
 // A tokenizer of more tokens than the model has rows is refused with both numbers.
 func TestOtherTokenizer(t *testing.T) {
 	text := "models = [{ abbr = \"pocket\", path = \"$POCKET/model\" }]\ndatasets = [\"pocket_piqa\"]\n"

@@ -45,8 +45,29 @@ func (j *job) task(id string) (*task, error) {
 	if err := t.open(j.plan.Spec.Infer.Limit); err != nil {
 		return nil, bad(err)
 	}
+	if err := t.unchanged(j.plan.Spec, d); err != nil {
+		return nil, bad(err)
+	}
 	j.tasks[id] = t
 	return t, nil
+}
+
+// unchanged plans the task again from what is on disk now. Another digest would file what this job computes under a question that was not
+// asked.
+func (t *task) unchanged(s spec.Spec, d spec.Dataset) error {
+	s.Models, s.Datasets, s.Groups = []spec.Model{t.model}, []spec.Dataset{d}, nil
+	in, err := plan.Survey(s)
+	if err != nil {
+		return err
+	}
+	now, err := plan.Make(s, in)
+	if err != nil {
+		return err
+	}
+	if now.Tasks[0].Digest != t.plan.Digest {
+		return fmt.Errorf("%s: the model, its tokenizer or the dataset's files were changed after the plan was made: run submit again", t.plan.ID)
+	}
+	return nil
 }
 
 func (t *task) open(limit int) (err error) {
