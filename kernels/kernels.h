@@ -10,10 +10,11 @@
  *    (buffer, byte offset, rows, cols, row stride in elements). Rows of size 0 are legal everywhere and do nothing.
  *  - Activations are f32 or bf16 tensors (the cpu and ref backends: f32). Weights are opaque sx_weight, made once from host memory.
  *  - Host arrays (const int32_t * and the like) are read before the call returns. Work on tensors is in stream order;
- *    results are on the host only after download or logprob/argmax/sample, which wait.
+ *    results are on the host only after download, logprob and sample, which wait.
  *  - ROW INVARIANCE: what is computed for one row (token) depends on that row alone, bit for bit: never on the number of rows
  *    in the call, its place among them, the page numbers of its keys or the thread count. Scores rely on it; the suite tests it.
- *  - No output overlaps an input except where a comment says "in place".
+ *  - No output overlaps an input except where a comment says "in place". Views of other columns of the same rows do not overlap.
+ *  - NaN and infinities go where arithmetic takes them. Where a best value is sought NaN is less than every number.
  */
 #ifndef SEXTANT_KERNELS_H
 #define SEXTANT_KERNELS_H
@@ -25,8 +26,9 @@
 typedef int32_t sx_status;
 enum { SX_OK = 0, SX_INVALID = 1, SX_NOMEM = 2, SX_UNSUPPORTED = 3, SX_DEVICE = 4 };
 
-/* Number formats. F8 is e4m3fn. I8: one f32 scale a row. I4: two codes a byte, low nibble first, unsigned, with an f32 scale
- * and an f32 zero for each group of `group` inputs: w = (q - zero) * scale. */
+/* Number formats. F8 is e4m3fn, with one f32 scale. I8: one f32 scale a row. I4: two codes a byte, low nibble first, unsigned, with an
+ * f32 scale and an f32 zero for each group of `group` inputs: w = (q - zero) * scale. Every w is a f32: the cpu backend computes with a
+ * quantized weight bit for bit as with the f32 matrix of its values. */
 typedef int32_t sx_dtype;
 enum { SX_F32 = 0, SX_BF16 = 1, SX_F16 = 2, SX_I8 = 3, SX_I4 = 4, SX_F8 = 5 };
 
@@ -79,7 +81,8 @@ typedef struct sx_kv_desc {
 /* The sequences of one forward pass. Tokens of all sequences lie behind one another without padding. Sequence s has new tokens
  * [q_start[s], q_start[s+1]) and, with them, kv_len[s] positions in all; token i of it is at position
  * kv_len[s] - (q_start[s+1]-q_start[s]) + i. Position p lives in page pages[s*max_pages + p/page_size], slot p%page_size.
- * Sequences may share pages of positions that none of them writes in this pass. */
+ * Sequences may share pages that none of them writes in this pass; a page that is written and also named elsewhere is SX_INVALID. The
+ * pages are checked when the batch is first used with a cache. */
 typedef struct sx_batch_desc {
   int32_t seqs, max_pages;
   const int32_t *q_start; /* [seqs+1], q_start[0] = 0, not decreasing */
@@ -87,8 +90,8 @@ typedef struct sx_batch_desc {
   const int32_t *pages;   /* [seqs, max_pages] */
 } sx_batch_desc;
 
-/* How q and k are rotated (RoFormer, arXiv 2104.09864). table: f32 tensor [positions, head_dim]: cos of the head_dim/2 angles,
- * then sin. Only the first `dims` of a head are rotated (dims = head_dim for all families so far; table cols = dims then). */
+/* How q and k are rotated (RoFormer, arXiv 2104.09864). table: f32 tensor [positions, dims]: cos of the dims/2 angles, then sin. Only
+ * the first `dims` of a head are rotated, an even number in (0, head_dim]; dims = head_dim for all families so far. */
 typedef struct sx_rope_desc {
   sx_tensor table;
   int32_t dims;
@@ -158,11 +161,13 @@ typedef struct sx_ops {
   sx_status (*swiglu)(sx_device *, sx_stream *, const sx_tensor *out, const sx_tensor *gate, const sx_tensor *up);
   /* For each row i of x [R, D], with logits l = x[i] w^T over the V rows of w: lse[i] = log sum exp l; target[i] = l[targets[i]];
    * best[i] = the first argmax; best_logit[i] = its logit. Host outputs, each [R]; target(s), best, best_logit may be NULL. The R x V logits
-   * need never exist. Sums in double or in a compensated order. targets[i] outside [0,V) is SX_INVALID. */
+   * need never exist; they are bit for bit those of matmul. Sums in double or in a compensated order. targets[i] outside [0,V) is
+   * SX_INVALID. Logits of NaN make lse NaN and are never the best; a row of them alone has best 0. */
   sx_status (*logprob)(sx_device *, sx_stream *, const sx_tensor *x, const sx_weight *w, const int32_t *targets, double *lse,
                        float *target, int32_t *best, float *best_logit);
   /* One token a row of logits [R, V]: softmax at the temperature over the top_k, then the smallest set of probability top_p, drawn by
-   * inversion with u[i] in [0,1) over descending probability (ties: lower id first). ids [R] on the host. desc[R]: one a row. */
+   * inversion with u[i] in [0,1) over descending probability (ties: lower id first). ids [R] on the host. desc[R]: one a row. Logits of
+   * NaN have no probability; infinite ones share all of it. */
   sx_status (*sample)(sx_device *, sx_stream *, const sx_tensor *logits, const sx_sample_desc *desc, const double *u, int32_t *ids);
 } sx_ops;
 

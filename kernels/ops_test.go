@@ -125,7 +125,7 @@ func specialCases() []opCase {
 				x[4*k+i] = 3e38 // a square beyond f32
 			}
 			r.must(r.st.RMSNorm(out, r.in(m, k, x), nil, r.vector(smooth(seeded(2), k)), 1e-5))
-			return r.read(out), nil
+			return r.read(out), subnormal(m * k)
 		}},
 		{"logprob/NaN and inf", 3e-6, func(r *rig) ([]float32, []float64) {
 			const v, d = 700, 3
@@ -229,7 +229,7 @@ func rowCases() []opCase {
 	})
 	add("swiglu", 5e-7, func(r *rig, rng *rand.Rand, rows, cols int) ([]float32, []float64) {
 		out, special := r.out(rows, cols), normal(rng, rows*cols)
-		for i, v := range []float32{nan, inf, -inf, 0, -0.0, -90, -104, -200, 90, 1e-30, 3e38, -3e38} {
+		for i, v := range []float32{nan, inf, -inf, 0, float32(math.Copysign(0, -1)), -90, -104, -200, 90, 1e-30, 3e38, -3e38} {
 			if i < len(special) {
 				special[i] = v
 			}
