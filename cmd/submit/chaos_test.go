@@ -79,15 +79,17 @@ func (s session) computed() map[string]int {
 			if err != nil {
 				break // a torn last line was never checkpointed
 			}
-			var head struct{ Header *struct{ Task string } }
-			var rec struct {
-				Row    *int
-				Digest string
+			var either struct {
+				Task string // of the first line, the header
+				Row  *int   // of a record
 			}
-			if json.Unmarshal(line, &head) == nil && head.Header != nil {
-				task = head.Header.Task
-			} else if json.Unmarshal(line, &rec) == nil && rec.Row != nil {
-				times[task+" "+strconv.Itoa(*rec.Row)]++
+			if err := json.Unmarshal(line, &either); err != nil {
+				s.t.Fatalf("%s: %v", name, err)
+			}
+			if either.Row == nil {
+				task = either.Task
+			} else {
+				times[task+" "+strconv.Itoa(*either.Row)]++
 			}
 		}
 	}
@@ -109,7 +111,7 @@ func (s session) wantOnce(rows int) {
 
 const (
 	limit     = "60"
-	limitRows = 7 * 60
+	limitRows = 7 * 60 // of each of the spec's datasets
 )
 
 // TestScoresDoNotDependOnTheShape wants the same bytes whatever the partition size and the number of workers.

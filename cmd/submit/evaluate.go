@@ -120,6 +120,9 @@ func (e env) infer(ctx context.Context, r *run.Run, debug bool) error {
 	} else if err != nil {
 		return err
 	}
+	if out.Stale > 0 {
+		fmt.Fprintf(e.stderr, "%d rows that were there are stale: their data, prompt, settings or model changed; they were computed anew\n", out.Stale)
+	}
 	for _, bad := range out.Bad {
 		fmt.Fprintf(e.stderr, "warning: %v; its rows were computed again\n", bad)
 	}
@@ -157,7 +160,7 @@ func (e env) scores(r *run.Run, mode string) error {
 		return err
 	}
 	fmt.Fprintf(e.stderr, "summary: %s\n", relative(filepath.Join(string(r.Dir), "summary.{txt,csv,md,json}")))
-	if slices.ContainsFunc(all.Scores, score.Score.Partial) {
+	if slices.ContainsFunc(all.Scores, func(s score.Score) bool { return s.Missing > 0 }) {
 		return errIncomplete
 	}
 	return nil

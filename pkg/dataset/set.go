@@ -21,6 +21,7 @@ type Set struct {
 	test    *table
 	shots   *shots
 	files   []usedFile
+	windows int // most windows of a rolling dataset, 0: all
 }
 
 // usedFile is a file as it was when it was read.
@@ -30,9 +31,9 @@ type usedFile struct {
 	stat os.FileInfo
 }
 
-// Open reads the first limit rows of the dataset's test split (0: all) and what its examples need of the train split. It checks
-// that every row can be rendered: every column that is named is there, and the gold answer is one of the labels. Errors name the
-// file, the row (from 0) and the line.
+// Open reads the first limit rows of the dataset's test split (0: all) and what its examples need of the train split. A rolling dataset's
+// rows are windows: its text is read whole, and the limit is on them (MaxWindows). Open checks that every row can be rendered: every
+// column that is named is there, and the gold answer is one of the labels. Errors name the file, the row (from 0) and the line.
 func Open(d spec.Dataset, limit int) (*Set, error) {
 	s := &Set{d: d.WithDefaults()}
 	if err := s.open(limit); err != nil {
@@ -50,6 +51,9 @@ func (s *Set) open(limit int) (err error) {
 	}
 	if err := s.stat(); err != nil {
 		return err
+	}
+	if s.d.Mode == spec.Rolling {
+		s.windows, limit = limit, 0
 	}
 	if s.test, err = readTable(s.d.Test, limit); err != nil {
 		return err
@@ -135,6 +139,9 @@ func eachRow(n int, check func(int) error) error {
 
 // Len is the number of rows.
 func (s *Set) Len() int { return len(s.test.rows) }
+
+// MaxWindows is how many windows of a rolling dataset are wanted; 0: all.
+func (s *Set) MaxWindows() int { return s.windows }
 
 // Digest is the SHA-256, in hex, of the bytes of every file used, whatever the limit. A file that was changed since Open is an error.
 func (s *Set) Digest() (string, error) {

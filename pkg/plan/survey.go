@@ -134,7 +134,11 @@ func Windows(d spec.Dataset, set *dataset.Set, tok *tokenizer.Tokenizer) ([]data
 	for _, doc := range set.Documents() {
 		docs = append(docs, dataset.TokenDocument{Tokens: tok.Encode(doc.Text), Words: doc.Words, Bytes: doc.Bytes})
 	}
-	return dataset.Windows(d.Rolling, docs, startToken(tok, d.Rolling.Convention == "lm-eval"))
+	windows, err := dataset.Windows(d.Rolling, docs, startToken(tok, d.Rolling.Convention == "lm-eval"))
+	if n := set.MaxWindows(); n > 0 && n < len(windows) {
+		windows = windows[:n]
+	}
+	return windows, err
 }
 
 func startToken(tok *tokenizer.Tokenizer, wanted bool) int32 {
