@@ -24,14 +24,14 @@ func rowOps() []rowOp {
 			const n = 37
 			all = append(all, rowOp{fmt.Sprintf("matmul %v K=%d", dt, k), k, func(r *rig, rows int, x []float32) []float32 {
 				out := r.out(rows, n)
-				w := r.keep("w", func() matrix { return randomMatrix(seeded(1), dt, n, k, groupOf(k)) })
+				w := r.keep("w", func() matrix { return seededMatrix(1, dt, n, k, groupOf(k)) })
 				b := r.keep("bias", func() matrix { return f32Matrix(normal(seeded(2), n), 1, n) })
 				r.must(r.st.MatMul(out, r.in(rows, k, x), w, b))
 				return r.read(out)
 			}, n})
 		}
 		all = append(all, rowOp{fmt.Sprintf("logprob %v", dt), 34, func(r *rig, rows int, x []float32) []float32 {
-			w := r.keep("w", func() matrix { return randomMatrix(seeded(1), dt, 600, 34, 17) })
+			w := r.keep("w", func() matrix { return seededMatrix(1, dt, 600, 34, 17) })
 			lp, err := r.st.LogProb(r.in(rows, 34, x), w, make([]int32, rows))
 			r.must(err)
 			var v []float32
@@ -94,7 +94,7 @@ func TestQuantizedIsItsValues(t *testing.T) {
 	for _, tg := range targets(t) {
 		r := tg.open(t)
 		for _, dt := range allFormats {
-			w := r.weight(randomMatrix(seeded(9), dt, n, k, 17))
+			w := r.weight(seededMatrix(9, dt, n, k, 17))
 			rows, ids := r.out(n, k), make([]int32, n)
 			for i := range ids {
 				ids[i] = int32(i)
@@ -117,7 +117,7 @@ func TestLogProbIsMatMul(t *testing.T) {
 	const rows, d, v = 140, 96, 700
 	for _, tg := range targets(t) {
 		r := tg.open(t)
-		w, x := r.weight(randomMatrix(seeded(1), kernels.BF16, v, d, 0)), r.in(rows, d, normal(seeded(2), rows*d))
+		w, x := r.weight(seededMatrix(1, kernels.BF16, v, d, 0)), r.in(rows, d, normal(seeded(2), rows*d))
 		out, targets := r.out(rows, v), make([]int32, rows)
 		for i := range targets {
 			targets[i] = int32(i * 5)
