@@ -50,10 +50,10 @@ func settings(m *spec.Model, d *spec.Dataset, fingerprint string) (string, error
 	return hash(16, v)
 }
 
-// taskDigest digests all that decides the records of a task's rows. Equal digests mean equal rows, so that one comparison serves for all;
-// another one leaves the decision to each row's own digest. The limit is not in it, for a row does not depend on how many follow: but a
-// window of a text does.
-func taskDigest(m *spec.Model, d *spec.Dataset, settings string, in TaskInput) (string, error) {
+// TaskDigest digests all that decides the records of a task's rows, of in only Data and a rolling dataset's Rows. Equal digests mean equal
+// rows, so that one comparison serves for all; another one leaves the decision to each row's own digest. The limit is not in it, for a row
+// does not depend on how many follow: but a window of a text does.
+func TaskDigest(m *spec.Model, d *spec.Dataset, settings string, in TaskInput) (string, error) {
 	v := struct {
 		Settings string
 		Data     string

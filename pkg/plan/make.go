@@ -103,7 +103,7 @@ func newTask(s *spec.Spec, m *spec.Model, d *spec.Dataset, v Variant, in TaskInp
 	if t.Settings, err = settings(m, d, v.Fingerprint); err != nil {
 		return t, err
 	}
-	if t.Digest, err = taskDigest(m, d, t.Settings, in); err != nil {
+	if t.Digest, err = TaskDigest(m, d, t.Settings, in); err != nil {
 		return t, err
 	}
 	t.Factor = factor(d, in.Labels, s.Infer.GenTaskCoef)

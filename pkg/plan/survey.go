@@ -155,27 +155,45 @@ func startToken(tok *tokenizer.Tokenizer, wanted bool) int32 {
 
 func surveyModel(m *spec.Model) (Variant, *tokenizer.Tokenizer, error) {
 	v := Variant{ID: m.Abbr, Model: m.Abbr, Recipe: "pretrain"}
-	ck, err := checkpoint.Open(m.Path)
+	f, err := OpenModel(m)
 	if err != nil {
 		return v, nil, err
 	}
-	defer ck.Close()
+	defer f.Checkpoint.Close()
+	v.Fingerprint = f.Fingerprint
+	return v, f.Tokenizer, nil
+}
+
+// ModelFiles is a model's checkpoint, which is to be closed, and its tokenizer. Fingerprint is of both: a variant's of the untouched model.
+type ModelFiles struct {
+	Checkpoint  *checkpoint.Checkpoint
+	Tokenizer   *tokenizer.Tokenizer
+	Fingerprint string
+}
+
+// OpenModel opens the files of a model and checks that they fit together.
+func OpenModel(m *spec.Model) (f ModelFiles, err error) {
+	if f.Checkpoint, err = checkpoint.Open(m.Path); err != nil {
+		return ModelFiles{}, err
+	}
 	path := cmp.Or(m.TokenizerPath, m.Path)
-	tok, err := tokenizer.Load(path)
+	if f.Tokenizer, err = tokenizer.Load(path); err == nil {
+		if have, room := f.Tokenizer.VocabSize(), f.Checkpoint.Config().Vocab; have > room {
+			err = fmt.Errorf("the tokenizer %q has %d tokens, the model's embedding only %d: set tokenizer_path to the tokenizer it was trained with", path, have, room)
+		}
+	}
+	var weights string
+	if err == nil {
+		weights, err = f.Checkpoint.Fingerprint()
+	}
+	if err == nil {
+		f.Fingerprint, err = fingerprint(weights, f.Tokenizer)
+	}
 	if err != nil {
-		return v, nil, err
+		f.Checkpoint.Close()
+		return ModelFiles{}, err
 	}
-	if have, room := tok.VocabSize(), ck.Config().Vocab; have > room {
-		return v, nil, fmt.Errorf("the tokenizer %q has %d tokens, the model's embedding only %d: set tokenizer_path to the tokenizer it was trained with", path, have, room)
-	}
-	model, err := ck.Fingerprint()
-	if err != nil {
-		return v, nil, err
-	}
-	if v.Fingerprint, err = fingerprint(model, tok); err != nil {
-		return v, nil, err
-	}
-	return v, tok, nil
+	return f, nil
 }
 
 // fingerprint joins the model's fingerprint with the bytes of the files that define its tokenizer, wherever they lie.

@@ -156,6 +156,7 @@ func TestBadModel(t *testing.T) {
 	}{
 		"truncated weights": {func(t *testing.T, dir string) { truncate(t, dir+"/model.safetensors", 100000) }, []string{"model.safetensors"}},
 		"no config":         {func(t *testing.T, dir string) { remove(t, dir+"/config.json") }, []string{"config.json"}},
+		"other weights":     {func(t *testing.T, dir string) { flip(t, dir+"/model.safetensors") }, []string{"changed after the plan was made"}},
 		"no tokenizer":      {func(t *testing.T, dir string) { remove(t, dir+"/tokenizer.model") }, []string{"tokenizer"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -224,7 +225,7 @@ func TestOtherTokenizer(t *testing.T) {
 	s.Models[0].TokenizerPath = other
 	dir, p := plannedWith(t, s, in)
 	f := fails(t, dir, p, ExitInput)[p.Jobs[0].ID]
-	if !strings.Contains(f.Reason, "1500 tokens") || !strings.Contains(f.Reason, "embedding 1024") {
+	if !strings.Contains(f.Reason, "1500 tokens") || !strings.Contains(f.Reason, "embedding only 1024") {
 		t.Errorf("the reason %q lacks a size", f.Reason)
 	}
 }
@@ -232,6 +233,19 @@ func TestOtherTokenizer(t *testing.T) {
 func truncate(t *testing.T, path string, size int64) {
 	t.Helper()
 	if err := errors.Join(os.Chmod(path, 0o644), os.Truncate(path, size)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// flip changes a file's last byte.
+func flip(t *testing.T, path string) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[len(data)-1] ^= 1
+	if err := errors.Join(os.Chmod(path, 0o644), os.WriteFile(path, data, 0o644)); err != nil {
 		t.Fatal(err)
 	}
 }

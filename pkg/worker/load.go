@@ -1,16 +1,17 @@
 package worker
 
 import (
-	"cmp"
 	"fmt"
 
 	"sextant/kernels"
 	"sextant/pkg/checkpoint"
 	"sextant/pkg/model"
+	"sextant/pkg/plan"
+	"sextant/pkg/spec"
 	"sextant/pkg/tokenizer"
 )
 
-// loaded is a model on a device with its tokenizer.
+// loaded is a model on a device, with its tokenizer where it has been asked for.
 type loaded struct {
 	ck  *checkpoint.Checkpoint
 	tok *tokenizer.Tokenizer
@@ -18,46 +19,31 @@ type loaded struct {
 	m   *model.Model
 }
 
-// openModel loads the model in a directory. tokenizerPath "" is the same directory.
-func openModel(path, tokenizerPath string, o kernels.Options, backend string) (l *loaded, err error) {
-	l = &loaded{}
-	defer func() {
-		if err != nil {
-			l.close()
-			l = nil
-		}
-	}()
-	if l.ck, err = checkpoint.Open(path); err != nil {
-		return l, bad(err)
+// openModel opens the files of m, refuses another model than that of the fingerprint, and loads it.
+func openModel(m *spec.Model, fingerprint string, o kernels.Options, backend string) (*loaded, error) {
+	f, err := plan.OpenModel(m)
+	if err != nil {
+		return nil, bad(err)
 	}
-	tokenizerPath = cmp.Or(tokenizerPath, path)
-	if l.tok, err = tokenizer.Load(tokenizerPath); err != nil {
-		return l, bad(err)
+	if f.Fingerprint != fingerprint {
+		f.Checkpoint.Close()
+		return nil, bad(fmt.Errorf("%q or its tokenizer was changed after the plan was made: run submit again", m.Path))
 	}
-	if have, need := l.ck.Config().Vocab, l.tok.VocabSize(); need > have {
-		return l, bad(fmt.Errorf("the tokenizer %q has %d tokens and the model's embedding %d: set tokenizer_path to the tokenizer the model was trained with",
-			tokenizerPath, need, have))
-	}
-	return l, l.open(o, backend)
+	return loadOnto(f.Checkpoint, f.Tokenizer, o, backend)
 }
 
-// openWeights is openModel without a tokenizer.
-func (l *loaded) openWeights(p Probe) (err error) {
-	if l.ck, err = checkpoint.Open(p.Path); err != nil {
-		return bad(err)
-	}
-	return l.open(kernels.Options{Threads: p.Threads}, p.Backend)
-}
-
-// open brings the weights to the device.
-func (l *loaded) open(o kernels.Options, backend string) (err error) {
+// loadOnto brings the weights of ck, which it closes when it fails, to a device.
+func loadOnto(ck *checkpoint.Checkpoint, tok *tokenizer.Tokenizer, o kernels.Options, backend string) (l *loaded, err error) {
+	l = &loaded{ck: ck, tok: tok}
 	if l.dev, err = kernels.Open(backend, o); err != nil {
-		return fmt.Errorf("opening the backend: %w", err)
+		l.close()
+		return nil, fmt.Errorf("opening the backend: %w", err)
 	}
-	if l.m, err = model.Load(l.dev, l.ck); err != nil {
-		return bad(err)
+	if l.m, err = model.Load(l.dev, ck); err != nil {
+		l.close()
+		return nil, bad(err)
 	}
-	return nil
+	return l, nil
 }
 
 // close frees what there is.
@@ -71,7 +57,5 @@ func (l *loaded) close() {
 	if l.dev != nil {
 		l.dev.Close()
 	}
-	if l.ck != nil {
-		l.ck.Close()
-	}
+	l.ck.Close()
 }

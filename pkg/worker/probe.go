@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"sextant/kernels"
+	"sextant/pkg/checkpoint"
 	"sextant/pkg/model"
 	"sextant/pkg/tokenizer"
 )
@@ -20,12 +21,15 @@ const probePass = 64
 
 // Logits runs ids from position 0 and calls emit with each position's logits [vocab] in turn. emit must not keep the slice.
 func (p Probe) Logits(ids []int32, emit func(logits []float32) error) error {
-	l := &loaded{}
-	defer func() { l.close() }()
-	err := l.openWeights(p)
+	ck, err := checkpoint.Open(p.Path)
+	if err != nil {
+		return bad(err)
+	}
+	l, err := loadOnto(ck, nil, kernels.Options{Threads: p.Threads}, p.Backend)
 	if err != nil {
 		return err
 	}
+	defer l.close()
 	cfg := l.m.Config()
 	if len(ids) == 0 || len(ids) > cfg.MaxPositions {
 		return bad(fmt.Errorf("%d ids: the model takes 1 to %d", len(ids), cfg.MaxPositions))

@@ -45,27 +45,25 @@ func (j *job) task(id string) (*task, error) {
 	if err := t.open(j.plan.Spec.Infer.Limit); err != nil {
 		return nil, bad(err)
 	}
-	if err := t.unchanged(j.plan.Spec, d); err != nil {
+	if err := t.unchanged(&d); err != nil {
 		return nil, bad(err)
 	}
 	j.tasks[id] = t
 	return t, nil
 }
 
-// unchanged plans the task again from what is on disk now. Another digest would file what this job computes under a question that was not
-// asked.
-func (t *task) unchanged(s spec.Spec, d spec.Dataset) error {
-	s.Models, s.Datasets, s.Groups = []spec.Model{t.model}, []spec.Dataset{d}, nil
-	in, err := plan.Survey(s)
+// unchanged refuses data that was changed after d was planned: its records would be filed under a question that was not asked.
+func (t *task) unchanged(d *spec.Dataset) error {
+	data, err := t.set.Digest()
 	if err != nil {
 		return err
 	}
-	now, err := plan.Make(s, in)
+	now, err := plan.TaskDigest(&t.model, d, t.plan.Settings, plan.TaskInput{Data: data, Rows: t.rows()})
 	if err != nil {
 		return err
 	}
-	if now.Tasks[0].Digest != t.plan.Digest {
-		return fmt.Errorf("%s: the model, its tokenizer or the dataset's files were changed after the plan was made: run submit again", t.plan.ID)
+	if now != t.plan.Digest {
+		return fmt.Errorf("%s: the dataset's files were changed after the plan was made: run submit again", t.plan.ID)
 	}
 	return nil
 }

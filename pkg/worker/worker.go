@@ -34,6 +34,7 @@ type job struct {
 	dir      result.Dir
 	plan     *plan.Plan
 	job      plan.Job
+	variant  plan.Variant
 	model    spec.Model
 	store    *result.Store
 	progress *progress
@@ -89,12 +90,12 @@ func (j *job) readPlan() (err error) {
 	if j.job, err = plan.LoadJob(j.dir, j.plan, j.o.JobID, j.o.Attempt); err != nil {
 		return bad(err)
 	}
-	v, ok := find(j.plan.Variants, func(x plan.Variant) bool { return x.ID == j.job.Variant })
-	if !ok {
+	var ok bool
+	if j.variant, ok = find(j.plan.Variants, func(x plan.Variant) bool { return x.ID == j.job.Variant }); !ok {
 		return bad(fmt.Errorf("job %q is of the variant %q, which the plan lacks", j.o.JobID, j.job.Variant))
 	}
-	if j.model, ok = find(j.plan.Spec.Models, func(x spec.Model) bool { return x.Abbr == v.Model }); !ok {
-		return bad(fmt.Errorf("variant %q is of the model %q, which the plan's spec lacks", v.ID, v.Model))
+	if j.model, ok = find(j.plan.Spec.Models, func(x spec.Model) bool { return x.Abbr == j.variant.Model }); !ok {
+		return bad(fmt.Errorf("variant %q is of the model %q, which the plan's spec lacks", j.variant.ID, j.variant.Model))
 	}
 	return nil
 }
@@ -112,7 +113,7 @@ func find[T any](list []T, is func(T) bool) (T, bool) {
 // load opens the model once for all shards.
 func (j *job) load(ctx context.Context) (err error) {
 	begun := time.Now()
-	if j.loaded, err = openModel(j.model.Path, j.model.TokenizerPath, kernels.Options{Threads: j.o.Threads}, j.o.Backend); err != nil {
+	if j.loaded, err = openModel(&j.model, j.variant.Fingerprint, kernels.Options{Threads: j.o.Threads}, j.o.Backend); err != nil {
 		return fmt.Errorf("model %s: %w", j.model.Abbr, err)
 	}
 	if ctx.Err() != nil {
