@@ -50,15 +50,18 @@ func TestStoriesEncode(t *testing.T) {
 	if err := json.Unmarshal(raw, &sets); err != nil {
 		t.Fatal(err)
 	}
+	models := map[string][]string{
+		"tok512":     {"stories260k/hf", "stories260k/hf-f16", "stories260k/hf-bf16"},
+		"mistral_v1": {"tokenizers/mistral/tokenizer.model.v1"},
+		"mistral_v3": {"tokenizers/mistral/mistral_instruct_tokenizer_240323.model.v3"},
+	}
 	for name, set := range sets {
-		if name != "tok512" {
-			t.Logf("%s: its model is not in the data; %d rows left out", name, len(set.Rows))
-			continue
+		if len(models[name]) == 0 {
+			t.Errorf("no model for the %d rows of %q", len(set.Rows), name)
 		}
-		for _, dir := range []string{"hf", "hf-f16", "hf-bf16"} {
-			checkPieces(t, mustLoad(t, data(t, "stories260k", dir)), set.Rows)
+		for _, path := range models[name] {
+			t.Run(path, func(t *testing.T) { checkPieces(t, mustLoad(t, data(t, path)), set.Rows) })
 		}
-		t.Logf("%s: %d rows", name, len(set.Rows))
 	}
 }
 
