@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 )
 
 // data is a path under the outside data, which SEXTANT_DATA names.
@@ -102,19 +101,4 @@ func readVectors(t *testing.T, path, sep string) []string {
 	}
 	parts := strings.Split(string(raw), sep)
 	return parts[:len(parts)-1]
-}
-
-func TestWikitextIsFast(t *testing.T) {
-	raw, err := os.ReadFile(data(t, "bench/wikitext2/wiki.test.raw"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	tok := mustLoad(t, data(t, "stories260k/hf"))
-	begin := time.Now()
-	ids := tok.Encode(string(raw))
-	if took := time.Since(begin); took > time.Second {
-		t.Errorf("%d bytes took %v", len(raw), took)
-	} else {
-		t.Logf("%d bytes, %d ids, %v", len(raw), len(ids), took)
-	}
 }
