@@ -1,8 +1,21 @@
 /* matmul.h: out = x w^T. The order of a sum over K, the same for every M, N and machine: blocks of mat_depth inputs; within a block
  * input k goes to lane k % 16 by multiply-add, in ascending order; the lanes are added as a tree; blocks are added in order; bias last. */
 
-/* Dot products of mr rows of x with nr rows of w over depth inputs (a multiple of 16). mr and nr are constants where this is inlined. */
-INLINE void dot_tile(const int mr, const int nr, int64_t depth, const float *x, int64_t ldx, const float *w, int64_t ldw, float *sums) {
+typedef struct panel { /* a block of matmul in hand: rows m0.., columns n0.. of out, depth inputs (a multiple of 16) */
+  const float *x;
+  const uint8_t *w; /* f32, or bf16 in place */
+  bool bf16;
+  int64_t depth, ldx, ldw;
+  int64_t m0, n0;
+  bool first, last; /* of the blocks over K */
+} panel;
+
+/* Dot products of mr rows of x with nr rows of w over depth inputs (a multiple of 16). w: f32, or bf16 as it is stored. mr, nr and bf16
+ * are constants where this is inlined. */
+INLINE void dot_tile(const int mr, const int nr, const bool bf16, const panel *p, int64_t i0, int64_t j0, float *sums) {
+  const float *x = p->x + i0 * p->ldx;
+  const uint8_t *w = p->w + j0 * p->ldw * (bf16 ? 2 : 4);
+  const int64_t depth = p->depth, ldx = p->ldx, ldw = p->ldw;
   v16 acc[TILE_ROWS * (TILE_COLS > 4 ? TILE_COLS : 4)];
   UNROLL for (int t = 0; t < mr * nr; t++) acc[t] = v16_splat(0);
   for (int64_t k = 0; k < depth; k += lanes) {
@@ -13,7 +26,8 @@ INLINE void dot_tile(const int mr, const int nr, int64_t depth, const float *x, 
         KEEP(xs[i]);
       }
       UNROLL for (int j = 0; j < nr; j++) {
-        vf ws = LOAD(w + j * ldw + k + v * vec_lanes);
+        int64_t at = j * ldw + k + v * vec_lanes;
+        vf ws = bf16 ? LOAD_BF16(w + 2 * at) : LOAD(w + 4 * at);
         UNROLL for (int i = 0; i < mr; i++) acc[i * nr + j].v[v] = FMA(xs[i], ws, acc[i * nr + j].v[v]);
       }
     }
@@ -21,17 +35,10 @@ INLINE void dot_tile(const int mr, const int nr, int64_t depth, const float *x, 
   UNROLL for (int t = 0; t < mr * nr; t++) sums[t] = v16_sum(acc[t]);
 }
 
-typedef struct panel { /* a block of matmul in hand: rows m0.., columns n0.. of out, depth inputs (a multiple of 16) */
-  const float *x, *w;
-  int64_t depth, ldx, ldw;
-  int64_t m0, n0;
-  bool first, last; /* of the blocks over K */
-} panel;
-
 /* Adds the tile at row i, column j of the panel into out. */
-INLINE void tile(const int mr, const int nr, const matmul_job *job, const panel *p, int64_t i, int64_t j) {
+INLINE void tile(const int mr, const int nr, const bool bf16, const matmul_job *job, const panel *p, int64_t i, int64_t j) {
   float sums[TILE_ROWS * (TILE_COLS > 4 ? TILE_COLS : 4)];
-  dot_tile(mr, nr, p->depth, p->x + i * p->ldx, p->ldx, p->w + j * p->ldw, p->ldw, sums);
+  dot_tile(mr, nr, bf16, p, i, j, sums);
   UNROLL for (int a = 0; a < mr; a++) {
     float *to = job->out.p + (p->m0 + i + a) * job->out.stride + p->n0 + j;
     UNROLL for (int b = 0; b < nr; b++) {
@@ -42,16 +49,20 @@ INLINE void tile(const int mr, const int nr, const matmul_job *job, const panel 
 }
 
 /* mr rows at i against all cols of the panel, nr at a time. */
-INLINE void tile_row(const int mr, const int nr, const matmul_job *job, const panel *p, int64_t i, int64_t cols) {
+INLINE void tile_row(const int mr, const int nr, const bool bf16, const matmul_job *job, const panel *p, int64_t i, int64_t cols) {
   int64_t j = 0;
-  for (; j + nr <= cols; j += nr) tile(mr, nr, job, p, i, j);
-  for (; j < cols; j++) tile(mr, 1, job, p, i, j);
+  for (; j + nr <= cols; j += nr) tile(mr, nr, bf16, job, p, i, j);
+  for (; j < cols; j++) tile(mr, 1, bf16, job, p, i, j);
 }
 
 static void panel_rows(const matmul_job *job, const panel *p, int64_t rows, int64_t cols) {
   int64_t i = 0;
-  for (; i + TILE_ROWS <= rows; i += TILE_ROWS) tile_row(TILE_ROWS, TILE_COLS, job, p, i, cols);
-  for (; i < rows; i++) tile_row(1, 4, job, p, i, cols);
+  if (p->bf16) {
+    for (; i < rows; i++) tile_row(1, 4, true, job, p, i, cols);
+    return;
+  }
+  for (; i + TILE_ROWS <= rows; i += TILE_ROWS) tile_row(TILE_ROWS, TILE_COLS, false, job, p, i, cols);
+  for (; i < rows; i++) tile_row(1, 4, false, job, p, i, cols);
 }
 
 /* rows x n values at x, each row filled up with zeros to a multiple of 16, close together. */
@@ -63,12 +74,15 @@ static void pack(float *restrict to, const float *x, int64_t stride, int64_t row
   }
 }
 
-/* The block of p, rows x cols, over the inputs [k0, k0 + n); x is in place. */
+/* The block of p, rows x cols, over the inputs [k0, k0 + n). Weights are read in place where they are f32 already, or bf16 for a few
+ * rows; else they are made f32 in ws first. */
 static void matmul_block(const matmul_job *job, panel *p, int64_t rows, int64_t cols, int64_t k0, int64_t n, float *ws) {
+  enum { few = 2 };
   const sx_weight *w = job->w;
   int64_t at = job->first + p->n0;
-  bool direct = w->dtype == SX_F32 && n == p->depth;
-  p->w = direct ? (const float *)(const void *)(w->data + 4 * (at * w->cols + k0)) : ws;
+  p->bf16 = w->dtype == SX_BF16 && rows <= few && n == p->depth;
+  bool direct = p->bf16 || (w->dtype == SX_F32 && n == p->depth);
+  p->w = direct ? w->data + (p->bf16 ? 2 : 4) * (at * w->cols + k0) : (const uint8_t *)(const void *)ws;
   p->ldw = direct ? w->cols : p->depth;
   p->first = k0 == 0;
   p->last = k0 + n == w->cols;

@@ -22,6 +22,7 @@ typedef struct v16 {
 } v16;
 
 #define LOAD(p) (*(const vf_any *)(const void *)(p))
+#define LOAD_BF16(p) ((vf)(__builtin_convertvector(*(const vh_any *)(const void *)(p), vu) << 16))
 #define STORE(p, x) (*(vf_any *)(void *)(p) = (x))
 #define SPLAT(f) ((f) - (vf){0})
 
@@ -63,10 +64,7 @@ INLINE v16 v16_load(const float *p) {
 
 INLINE v16 v16_load_bf16(const uint16_t *p) {
   v16 r;
-  UNROLL for (int i = 0; i < vecs; i++) {
-    vh h = *(const vh_any *)(const void *)(p + i * vec_lanes);
-    r.v[i] = (vf)(__builtin_convertvector(h, vu) << 16);
-  }
+  UNROLL for (int i = 0; i < vecs; i++) r.v[i] = LOAD_BF16(p + i * vec_lanes);
   return r;
 }
 
