@@ -29,7 +29,7 @@ func readCSV(f spec.Files, emit func(int, []byte) error) error {
 	if err != nil {
 		return err
 	}
-	for {
+	for row := 0; ; row++ {
 		fields, err := r.Read()
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -38,11 +38,11 @@ func readCSV(f spec.Files, emit func(int, []byte) error) error {
 			return csvError(f.Path, err)
 		}
 		line, _ := r.FieldPos(0)
-		row, err := csvRow(names, fields)
+		object, err := csvRow(names, fields)
 		if err != nil {
-			return fmt.Errorf("%s: line %d: %w", f.Path, line, err)
+			return fmt.Errorf("%s: %w", where(f.Path, line, row), err)
 		}
-		if err := emit(line, row); err != nil {
+		if err := emit(line, object); err != nil {
 			return err
 		}
 	}

@@ -36,11 +36,14 @@ type jsonList struct {
 	open int // brackets entered and not yet left
 }
 
-func (r *jsonList) fail(err error) error {
+func (r *jsonList) fail(err error) error { return fmt.Errorf("%s: %w", r.path, r.at(err)) }
+
+// at puts the place where reading stands before err.
+func (r *jsonList) at(err error) error {
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
-	return fmt.Errorf("%s: byte %d: %w", r.path, r.dec.InputOffset(), err)
+	return fmt.Errorf("byte %d: %w", r.dec.InputOffset(), err)
 }
 
 // descend leaves the decoder after the '[' of the list that the dotted path names.
@@ -130,17 +133,17 @@ func (r *jsonList) rows(emit func(int, []byte) error) error {
 	for row := 0; r.dec.More(); row++ {
 		var raw json.RawMessage
 		if err := r.dec.Decode(&raw); err != nil {
-			return fmt.Errorf("%s: malformed row %d: %w", r.path, row, r.fail(err))
+			return fmt.Errorf("%s: malformed row: %w", where(r.path, 0, row), r.at(err))
 		}
 		if raw[0] != '{' {
-			return fmt.Errorf("%s: row %d: a JSON %s where an object {...} is wanted", r.path, row, jsonKind(raw))
+			return fmt.Errorf("%s: malformed row: a JSON %s where an object {...} is wanted", where(r.path, 0, row), jsonKind(raw))
 		}
 		if err := checkText(raw); err != nil {
-			return fmt.Errorf("%s: row %d: %w", r.path, row, err)
+			return fmt.Errorf("%s: %w", where(r.path, 0, row), err)
 		}
 		var compact bytes.Buffer
 		if err := json.Compact(&compact, raw); err != nil {
-			return fmt.Errorf("%s: malformed row %d: %w", r.path, row, err)
+			return fmt.Errorf("%s: malformed row: %w", where(r.path, 0, row), err)
 		}
 		if err := emit(0, bytes.Clone(compact.Bytes())); err != nil {
 			return err

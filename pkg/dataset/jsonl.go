@@ -18,23 +18,29 @@ func readJSONL(f spec.Files, emit func(int, []byte) error) error {
 		return err
 	}
 	defer in.close()
-	for {
-		line, err := in.readLine()
+	for row := 0; ; row++ {
+		line, err := in.readRow()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		line = bytes.TrimSpace(line)
-		if len(line) == 0 {
-			continue
-		}
 		if err := checkObject(line); err != nil {
-			return in.fail(err)
+			return fmt.Errorf("%s: %w", where(f.Path, in.line, row), err)
 		}
 		if err := emit(in.line, bytes.Clone(line)); err != nil {
 			return err
+		}
+	}
+}
+
+// readRow gives the next line that is not blank, without white space around it.
+func (in *input) readRow() ([]byte, error) {
+	for {
+		line, err := in.readLine()
+		if line = bytes.TrimSpace(line); len(line) > 0 || err != nil {
+			return line, err
 		}
 	}
 }

@@ -44,7 +44,7 @@ func readParquet(f spec.Files, emit func(int, []byte) error) (err error) {
 		for _, v := range buf[:n] {
 			clean, err := parquetValue(v)
 			if err != nil {
-				return fmt.Errorf("%s: row %d: %w", f.Path, row, err)
+				return fmt.Errorf("%s: %w", where(f.Path, 0, row), err)
 			}
 			if err := emit(0, mustJSON(clean)); err != nil {
 				return err
@@ -55,7 +55,7 @@ func readParquet(f spec.Files, emit func(int, []byte) error) (err error) {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("%s: row %d: %w", f.Path, row, err)
+			return fmt.Errorf("%s: %w", where(f.Path, 0, row), err)
 		}
 	}
 }

@@ -1,11 +1,11 @@
 package dataset
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"sextant/pkg/spec"
 )
@@ -21,11 +21,14 @@ type table struct {
 var errStop = errors.New("enough rows")
 
 // at names a row of the table for an error.
-func (t *table) at(row int) string {
-	if l := t.line[row]; l > 0 {
-		return fmt.Sprintf("%s: line %d (row %d)", t.path, l, row)
+func (t *table) at(row int) string { return where(t.path, int(t.line[row]), row) }
+
+// where names a row, numbered from 0, and the line where it begins, from 1; line 0: the format has none.
+func where(path string, line, row int) string {
+	if line > 0 {
+		return fmt.Sprintf("%s: line %d (row %d)", path, line, row)
 	}
-	return fmt.Sprintf("%s: row %d", t.path, row)
+	return fmt.Sprintf("%s: row %d (from 0)", path, row)
 }
 
 // readers give a file's rows in file order to emit, as JSON objects whose bytes emit may keep.
@@ -33,24 +36,16 @@ var readers = map[string]func(f spec.Files, emit func(line int, row []byte) erro
 	"jsonl": readJSONL, "json": readJSON, "csv": readCSV, "tsv": readCSV, "text": readText, "parquet": readParquet,
 }
 
-var extensions = map[string]string{
-	".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet",
-	".txt": "text", ".text": "text", ".raw": "text", ".tokens": "text",
-}
-
-// formatOf is a file's format: the one named, else by the extension before a .gz.
+// formatOf is a file's format: the one named, else the one that its extension tells.
 func formatOf(f spec.Files) (string, error) {
-	if f.Format != "" {
-		if _, ok := readers[f.Format]; !ok {
-			return "", fmt.Errorf("%s: unknown format %q%s", f.Path, f.Format, nearest(f.Format, keys(readers)))
-		}
-		return f.Format, nil
+	name := cmp.Or(f.Format, spec.FormatOf(f.Path))
+	if name == "" {
+		return "", fmt.Errorf("%s: the extension %q names no format: set format to one of %s", f.Path, filepath.Ext(f.Path), list(keys(readers)))
 	}
-	ext := strings.ToLower(filepath.Ext(strings.TrimSuffix(f.Path, ".gz")))
-	if name, ok := extensions[ext]; ok {
-		return name, nil
+	if readers[name] == nil {
+		return "", fmt.Errorf("%s: unknown format %q%s", f.Path, name, nearest(name, keys(readers)))
 	}
-	return "", fmt.Errorf("%s: the extension %q names no format: set format to one of %s", f.Path, ext, list(keys(readers)))
+	return name, nil
 }
 
 // readTable reads the first limit rows of a split; 0 is all of them.

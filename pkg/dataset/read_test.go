@@ -80,7 +80,7 @@ func TestReadErrors(t *testing.T) {
 		f                spec.Files
 		want             []string
 	}{
-		{"malformed row 17", "a.jsonl", good + "{\"q\":1,}\n", spec.Files{}, []string{"a.jsonl: line 17: malformed row", "one whole JSON object"}},
+		{"malformed row 17", "a.jsonl", good + "{\"q\":1,}\n", spec.Files{}, []string{"a.jsonl: line 17 (row 16): malformed row", "one whole JSON object"}},
 		{"cut off", "a.jsonl", good + "{\"q\":\"x", spec.Files{}, []string{"line 17", "unexpected end"}},
 		{"not an object", "a.jsonl", "[1]\n", spec.Files{}, []string{"line 1", "a JSON list where an object"}},
 		{"json in jsonl", "a.jsonl", "{\n\"q\": 1\n}\n", spec.Files{}, []string{"line 1", `set format = "json"`}},
@@ -95,7 +95,7 @@ func TestReadErrors(t *testing.T) {
 		{"invalid utf-8 in csv", "a.csv", "q,a\nx,\xff\n", spec.Files{}, []string{"line 2", `column "a"`, "UTF-8"}},
 		{"nul in csv", "a.csv", "q,a\nx,\x00\n", spec.Files{}, []string{"line 2", `column "a"`, "NUL"}},
 		{"invalid utf-8 in json", "a.json", "[{\"q\":\"\xff\"}]", spec.Files{}, []string{"row 0", "UTF-8"}},
-		{"ragged csv", "a.csv", "q,a\nx,1\ny,2,3\n", spec.Files{}, []string{"a.csv: line 3", "3 fields where 2 are wanted (q, a)"}},
+		{"ragged csv", "a.csv", "q,a\nx,1\ny,2,3\n", spec.Files{}, []string{"a.csv: line 3 (row 1): malformed row", "3 fields where 2 are wanted (q, a)"}},
 		{"bare quote", "a.csv", "q,a\nx\"y,2\n", spec.Files{}, []string{"a.csv: line 2", "quote"}},
 		{"open quote", "a.csv", "q,a\n\"x,2\n", spec.Files{}, []string{"a.csv: line 2", "quote"}},
 		{"column twice", "a.csv", "q,q\nx,1\n", spec.Files{}, []string{"a.csv: column 2", `"q"`}},
@@ -105,7 +105,7 @@ func TestReadErrors(t *testing.T) {
 		{"json path through a list", "a.json", `{"a":[3]}`, spec.Files{JSONPath: "a.b"}, []string{`"a" is no object`}},
 		{"json object at top", "a.json", `{"rows":[{}], "meta": 1}`, spec.Files{}, []string{"set json_path", "rows, meta"}},
 		{"json row no object", "a.json", `[{"q":1}, 3]`, spec.Files{}, []string{"row 1", "JSON number"}},
-		{"json malformed", "a.json", `[{"q":1}, {"q":}]`, spec.Files{}, []string{"malformed row 1", "byte"}},
+		{"json malformed", "a.json", `[{"q":1}, {"q":}]`, spec.Files{}, []string{"row 1 (from 0): malformed row: byte"}},
 		{"json cut off in the list", "a.json", `[{"q":1}`, spec.Files{}, []string{"a.json: byte 8", "unexpected EOF"}},
 		{"json cut off behind", "a.json", `{"a":[{"q":1}]`, spec.Files{JSONPath: "a"}, []string{"unexpected EOF"}},
 		{"json and more", "a.json", "[{\"q\":1}]\n[]", spec.Files{}, []string{"after the end", "jsonl"}},

@@ -71,13 +71,19 @@ func (r RollingOptions) withDefaults() RollingOptions {
 	return r
 }
 
-var formatOf = map[string]string{
-	".jsonl": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet",
+var formats = map[string]string{
+	".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet",
 	".txt": "text", ".text": "text", ".raw": "text", ".tokens": "text",
 }
 
+// FormatOf is the format that a file's extension tells, whether it is gzipped (.gz) or not; "": it tells none.
+func FormatOf(path string) string {
+	path = strings.ToLower(path)
+	return formats[filepath.Ext(strings.TrimSuffix(path, ".gz"))]
+}
+
 func (f Files) withDefaults() Files {
-	setDefault(&f.Format, formatOf[strings.ToLower(filepath.Ext(f.Path))])
+	setDefault(&f.Format, FormatOf(f.Path))
 	switch f.Format {
 	case "csv", "tsv":
 		if f.Header == nil {

@@ -236,3 +236,11 @@ x.toml:2:1: base: is for [[dataset]] tables; a catalog entry is whole`},
 		t.Errorf("%+v, %v: want the entry as it is written", d, err)
 	}
 }
+
+func TestFormatOf(t *testing.T) {
+	for path, want := range map[string]string{"/d/a.jsonl": "jsonl", "a.JSONL.GZ": "jsonl", "a.ndjson": "jsonl", "b.csv.gz": "csv", "a.gz": "", "a": "", "x.dat": ""} {
+		if got := FormatOf(path); got != want {
+			t.Errorf("the format of %q is %q, want %q", path, got, want)
+		}
+	}
+}
