@@ -108,7 +108,7 @@ func (c *controller) expel(ctx context.Context, list []*attempt) error {
 // submit submits jobs: the intent goes to the journal first, so that whatever happens then, the next submit knows of them.
 func (c *controller) submit(ctx context.Context, actions []Action) (again bool, err error) {
 	if c.worker == "" {
-		if c.worker, err = FindWorker(c.run.Plan.Spec.Local); err != nil {
+		if c.worker, err = findWorker(c.run.Plan.Spec.Local); err != nil {
 			return false, err
 		}
 	}
@@ -193,9 +193,17 @@ func (c *controller) refused(attempts []*attempt, err error) error {
 		return fmt.Errorf("submitting jobs: %w", err)
 	}
 	for _, s := range attempts[0].job.Shards {
-		c.doom(s, err.Error())
+		c.doom(s, unsatisfiable(err)+"; lower the model's run_cfg.num_gpus, or run where there are more")
 	}
 	return nil
+}
+
+// unsatisfiable is why a job can never run, without the job's name: a reason that is in the scores tells nothing of where and when.
+func unsatisfiable(err error) string {
+	for e := err; e != scheduler.ErrUnsatisfiable && errors.Is(e, scheduler.ErrUnsatisfiable); e = errors.Unwrap(e) {
+		err = e
+	}
+	return err.Error()
 }
 
 func (c *controller) doom(shard, reason string) {

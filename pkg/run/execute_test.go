@@ -321,7 +321,7 @@ func TestMoreGPUsThanThereAre(t *testing.T) {
 		p.Jobs[i].NumGPUs = 2
 	}
 	out := s.run(p)
-	if out.Attempts != 0 || len(out.Failures) != 2 || !strings.Contains(out.Failures[0].Reason, "wants 2 GPUs, this machine offers 0") {
+	if out.Attempts != 0 || len(out.Failures) != 2 || !strings.HasPrefix(out.Failures[0].Reason, "the job needs more than there is: it wants 2 GPUs, this machine offers 0") {
 		t.Errorf("outcome %+v", out)
 	}
 }

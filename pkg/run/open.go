@@ -53,7 +53,7 @@ func Open(workDir string, p *plan.Plan, o Options) (*Run, error) {
 		return nil, err
 	}
 	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return nil, fmt.Errorf("making the run directory: %w", err)
+		return nil, fmt.Errorf("making the run directory: %w; choose another place with -w DIR or work_dir", err)
 	}
 	r := &Run{Dir: result.Dir(dir), Plan: p, Resumed: found, window: o.Window}
 	if r.window <= 0 {
@@ -181,7 +181,7 @@ func runsIn(workDir string) ([]string, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("looking for runs: %w", err)
+		return nil, fmt.Errorf("looking for runs: %w; choose another place with -w DIR or work_dir", err)
 	}
 	var runs []string
 	for _, e := range entries {

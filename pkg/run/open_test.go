@@ -178,19 +178,19 @@ func TestFindWorker(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "worker")
 	t.Setenv("PATH", dir)
-	if _, err := FindWorker(spec.Local{}); err == nil || !strings.Contains(err.Error(), "make build") {
+	if _, err := findWorker(spec.Local{}); err == nil || !strings.Contains(err.Error(), "make build") {
 		t.Errorf("no worker: %v", err)
 	}
 	if err := os.WriteFile(path, []byte("#!/bin/sh\n"), 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := FindWorker(spec.Local{}); got != path || err != nil {
+	if got, err := findWorker(spec.Local{}); got != path || err != nil {
 		t.Errorf("on PATH: %q, %v", got, err)
 	}
-	if got, err := FindWorker(spec.Local{Worker: os.Args[0]}); got != os.Args[0] || err != nil {
+	if got, err := findWorker(spec.Local{Worker: os.Args[0]}); got != os.Args[0] || err != nil {
 		t.Errorf("by name: %q, %v", got, err)
 	}
-	if _, err := FindWorker(spec.Local{Worker: filepath.Join(dir, "none")}); err == nil || !strings.Contains(err.Error(), "[local] worker") {
+	if _, err := findWorker(spec.Local{Worker: filepath.Join(dir, "none")}); err == nil || !strings.Contains(err.Error(), "[local] worker") {
 		t.Errorf("a wrong name: %v", err)
 	}
 }

@@ -31,8 +31,8 @@ type Scheduler interface {
 // workerName is the program that does jobs.
 const workerName = "worker"
 
-// FindWorker finds the worker: where [local] worker says, else beside this program, else on PATH.
-func FindWorker(l spec.Local) (string, error) {
+// findWorker finds the worker: where [local] worker says, else beside this program, else on PATH.
+func findWorker(l spec.Local) (string, error) {
 	if l.Worker != "" {
 		path, err := exec.LookPath(l.Worker)
 		if err != nil {
