@@ -5,13 +5,13 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
+	"io"
 	"path/filepath"
 	"strconv"
 	"strings"
 
+	"sextant/pkg/result"
 	"sextant/pkg/score"
-
-	"github.com/google/renameio/v2"
 )
 
 // Write renders scores into summary.txt, summary.csv, summary.md and summary.json of a directory, each whole or not at all.
@@ -28,7 +28,8 @@ func Write(dir string, s score.Scores) error {
 		name string
 		data []byte
 	}{{"summary.txt", []byte(Text(s))}, {"summary.csv", csv}, {"summary.md", []byte(Markdown(s))}, {"summary.json", json}} {
-		if err := renameio.WriteFile(filepath.Join(dir, f.name), f.data, 0o644); err != nil {
+		write := func(w io.Writer) error { _, err := w.Write(f.data); return err }
+		if err := result.Commit(filepath.Join(dir, f.name), write); err != nil {
 			return fmt.Errorf("writing the summary: %w", err)
 		}
 	}

@@ -1,12 +1,12 @@
 package score
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 
-	"github.com/google/renameio/v2"
+	"sextant/pkg/result"
 )
 
 // fileVersion is the version of scores.json that this package writes and reads.
@@ -14,23 +14,17 @@ const fileVersion = 1
 
 // Write puts scores into a file, whole or not at all. The same scores are the same bytes.
 func Write(path string, s Scores) error {
-	b, err := encode(s)
-	if err == nil {
-		err = renameio.WriteFile(path, b, 0o644)
-	}
-	if err != nil {
+	if err := result.Commit(path, func(w io.Writer) error { return encode(w, s) }); err != nil {
 		return fmt.Errorf("writing scores: %w", err)
 	}
 	return nil
 }
 
-func encode(s Scores) ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
+func encode(w io.Writer, s Scores) error {
+	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
-	err := enc.Encode(s)
-	return b.Bytes(), err
+	return enc.Encode(s)
 }
 
 // Read gives back what Write wrote.
@@ -41,10 +35,10 @@ func Read(path string) (Scores, error) {
 	}
 	var s Scores
 	if err := json.Unmarshal(b, &s); err != nil {
-		return Scores{}, fmt.Errorf("reading scores %q: %w", path, err)
+		return Scores{}, fmt.Errorf("reading scores %q: %w; score the run again (-m eval)", path, err)
 	}
 	if s.Version != fileVersion {
-		return Scores{}, fmt.Errorf("reading scores %q: version %d, this program reads version %d; score the run again", path, s.Version, fileVersion)
+		return Scores{}, fmt.Errorf("reading scores %q: version %d, this program reads version %d; score the run again (-m eval)", path, s.Version, fileVersion)
 	}
 	return s, nil
 }

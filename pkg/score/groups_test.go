@@ -144,10 +144,9 @@ func TestValidate(t *testing.T) {
 	if strings.Contains(err.Error(), `"fine"`) || strings.Contains(err.Error(), `dataset "good"`) {
 		t.Errorf("a fault where none is:\n%v", err)
 	}
-	if err := ValidateMetric("rolling", ""); err != nil {
-		t.Error(err)
-	}
-	if err := ValidateMetric("gen", "contains"); err != nil {
-		t.Error(err)
+	for mode, metric := range map[spec.Mode]string{spec.Rolling: "", spec.Gen: "contains"} {
+		if _, err := metricOf(mode, metric); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -13,23 +13,7 @@ import (
 // processor is one step from generated text to an answer. It is total: every text has an answer, "" for none.
 type processor func(string) string
 
-// processors names every post-processor. A maker gets the text after the colon, and whether there was a colon.
-var processors = map[string]func(arg string) (processor, error){
-	"strip":        plain(strings.TrimSpace),
-	"lower":        plain(strings.ToLower),
-	"first_line":   plain(firstLine),
-	"first_word":   plain(firstWord),
-	"last_number":  plain(lastNumber),
-	"first_option": makeFirstOption,
-	"cut":          wants("the text to cut before", cut),
-	"after":        wants("the text to start after", after),
-	"rstrip":       wants("the characters to strip", strings.TrimRight),
-	"strip_chars":  wants("the characters to strip", strings.Trim),
-	"regex":        makeRegex,
-}
-
-// ValidatePost checks a list of post-processors as a spec writes them, "name" or "name:argument". The error is a *multierror.Error with
-// every fault.
+// processors names every post-processor, as a spec writes it: "name" or "name:argument". A maker gets the argument.
 //
 //	strip              without white space around it
 //	lower              in lower case
@@ -44,12 +28,22 @@ var processors = map[string]func(arg string) (processor, error){
 //	regex:RE2          group 1 of the first match, the whole match where the expression has no group, "" without a match
 //
 // An argument is everything after the first colon, taken as it is: TOML has already made "\n" a line break.
-func ValidatePost(post []string) error {
-	_, err := compilePost("post", post)
-	return err
+var processors = map[string]func(arg string) (processor, error){
+	"strip":        plain(strings.TrimSpace),
+	"lower":        plain(strings.ToLower),
+	"first_line":   plain(firstLine),
+	"first_word":   plain(firstWord),
+	"last_number":  plain(lastNumber),
+	"first_option": makeFirstOption,
+	"cut":          wants("the text to cut before", cut),
+	"after":        wants("the text to start after", after),
+	"rstrip":       wants("the characters to strip", strings.TrimRight),
+	"strip_chars":  wants("the characters to strip", strings.Trim),
+	"regex":        makeRegex,
 }
 
-// compilePost makes one processor of the list under a key of the spec; an empty list changes nothing.
+// compilePost makes one processor of the list under a key of the spec; an empty list changes nothing. The error is a *multierror.Error
+// with every fault.
 func compilePost(key string, post []string) (processor, error) {
 	var steps []processor
 	var faults *multierror.Error

@@ -177,8 +177,8 @@ func TestFirstOption(t *testing.T) {
 	}
 }
 
-func TestValidatePost(t *testing.T) {
-	if err := ValidatePost([]string{"strip", "first_option:ABCD", "regex:(a+)", "cut:\n"}); err != nil {
+func TestCompilePost(t *testing.T) {
+	if _, err := compilePost("post", []string{"strip", "first_option:ABCD", "regex:(a+)", "cut:\n"}); err != nil {
 		t.Error(err)
 	}
 	for post, want := range map[string]string{
@@ -194,12 +194,12 @@ func TestValidatePost(t *testing.T) {
 		"regex:(?<=a)b":    "RE2",
 		"":                 "unknown post-processor",
 	} {
-		err := ValidatePost([]string{post})
+		_, err := compilePost("post", []string{post})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: error %v, want one with %q", post, err, want)
 		}
 	}
-	err := ValidatePost([]string{"first_wrod", "strip", "cut"})
+	_, err := compilePost("post", []string{"first_wrod", "strip", "cut"})
 	if err == nil || !strings.Contains(err.Error(), "first_wrod") || !strings.Contains(err.Error(), `post: "cut": needs`) {
 		t.Errorf("not every fault is told: %v", err)
 	}

@@ -19,7 +19,7 @@ const (
 	exactMatch    = "exact_match" // accuracy under the name it has for generated text
 	contains      = "contains"    // share of rows whose text holds any accepted answer
 	perplexity    = "perplexity"
-	wordPerplexty = "word_perplexity" // what perplexity is called in a score of the lm-eval convention
+	wordPerplexity = "word_perplexity" // what perplexity is called in a score of the lm-eval convention
 )
 
 // metrics lists each mode's metrics, its default first.
@@ -49,13 +49,8 @@ func Validate(s *spec.Spec) error {
 	return faults.ErrorOrNil()
 }
 
-// ValidateMetric checks that a metric exists and fits the mode. "" is the mode's default: exact_match for gen, perplexity for rolling,
-// else accuracy.
-func ValidateMetric(mode, metric string) error {
-	_, err := metricOf(spec.Mode(mode), metric)
-	return err
-}
-
+// metricOf gives a metric that exists and fits the mode. "" is the mode's default: exact_match for gen, perplexity for rolling, else
+// accuracy.
 func metricOf(mode spec.Mode, metric string) (string, error) {
 	known, ok := metrics[mode]
 	switch {

@@ -64,7 +64,7 @@ func (w *windows) add(r *result.Record) error {
 // are somewhat alike, so it is rather small.
 func (w *windows) finish(s *Score, lost *losses) {
 	if w.o.Convention == "lm-eval" {
-		s.Metric = wordPerplexty
+		s.Metric = wordPerplexity
 		w.keepWholeDocuments(s, lost)
 	}
 	if len(w.rows) == 0 {

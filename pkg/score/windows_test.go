@@ -44,7 +44,7 @@ func TestPerplexityConventions(t *testing.T) {
 	near(t, "word perplexity stderr", *s.StdErr, math.Exp(2)*24/49*7/5)
 	near(t, "byte perplexity", s.Detail["byte_perplexity"], math.Exp(0.5))
 	near(t, "bits per byte", s.Detail["bits_per_byte"], 0.5/math.Ln2)
-	if s.Metric != wordPerplexty || s.Note != "lm-eval 8" || s.N != 2 {
+	if s.Metric != wordPerplexity || s.Note != "lm-eval 8" || s.N != 2 {
 		t.Errorf("%+v", s)
 	}
 	// The interval is that of the log: exp(1.5 +- z 0.5).
