@@ -3,11 +3,14 @@ package checkpoint
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestOpen(t *testing.T) {
@@ -95,6 +98,10 @@ func TestOpenShardedErrors(t *testing.T) {
 
 func TestOpenNotAModel(t *testing.T) {
 	config := []byte(tinyConfig)
+	pipe, dangling := writeModel(t, map[string][]byte{"config.json": config}), writeModel(t, map[string][]byte{"config.json": config})
+	if err := errors.Join(unix.Mkfifo(pipe+"/model.safetensors", 0o600), os.Symlink("nowhere/model.safetensors", dangling+"/model.safetensors")); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		name string
 		dir  string
@@ -108,6 +115,8 @@ func TestOpenNotAModel(t *testing.T) {
 		{"no weights", writeModel(t, map[string][]byte{"config.json": config}), []string{"no model.safetensors", "supported:"}},
 		{"bad config", writeModel(t, map[string][]byte{"config.json": []byte("{")}), []string{"config.json: want a JSON object"}},
 		{"a file", filepath.Join(writeModel(t, map[string][]byte{"f": {}}), "f"), []string{"is a file"}},
+		{"a pipe", pipe, []string{"model.safetensors: is not a regular file"}},
+		{"a dangling link", dangling, []string{"model.safetensors: stat ", "no such file"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := Open(c.dir)

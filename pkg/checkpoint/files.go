@@ -26,7 +26,7 @@ type shard struct {
 
 // findShards lists the weight files of dir: model.safetensors, else what the index names.
 func findShards(dir string) ([]shard, error) {
-	if _, err := os.Stat(filepath.Join(dir, singleFile)); err == nil {
+	if _, err := os.Lstat(filepath.Join(dir, singleFile)); err == nil { // a link to nothing is told when it is opened
 		return []shard{{file: singleFile}}, nil
 	}
 	data, err := os.ReadFile(filepath.Join(dir, indexFile))
@@ -101,13 +101,19 @@ type mapping struct {
 }
 
 func mapFile(path string) (*mapping, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() { // opening a pipe would wait for ever
+		return nil, errors.New("is not a regular file")
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
+	if info, err = f.Stat(); err != nil {
 		return nil, err
 	}
 	m := &mapping{}
