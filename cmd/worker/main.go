@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"sextant/kernels"
 	"sextant/pkg/cliargs"
 	"sextant/pkg/worker"
 )
@@ -45,6 +48,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	fmt.Fprintf(stderr, "worker: %v\n", err)
 	return worker.ExitCode(err)
+}
+
+// checkBackend refuses values of backendFlags that hold on no machine.
+func checkBackend(c *cli.Context) error {
+	if name, known := c.String("backend"), kernels.Backends(); !slices.Contains(known, name) {
+		return cliargs.Usagef("%s: there is no backend %q; there are %s", c.Command.Name, name, strings.Join(known, ", "))
+	}
+	if c.Int("threads") < 0 {
+		return cliargs.Usagef("%s: --threads is %d: want 0 or more", c.Command.Name, c.Int("threads"))
+	}
+	return nil
 }
 
 func backendFlags() []cli.Flag {

@@ -44,6 +44,9 @@ func logits(c *cli.Context) error {
 	if err := cliargs.Require(c, "ids"); err != nil {
 		return err
 	}
+	if err := checkBackend(c); err != nil {
+		return err
+	}
 	ids, err := parseIDs(c.String("ids"))
 	if err != nil {
 		return err
@@ -54,7 +57,7 @@ func logits(c *cli.Context) error {
 	}
 	f, err := os.Create(c.String("raw"))
 	if err != nil {
-		return err
+		return cliargs.Usagef("logits: --raw: %v", err)
 	}
 	w := bufio.NewWriter(f)
 	err = p.Logits(ids, func(row []float32) error { return binary.Write(w, binary.LittleEndian, row) })
@@ -142,7 +145,10 @@ func textOf(c *cli.Context) (string, error) {
 		read = func() ([]byte, error) { return io.ReadAll(os.Stdin) }
 	}
 	data, err := read()
-	return string(data), err
+	if err != nil {
+		return "", cliargs.Usagef("tokenize: --file: %v", err)
+	}
+	return string(data), nil
 }
 
 func infoCommand() *cli.Command {

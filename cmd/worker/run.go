@@ -30,8 +30,11 @@ func runCommand(stderr io.Writer) *cli.Command {
 			if err := cliargs.Require(c, "run", "job"); err != nil {
 				return err
 			}
-			if c.Int("attempt") < 1 || c.Int("threads") < 0 || c.Int64("kv-memory") < 0 {
-				return cliargs.Usagef("run: --attempt is 1 or more, --threads and --kv-memory 0 or more")
+			if err := checkBackend(c); err != nil {
+				return err
+			}
+			if c.Int("attempt") < 1 || c.Int64("kv-memory") < 0 {
+				return cliargs.Usagef("run: --attempt is 1 or more, --kv-memory 0 or more")
 			}
 			return worker.Run(c.Context, worker.Options{RunDir: c.String("run"), JobID: c.String("job"), Attempt: c.Int("attempt"),
 				Threads: c.Int("threads"), Backend: c.String("backend"), Memory: c.Int64("kv-memory"),

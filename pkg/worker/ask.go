@@ -108,11 +108,14 @@ func (t *task) whole(text string) []int32 {
 }
 
 // continued tokenises context and continuation together; the continuation is what lies behind as many tokens as the context alone has.
-// When the two melt so that nothing would lie there, it is the last token.
+// When the two melt so that nothing would lie there, it is the last token; a continuation without tokens is an error.
 func (t *task) continued(context, continuation string) (engine.Sequence, error) {
 	before, all := t.tok.EncodePrompt(context), t.tok.EncodePrompt(context+continuation)
 	before, all = before[:len(before)-t.trailing], all[:len(all)-t.trailing]
 	from := max(1, min(len(before), len(all)-1))
+	if slices.Equal(before, all) {
+		return engine.Sequence{}, fmt.Errorf("the continuation %q has no tokens", continuation)
+	}
 	if len(all) < 2 {
 		return engine.Sequence{}, fmt.Errorf("the continuation %q has no token before it", continuation)
 	}

@@ -44,6 +44,33 @@ func badRow(row int, format string, args ...any) error {
 	return &fault{kind: result.FailInput, row: &row, err: fmt.Errorf("row %d: "+format, append([]any{row}, args...)...)}
 }
 
+// rowFaults gathers the faults of rows, ascending, while the other rows go on.
+type rowFaults struct {
+	first *fault
+	n     int
+}
+
+// take notes err if it is the fault of one row, and says whether it is.
+func (r *rowFaults) take(err error) bool {
+	var f *fault
+	if kindOf(err) != result.FailInput || !errors.As(err, &f) || f.row == nil {
+		return false
+	}
+	if r.n++; r.first == nil {
+		r.first = f
+	}
+	return true
+}
+
+// err is nil, or tells how many of the rows of a shard cannot be computed and what is wrong with the first. It says the same again when only
+// those are left to be done.
+func (r *rowFaults) err(of int) error {
+	if r.n == 0 {
+		return nil
+	}
+	return &fault{kind: r.first.kind, row: r.first.row, err: fmt.Errorf("%d of %d rows cannot be computed; the first: %w", r.n, of, r.first.err)}
+}
+
 // ErrStopped is in the chain of the cause of a context that a signal or the death of the parent ended: no failure of the job.
 var ErrStopped = errors.New("stopped")
 

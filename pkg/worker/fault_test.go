@@ -3,6 +3,7 @@ package worker
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"sextant/pkg/plan"
 	"sextant/pkg/result"
 	"sextant/pkg/spec"
+	"sextant/pkg/tokenizer"
 )
 
 func TestExitCode(t *testing.T) {
@@ -86,6 +88,87 @@ datasets = ["pocket_piqa", "pocket_gsm"]
 		}
 	}
 	records(t, dir, p, "pocket/pocket_piqa")
+}
+
+// Rows that cannot be computed fail their shard, but not before the others are done and kept. The next attempt computes none of those again
+// and says the same.
+func TestBadRows(t *testing.T) {
+	dir, p := planned(t, given(t, `
+models = [{ abbr = "pocket", path = "$POCKET/model", max_seq_len = 80 }]
+datasets = ["pocket_gsm"]
+`, limit(8)))
+	first := fails(t, dir, p, ExitInput)[p.Shards[0].ID]
+	rows, err := result.Collect(dir, result.Query{Task: p.Tasks[0].ID, Digest: p.Tasks[0].Digest, To: 8})
+	if err != nil || rows.Complete() || len(rows.Records) == 0 {
+		t.Fatalf("%d of 8 rows were kept (%v): the test wants some", len(rows.Records), err)
+	}
+	missing := rows.Missing()
+	if want := fmt.Sprintf("%d of 8 rows cannot be computed; the first: row %d: the prompt has ", len(missing), missing[0]); !strings.HasPrefix(first.Reason, want) || *first.Row != missing[0] {
+		t.Errorf("the reason is %+v, want %q", first, want)
+	}
+	if err := work(t, dir, p, 2); ExitCode(err) != ExitInput {
+		t.Errorf("the second attempt: %v", err)
+	}
+	if _, again, err := result.ReadCheckpoint(dir.Rows(p.Shards[0].ID, 2)); err != nil || len(again) > 0 {
+		t.Errorf("%d rows were computed again (%v)", len(again), err)
+	}
+	if f, err := result.ReadFailure(dir.Failure(p.Shards[0].ID, 2)); err != nil || f.Reason != first.Reason {
+		t.Errorf("the second attempt says %q (%v), the first %q", f.Reason, err, first.Reason)
+	}
+}
+
+// Weights that are no numbers fail every mode: text would not show them.
+func TestNaN(t *testing.T) {
+	for _, name := range []string{"pocket_gsm", "pocket_piqa", "pocket_text"} {
+		model := copyModel(t)
+		path := model + "/model.safetensors"
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		header := 8 + int(binary.LittleEndian.Uint64(data))
+		for i := header; i < len(data); i++ {
+			data[i] = 0xff
+		}
+		if err := errors.Join(os.Chmod(path, 0o644), os.WriteFile(path, data, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		dir, p := planned(t, given(t, fmt.Sprintf("models = [{ abbr = \"pocket\", path = %q }]\ndatasets = [%q]\n", model, name), limit(2)))
+		if f := fails(t, dir, p, ExitInput)[p.Shards[0].ID]; !strings.Contains(f.Reason, "not numbers") {
+			t.Errorf("%s: the reason %q", name, f.Reason)
+		}
+	}
+}
+
+// A continuation has at least one token: one that melts into its context gets the last one, one of no tokens is refused.
+func TestContinued(t *testing.T) {
+	tok, err := tokenizer.Load(pocket + "/model")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		context, continuation string
+		mode                  spec.Mode
+		from, len             int
+		err                   string
+	}{
+		{"One day", " Anna", spec.LL, 3, 4, ""},
+		{"One da", "y", spec.LL, 2, 3, ""}, // "One day" has fewer tokens than "One da"
+		{"", "One", spec.LL, 1, 2, ""},
+		{"One day", "", spec.LL, 0, 0, `the continuation "" has no tokens`},
+		{"One day", " Anna is here", spec.CLP, 0, 0, "ranks single tokens"},
+	} {
+		task := &task{tok: tok, data: spec.Dataset{Mode: c.mode}}
+		task.affixes()
+		s, err := task.continued(c.context, c.continuation)
+		if c.err != "" {
+			if err == nil || !strings.Contains(err.Error(), c.err) {
+				t.Errorf("%q + %q: %v, want %q", c.context, c.continuation, err, c.err)
+			}
+		} else if err != nil || s.From != c.from || len(s.Tokens) != c.len {
+			t.Errorf("%q + %q: %v (%v), want %d tokens from %d", c.context, c.continuation, s, err, c.len, c.from)
+		}
+	}
 }
 
 // Examples are dropped from the end until the prompt fits; then the left is cut, but not BOS.

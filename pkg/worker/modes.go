@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"hash/fnv"
 	"math"
 
@@ -37,8 +38,8 @@ func (t *task) score(ctx context.Context, asks []*ask, keep func(result.Record) 
 	return t.eng.Score(ctx, reqs, func(i int, s engine.Scored) error {
 		p := parts[i]
 		a := asks[p.ask]
-		if err := finite(a.item.Row, s.NLL); err != nil {
-			return err
+		if err := finite(s.NLL); err != nil {
+			return badRow(a.item.Row, "%w", err)
 		}
 		got[p.ask][p.seq] = s
 		if left[p.ask]--; left[p.ask] > 0 {
@@ -59,11 +60,14 @@ func (t *task) score(ctx context.Context, asks []*ask, keep func(result.Record) 
 
 // generate carries out gen.
 func (t *task) generate(ctx context.Context, asks []*ask, keep func(result.Record) error) error {
+	if len(asks) == 0 {
+		return nil
+	}
+	if err := t.sound(ctx, asks[0].seqs[0].Tokens[0]); err != nil {
+		return err
+	}
 	g := t.data.Gen
 	sample := kernels.SampleDesc{Temperature: float32(g.Temperature), TopK: g.TopK, TopP: float32(g.TopP)}
-	if sample.TopP <= 0 {
-		sample.TopP = 1
-	}
 	reqs := make([]engine.Prompt, len(asks))
 	for i, a := range asks {
 		reqs[i] = engine.Prompt{Tokens: a.seqs[0].Tokens, MaxNew: t.maxNew, Stop: g.Stop, Sample: sample,
@@ -84,10 +88,17 @@ func seed(base uint64, digest string) uint64 {
 	return h.Sum64()
 }
 
+// sound tries one token, for the text that a model generates does not show that its outputs are no numbers.
+func (t *task) sound(ctx context.Context, token int32) error {
+	return t.eng.Score(ctx, []engine.Sequence{{Tokens: []int32{token, token}, From: 1}}, func(_ int, s engine.Scored) error {
+		return bad(finite(s.NLL))
+	})
+}
+
 // finite refuses a loss that no sum can hold.
-func finite(row int, nll float64) error {
+func finite(nll float64) error {
 	if math.IsNaN(nll) || math.IsInf(nll, 0) {
-		return badRow(row, "the model's loss is %v: its weights hold values that are not numbers, or overflow in this format", nll)
+		return fmt.Errorf("the model's loss is %v: its weights hold values that are not numbers, or overflow in this format", nll)
 	}
 	return nil
 }

@@ -30,8 +30,8 @@ func (t *task) runWindows(ctx context.Context, rows []int, keep func(result.Reco
 		reqs[i] = engine.Sequence{Tokens: w.Tokens, From: w.From}
 	}
 	return t.eng.Score(ctx, reqs, func(i int, s engine.Scored) error {
-		if err := finite(rows[i], s.NLL); err != nil {
-			return err
+		if err := finite(s.NLL); err != nil {
+			return badRow(rows[i], "%w", err)
 		}
 		w := t.windows[rows[i]]
 		return keep(result.Record{Row: rows[i], Digest: w.Digest(t.plan.Settings), NLL: []float64{s.NLL}, Tokens: []int{s.Count},

@@ -59,7 +59,8 @@ func (j *job) shard(ctx context.Context, sh plan.Shard) (err error) {
 	return nil
 }
 
-// compute runs the rows and appends each record to the attempt's checkpoint as soon as it is final.
+// compute runs the rows and appends each record to the attempt's checkpoint as soon as it is final. A row that cannot be computed does not
+// keep the others from it, and is told in the end.
 func (j *job) compute(ctx context.Context, t *task, rows []int, h result.Header, shard string) (out []result.Record, err error) {
 	cp, err := result.CreateCheckpoint(j.dir.Rows(shard, j.o.Attempt), h)
 	if errors.Is(err, fs.ErrExist) {
@@ -69,7 +70,8 @@ func (j *job) compute(ctx context.Context, t *task, rows []int, h result.Header,
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, cp.Close()) }()
-	err = t.run(ctx, rows, func(r result.Record) error {
+	var faults rowFaults
+	err = t.run(ctx, rows, &faults, func(r result.Record) error {
 		if err := cp.Append(r); err != nil {
 			return err
 		}
@@ -77,5 +79,8 @@ func (j *job) compute(ctx context.Context, t *task, rows []int, h result.Header,
 		j.progress.set(func(p *result.Progress) { p.Rows++ })
 		return nil
 	})
+	if err == nil {
+		err = faults.err(h.To - h.From)
+	}
 	return out, err
 }

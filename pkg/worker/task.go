@@ -120,35 +120,45 @@ func (t *task) same(r result.Record) bool {
 // chunkTokens bounds the sequences that are held at once. Within it the engine sorts them to share prefixes.
 const chunkTokens = 1 << 21
 
-// run computes rows and calls keep with each record as soon as it is final, in any order.
-func (t *task) run(ctx context.Context, rows []int, keep func(result.Record) error) error {
+// run computes rows and calls keep with each record as soon as it is final, in any order. Rows that cannot be asked are noted and left out.
+func (t *task) run(ctx context.Context, rows []int, faults *rowFaults, keep func(result.Record) error) error {
 	if t.data.Mode == spec.Rolling {
 		return t.runWindows(ctx, rows, keep)
 	}
+	runAsks := t.score
+	if t.data.Mode == spec.Gen {
+		runAsks = t.generate
+	}
 	for len(rows) > 0 {
-		var asks []*ask
-		tokens := 0
-		for len(asks) < len(rows) && tokens < chunkTokens {
-			a, err := t.ask(rows[len(asks)])
-			if err != nil {
-				return err
-			}
-			for _, s := range a.seqs {
-				tokens += len(s.Tokens)
-			}
-			asks = append(asks, a)
-			if err := ctx.Err(); err != nil {
-				return err
-			}
+		asks, n, err := t.asks(ctx, rows, faults)
+		if err != nil {
+			return err
 		}
-		rows = rows[len(asks):]
-		runAsks := t.score
-		if t.data.Mode == spec.Gen {
-			runAsks = t.generate
-		}
+		rows = rows[n:]
 		if err := runAsks(ctx, asks, keep); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// asks renders as many of the first rows as may be held at once, and says how many that was.
+func (t *task) asks(ctx context.Context, rows []int, faults *rowFaults) (asks []*ask, n int, err error) {
+	for tokens := 0; n < len(rows) && tokens < chunkTokens; n++ {
+		if err := ctx.Err(); err != nil {
+			return nil, 0, err
+		}
+		a, err := t.ask(rows[n])
+		if faults.take(err) {
+			continue
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		for _, s := range a.seqs {
+			tokens += len(s.Tokens)
+		}
+		asks = append(asks, a)
+	}
+	return asks, n, nil
 }

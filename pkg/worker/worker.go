@@ -123,9 +123,12 @@ func (j *job) load(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("asking the backend: %w", err)
 	}
-	j.eng, err = engine.New(j.m, engine.Options{MaxSeqLen: j.model.MaxSeqLen, BatchSize: j.model.BatchSize, Memory: j.cacheMemory(info.Free, info.Threads),
-		NewDecoder: func(prompt []int32) engine.Decoder { return j.tok.NewDecoder(prompt) }})
-	if err != nil {
+	o := engine.Options{MaxSeqLen: j.model.MaxSeqLen, BatchSize: j.model.BatchSize, Memory: j.cacheMemory(info.Free, info.Threads),
+		NewDecoder: func(prompt []int32) engine.Decoder { return j.tok.NewDecoder(prompt) }}
+	if eos, ok := j.tok.EOS(); ok && len(j.m.Config().EOS) == 0 { // the model's own files may not name one
+		o.EOS = []int32{eos}
+	}
+	if j.eng, err = engine.New(j.m, o); err != nil {
 		return err
 	}
 	j.progress.count(j.eng.Tokens)
