@@ -15,10 +15,10 @@ import (
 
 // The metrics.
 const (
-	accuracy      = "accuracy"    // share of rows answered right
-	exactMatch    = "exact_match" // accuracy under the name it has for generated text
-	contains      = "contains"    // share of rows whose text holds any accepted answer
-	perplexity    = "perplexity"
+	accuracy       = "accuracy"    // share of rows answered right
+	exactMatch     = "exact_match" // accuracy under the name it has for generated text
+	contains       = "contains"    // share of rows whose text holds any accepted answer
+	perplexity     = "perplexity"
 	wordPerplexity = "word_perplexity" // what perplexity is called in a score of the lm-eval convention
 )
 
