@@ -146,9 +146,10 @@ func (c *controller) submit(ctx context.Context, actions []Action) (again bool, 
 	return false, c.poll(ctx)
 }
 
-// prepare makes the directory of a job's next attempt and leaves in it what is to be done.
+// prepare makes the directory of a job's next attempt and leaves in it what is to be done. The attempt's number is new to the files and to
+// the journal: a user may have deleted the files, and a scheduler starts a name only once.
 func (c *controller) prepare(a Action) (*attempt, error) {
-	n := 0
+	n := c.run.journal.last[a.Job] + 1
 	for _, id := range append([]string{a.Job}, a.Shards...) {
 		last, err := c.run.Dir.LastAttempt(id)
 		if err != nil {

@@ -351,3 +351,28 @@ func TestProgress(t *testing.T) {
 		t.Errorf("%d rows at the end, events %v", last, kinds)
 	}
 }
+
+// A job's name is for all time, also when its files were deleted.
+func TestNamesAreNew(t *testing.T) {
+	s := newSession(t, "")
+	p := smallWorld(100, 2)
+	s.run(p)
+	r := s.open(p, Options{})
+	if err := errors.Join(os.RemoveAll(r.Dir.Attempts()), os.RemoveAll(r.Dir.Results()), r.Close()); err != nil {
+		t.Fatal(err)
+	}
+	s.run(p)
+	entries, _, err := readJournal(r.Dir.Journal())
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]int{}
+	for _, e := range entries {
+		if e.Event == evSubmit {
+			seen[e.Ref.Name]++
+		}
+	}
+	if len(seen) != 2*len(p.Jobs) {
+		t.Errorf("%d names for two runs of %d jobs: %v", len(seen), len(p.Jobs), seen)
+	}
+}

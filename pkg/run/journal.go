@@ -40,6 +40,18 @@ type entry struct {
 type journal struct {
 	f       *os.File
 	entries []entry
+	last    map[string]int // by job: the highest number of an attempt
+}
+
+// note takes entries up.
+func (j *journal) note(entries []entry) {
+	if j.last == nil {
+		j.last = map[string]int{}
+	}
+	for _, e := range entries {
+		j.last[e.Job] = max(j.last[e.Job], e.Attempt)
+	}
+	j.entries = append(j.entries, entries...)
 }
 
 // openJournal reads a journal and makes it ready to be appended to. A torn last line is cut off.
@@ -56,7 +68,9 @@ func openJournal(path string) (*journal, error) {
 		f.Close()
 		return nil, fmt.Errorf("opening the journal: %w", err)
 	}
-	return &journal{f: f, entries: entries}, nil
+	j := &journal{f: f}
+	j.note(entries)
+	return j, nil
 }
 
 // readJournal reads the entries and says how many bytes are whole lines. Lines that are no entry are passed over.
@@ -100,7 +114,7 @@ func (j *journal) add(entries ...entry) error {
 	if err := j.f.Sync(); err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
-	j.entries = append(j.entries, entries...)
+	j.note(entries)
 	return nil
 }
 

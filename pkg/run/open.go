@@ -32,7 +32,6 @@ var ErrNoRun = errors.New("no such run")
 type Run struct {
 	Dir     result.Dir
 	Plan    *plan.Plan
-	Resumed bool // the directory was there before
 	window  int
 	lock    *os.File
 	journal *journal
@@ -55,7 +54,7 @@ func Open(workDir string, p *plan.Plan, o Options) (*Run, error) {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, fmt.Errorf("making the run directory: %w; choose another place with -w DIR or work_dir", err)
 	}
-	r := &Run{Dir: result.Dir(dir), Plan: p, Resumed: found, window: o.Window}
+	r := &Run{Dir: result.Dir(dir), Plan: p, window: o.Window}
 	if r.window <= 0 {
 		r.window = 2 * max(p.Spec.Infer.MaxNumWorkers, 1)
 	}
@@ -75,7 +74,7 @@ func Load(dir string) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Run{Dir: result.Dir(dir), Resumed: true}
+	r := &Run{Dir: result.Dir(dir)}
 	if r.Plan, err = plan.Load(r.Dir.Plan()); err != nil {
 		return nil, err
 	}

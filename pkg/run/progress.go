@@ -36,11 +36,8 @@ type Event struct {
 
 // Progress is how far a run is.
 type Progress struct {
-	Tasks   []TaskProgress // in the plan's order
-	Running int            // jobs
-	Queued  int            // jobs submitted that do not run yet
-	Tokens  int64          // put through the models by the jobs now running
-	Phases  []string       // what they are at, as their progress files say: "load", "run", "commit"
+	Tasks  []TaskProgress // in the plan's order
+	Tokens int64          // put through the models by the jobs now running
 }
 
 // TaskProgress is how far a task is.
@@ -66,13 +63,10 @@ func (c *controller) progress() Progress {
 	for _, j := range sortedKeys(c.live) {
 		a := c.live[j]
 		if !a.running {
-			p.Queued++
 			continue
 		}
-		p.Running++
 		if w, err := result.ReadProgress(c.run.Dir.Progress(j, a.n)); err == nil {
 			p.Tokens += w.Tokens
-			p.Phases = append(p.Phases, w.Phase)
 		}
 		for _, id := range a.job.Shards {
 			s := c.shards[id]
