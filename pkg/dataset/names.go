@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/agnivade/levenshtein"
+	"sextant/pkg/spec"
 )
 
 // nearest is a hint for an error: "; did you mean X?" and what there is.
@@ -13,15 +13,9 @@ func nearest(name string, known []string) string {
 	if len(known) == 0 {
 		return ""
 	}
-	best, least := "", 1+len(name)/2
-	for _, k := range known {
-		if d := levenshtein.ComputeDistance(strings.ToLower(name), strings.ToLower(k)); d < least {
-			best, least = k, d
-		}
-	}
 	hint := "; there is " + list(known)
-	if best != "" {
-		hint = "; did you mean " + best + "?" + hint
+	if near := spec.Nearest(name, known); len(near) > 0 {
+		hint = "; did you mean " + near[0] + "?" + hint
 	}
 	return hint
 }

@@ -8,7 +8,6 @@ import (
 
 	"sextant/pkg/spec"
 
-	"github.com/agnivade/levenshtein"
 	"github.com/bmatcuk/doublestar/v4"
 	"github.com/hashicorp/go-multierror"
 )
@@ -101,14 +100,8 @@ func unitOf(mode spec.Mode) Unit {
 
 // unknown says that a name is not among known, with the nearest known name where one is near, else with all of them.
 func unknown(what, name string, known []string) error {
-	best, distance := "", 1+max(2, len(name)/3)
-	for _, k := range known {
-		if d := levenshtein.ComputeDistance(name, k); d < distance {
-			best, distance = k, d
-		}
-	}
-	if best != "" {
-		return fmt.Errorf("unknown %s %q: did you mean %q?", what, name, best)
+	if near := spec.Nearest(name, known); len(near) > 0 {
+		return fmt.Errorf("unknown %s %q: did you mean %q?", what, name, near[0])
 	}
 	return fmt.Errorf("unknown %s %q: known are %s", what, name, strings.Join(known, ", "))
 }

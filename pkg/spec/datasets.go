@@ -217,7 +217,7 @@ func (c *chooser) noSuch(name string) string {
 	if isGlob(name) {
 		verb = "matches nothing in the catalog and no [[dataset]] table of this spec"
 	}
-	if near := nearest(name, c.all()); len(near) > 0 {
+	if near := Nearest(name, c.all()); len(near) > 0 {
 		return fmt.Sprintf("%q %s; did you mean %s?", name, verb, orList(near))
 	}
 	return fmt.Sprintf(`%q %s; "submit datasets" lists the catalog`, name, verb)

@@ -10,8 +10,8 @@ import (
 	"github.com/agnivade/levenshtein"
 )
 
-// nearest gives up to three of the names that word may have been meant to be, the nearest first.
-func nearest(word string, names []string) []string {
+// Nearest gives up to three of the names that word may have been meant to be, the nearest first.
+func Nearest(word string, names []string) []string {
 	type near struct {
 		name string
 		dist int
@@ -37,7 +37,7 @@ func nearest(word string, names []string) []string {
 
 // choose says which of a few names to write.
 func choose(word string, names []string) string {
-	if near := nearest(word, names); len(near) > 0 {
+	if near := Nearest(word, names); len(near) > 0 {
 		return "did you mean " + orList(near) + "?"
 	}
 	return "write " + orList(names)
@@ -80,7 +80,7 @@ func (d *decoder) unknown(n *node, name, key string, fields []field) {
 			}
 		}
 	}
-	near := nearest(name, names)
+	near := Nearest(name, names)
 	switch {
 	case len(below) > 0:
 		d.p.add(at, full, "unknown key here; did you mean %s?", orList(below))

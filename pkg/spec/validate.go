@@ -162,7 +162,7 @@ func (c *checker) group(n *node, g *Group, key string) {
 			continue
 		}
 		at := n.get("members").items[i]
-		if near := nearest(m, c.known); len(near) > 0 {
+		if near := Nearest(m, c.known); len(near) > 0 {
 			c.p.add(at, join(key, "members"), "no dataset is named %q; did you mean %s?", m, orList(near))
 		} else {
 			c.p.add(at, join(key, "members"), "no dataset is named %q; write the abbr of a dataset, or a glob", m)
