@@ -2,6 +2,7 @@ package engine
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -103,6 +104,40 @@ func (e *Engine) ran(p *pass, err error) error {
 		return fmt.Errorf("running %d tokens of %d sequences: %w", len(p.batch.Tokens), len(p.seqs), err)
 	}
 	e.tokens.Add(int64(len(p.batch.Tokens)))
+	return nil
+}
+
+// work says how sequences are carried out.
+type work struct {
+	pages    func(needs []int) int // the pages there is a use for, given the positions of the sequences, ascending
+	pass     func(*batcher) error
+	finished func(*sequence) bool
+	emit     func(*sequence) error
+}
+
+// carry runs passes until every sequence is finished and emitted.
+func (e *Engine) carry(ctx context.Context, seqs []*sequence, w work) error {
+	if len(seqs) == 0 {
+		return nil
+	}
+	b, err := e.start(seqs, w.pages)
+	if err != nil {
+		return err
+	}
+	defer e.run.Release()
+	for !b.done() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := w.pass(b); err != nil {
+			return err
+		}
+		for _, s := range b.retire(w.finished) {
+			if err := w.emit(s); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 

@@ -53,28 +53,8 @@ func (e *Engine) Generate(ctx context.Context, reqs []Prompt, emit func(i int, g
 			return err
 		}
 	}
-	if len(seqs) == 0 {
-		return nil
-	}
-	b, err := e.start(seqs, e.fullBatch)
-	if err != nil {
-		return err
-	}
-	defer e.run.Release()
-	for !b.done() {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := e.generatePass(b); err != nil {
-			return err
-		}
-		for _, s := range b.retire(func(s *sequence) bool { return s.gen.end != "" }) {
-			if err := emit(s.index, s.generated()); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return e.carry(ctx, seqs, work{pages: e.fullBatch, pass: e.generatePass, finished: func(s *sequence) bool { return s.gen.end != "" },
+		emit: func(s *sequence) error { return emit(s.index, s.generated()) }})
 }
 
 func (e *Engine) prompt(i int, r Prompt) (*sequence, error) {

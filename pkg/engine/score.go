@@ -39,28 +39,8 @@ func (e *Engine) Score(ctx context.Context, reqs []Sequence, emit func(i int, r 
 		}
 		seqs = append(seqs, &sequence{index: i, tokens: r.Tokens[:len(r.Tokens)-1], all: r.Tokens, from: r.From})
 	}
-	if len(seqs) == 0 {
-		return nil
-	}
-	b, err := e.start(seqs, e.fullPass)
-	if err != nil {
-		return err
-	}
-	defer e.run.Release()
-	for !b.done() {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := e.scorePass(b); err != nil {
-			return err
-		}
-		for _, s := range b.retire(func(s *sequence) bool { return s.left() == 0 }) {
-			if err := emit(s.index, s.scored()); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return e.carry(ctx, seqs, work{pages: e.fullPass, pass: e.scorePass, finished: func(s *sequence) bool { return s.left() == 0 },
+		emit: func(s *sequence) error { return emit(s.index, s.scored()) }})
 }
 
 func (e *Engine) scorePass(b *batcher) error {

@@ -76,6 +76,10 @@ func (t *task) open(limit int) (err error) {
 	switch t.data.Mode {
 	case spec.Rolling:
 		return t.cut()
+	case spec.PPL, spec.LL, spec.CLP:
+		if t.limit < 2 {
+			return fmt.Errorf("dataset %s: with %d token a sequence nothing is predicted: raise max_seq_len", t.data.Abbr, t.limit)
+		}
 	case spec.Gen:
 		t.maxNew = t.data.Gen.MaxOutLen
 		if t.model.MaxOutLen > 0 {
