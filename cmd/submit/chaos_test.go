@@ -157,6 +157,29 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	}
 }
 
+// TestInterrupted wants Ctrl-C to stop the workers, keep the rows and exit with 130, and the same command to go on.
+func TestInterrupted(t *testing.T) {
+	s := newSession(t, "--limit", limit)
+	cmd, log := s.start()
+	for deadline := time.Now().Add(time.Minute); len(s.computed()) == 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("no row after a minute")
+		}
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted {
+		t.Errorf("exit code %d, want %d\n%s", code, exitInterrupted, log)
+	}
+	if done := len(s.computed()); done == limitRows {
+		t.Error("submit finished before it was interrupted: the test shows nothing")
+	}
+	s.finish()
+	s.wantOnce(limitRows)
+}
+
 // kill sends signal 9 to submit, to one of its workers, or to both.
 func kill(submit int, victim string) {
 	if victim != "submit" {
