@@ -51,7 +51,7 @@ func (e env) evaluate(c *cli.Context) error {
 		return err
 	}
 	defer r.Close()
-	fmt.Fprintf(e.stderr, "run directory: %s\n", relative(string(r.Dir)))
+	fmt.Fprintf(e.stderr, "plan: %d tasks, %d shards in %d jobs\nrun directory: %s\n", len(p.Tasks), len(p.Shards), len(p.Jobs), relative(string(r.Dir)))
 	if mode == modeAll || mode == modeInfer {
 		if err := e.infer(c.Context, r, c.Bool("debug")); err != nil {
 			return err
