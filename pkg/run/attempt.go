@@ -230,10 +230,13 @@ func (c *controller) ended(a *attempt, st scheduler.Status) error {
 	}
 	for _, f := range v.faults {
 		c.reason[f.shard] = f.reason
-		if f.kind == result.FailInput {
-			c.doom(f.shard, f.reason)
-		} else {
+		switch {
+		case f.kind != result.FailInput:
 			c.tries[f.shard]++
+		case f.rows && c.cover.rows[f.shard] > 0:
+			c.tries[f.shard] = c.run.Plan.Spec.Infer.Retry + 1 // it has all it will get; the rows of other shards may do
+		default:
+			c.doom(f.shard, f.reason)
 		}
 	}
 	c.emit(Event{Kind: Ended, Job: a.job.ID, Attempt: a.n, Reason: v.reason, Log: c.run.Dir.Log(a.job.ID, a.n)})

@@ -117,7 +117,8 @@ func TestFaults(t *testing.T) {
 		"panics":             {"m/gen:13:panic:9", 1, 7, "panic: something broke", 2},
 		"try again":          {"m/gen:13:retry:2", 0, 0, "", 2},
 		"try again too much": {"m/gen:13:retry:9", 1, 7, "row 13 is retry", 2},
-		"bad input":          {"m/gen:13:input:9", 4, 0, "row 13 is input", 0},
+		"bad rows":           {"m/gen:13:input:9", 1, 7, "row 13 is input", 0},
+		"bad input":          {"m/gen:10:input:9", 4, 0, "row 10 is input", 0},
 		"bad, unexplained":   {"m/gen:13:exit64:9", 4, 0, "exit code 64: the model is bad", 0},
 		"leaves early":       {"m/gen:13:exit0:1", 0, 0, "", 1},
 	} {

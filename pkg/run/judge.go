@@ -28,6 +28,7 @@ type fault struct {
 	shard  string
 	kind   result.FailureKind
 	reason string
+	rows   bool // it is of single rows: the worker has done what it could of the others
 }
 
 // judge finds out why an attempt left shards undone and which of them are to blame: those that the worker says failed, else the one it was
@@ -59,7 +60,7 @@ func (c *controller) judge(a *attempt, st scheduler.Status) verdict {
 func (c *controller) told(a *attempt, lacking []string) (v verdict) {
 	for _, id := range lacking {
 		if f, err := result.ReadFailure(c.run.Dir.Failure(id, a.n)); err == nil {
-			v.faults = append(v.faults, fault{id, f.Kind, f.Reason})
+			v.faults = append(v.faults, fault{id, f.Kind, f.Reason, f.Row != nil})
 		}
 	}
 	if len(v.faults) == 0 {
@@ -68,7 +69,7 @@ func (c *controller) told(a *attempt, lacking []string) (v verdict) {
 			return v
 		}
 		for _, id := range c.blamed(a, lacking, f.Kind) {
-			v.faults = append(v.faults, fault{id, f.Kind, f.Reason})
+			v.faults = append(v.faults, fault{shard: id, kind: f.Kind, reason: f.Reason})
 		}
 	}
 	for _, f := range v.faults {
@@ -97,7 +98,7 @@ func (c *controller) guessed(a *attempt, st scheduler.Status, lacking []string) 
 		kind = result.FailInput
 	}
 	for _, id := range c.blamed(a, lacking, kind) {
-		v.faults = append(v.faults, fault{id, kind, reason})
+		v.faults = append(v.faults, fault{shard: id, kind: kind, reason: reason})
 	}
 	return v
 }
