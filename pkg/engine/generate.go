@@ -121,5 +121,9 @@ func (s *sequence) append(id int32, eos []int32) {
 }
 
 func (s *sequence) generated() Generated {
-	return Generated{IDs: s.tokens[s.gen.prompt:], Text: s.gen.text.text(), Stop: s.gen.end}
+	text, stopped := s.gen.text.text()
+	if stopped {
+		s.gen.end = "stop"
+	}
+	return Generated{IDs: s.tokens[s.gen.prompt:], Text: text, Stop: s.gen.end}
 }

@@ -40,14 +40,14 @@ func (s *stopper) find(text string, from int) int {
 	return cut
 }
 
-// text is what was generated, up to the stop string. Bytes that were held back for a character that never came count here.
-func (s *stopper) text() string {
+// text is what was generated, up to the stop string, and whether there is one. What the decoder held back to the end counts here.
+func (s *stopper) text() (text string, stopped bool) {
 	if s.cut >= 0 {
-		return s.seen.String()[:s.cut]
+		return s.seen.String()[:s.cut], true
 	}
-	text := s.dec.Text()
+	text = s.dec.Text()
 	if cut := s.find(text, 0); cut >= 0 {
-		return text[:cut]
+		return text[:cut], true
 	}
-	return text
+	return text, false
 }
