@@ -49,8 +49,11 @@ func NewProgress(w io.Writer, isTerminal bool) *Progress {
 }
 
 // Update tells the state of every task, and how many tokens the run's workers have computed; that number may fall when a worker ends.
-// What the first call finds done is taken as done before: it has no line of its own and no part in the speed.
+// What the first call finds done is taken as done before: it has no line of its own and no part in the speed. No tasks tell nothing.
 func (p *Progress) Update(tasks []Task, tokens int64) {
+	if len(tasks) == 0 {
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	first := p.ended == nil
@@ -82,7 +85,9 @@ func (p *Progress) Update(tasks []Task, tokens int64) {
 	if !first {
 		p.tell(events)
 	}
-	p.show(first)
+	if !first || p.state.rowsDone < p.state.rows { // else the last line, which follows, says it all
+		p.show(first)
+	}
 }
 
 // Say writes a line of the run's own, such as a retry.

@@ -140,3 +140,15 @@ func TestProgressFromManyGoroutines(t *testing.T) {
 		t.Errorf("%d times done: %q", n, b.String())
 	}
 }
+
+// TestProgressOfDone holds that a run with nothing to do has one line, and that what is not known yet counts as nothing.
+func TestProgressOfDone(t *testing.T) {
+	var b strings.Builder
+	p := NewProgress(&b, false)
+	p.Update(nil, 0)
+	p.Update([]Task{{Name: "m/a", Rows: 5, Done: 5}}, 0)
+	p.End()
+	if want := "1/1 tasks, 5/5 rows in 0.0s\n"; b.String() != want {
+		t.Errorf("got %q, want %q", b.String(), want)
+	}
+}

@@ -42,7 +42,7 @@ func (c *controller) adopt(ctx context.Context) error {
 		}
 	}
 	if len(c.live)+len(foreign) > 0 {
-		c.emit(Event{Kind: Adopting})
+		c.observe(Event{Kind: Adopting}) // how far the run is nobody knows before they have left
 	}
 	if err := c.expel(ctx, foreign); err != nil {
 		return err

@@ -14,7 +14,7 @@ type EventKind int
 
 // The kinds of event.
 const (
-	Adopting   EventKind = iota // jobs of a submit that died are looked for, and waited for
+	Adopting   EventKind = iota // jobs of a submit that died are looked for, and waited for; without Progress
 	Began                       // what is there is known; jobs come next
 	Started                     // Job runs, its log is Log
 	Progressed                  // nothing but progress
