@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Default is the spec that a file is decoded over.
-func Default() Spec {
+// defaultSpec is the spec that a file is decoded over.
+func defaultSpec() Spec {
 	return Spec{
 		WorkDir: "outputs",
 		Infer:   Infer{MaxPartitionSize: 2000, MaxNumWorkers: 1, GenTaskCoef: 20, Retry: 2},

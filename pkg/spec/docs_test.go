@@ -113,7 +113,7 @@ func TestDocs(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]docKey{}
-	wantKeys(reflect.TypeFor[document](), "", []reflect.Value{reflect.ValueOf(document{Spec: Default()})}, want)
+	wantKeys(reflect.TypeFor[document](), "", []reflect.Value{reflect.ValueOf(document{Spec: defaultSpec()})}, want)
 	wantKeys(reflect.TypeFor[Template](), "TEMPLATE.", nil, want)
 	wantKeys(reflect.TypeFor[Files](), "FILES.", nil, want)
 	for _, m := range docRow.FindAllStringSubmatch(string(data), -1) {

@@ -68,7 +68,7 @@ func build(root *node, top *source, catalog Catalog, p *problems) *Spec {
 		root = root.without() // a copy
 		root.set("dataset", ch.choose(root))
 	}
-	doc := document{Spec: Default()}
+	doc := document{Spec: defaultSpec()}
 	(&decoder{p: p}).decode(root, reflect.ValueOf(&doc).Elem(), "", rule{})
 	s := &doc.Spec
 	s.DataDir = dataDir
