@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -11,7 +10,6 @@ import (
 	"sextant/pkg/dataset"
 	"sextant/pkg/spec"
 
-	"github.com/agnivade/levenshtein"
 	"github.com/urfave/cli/v2"
 )
 
@@ -56,11 +54,11 @@ func (e env) listDatasets(catalog *dataset.Catalog) error {
 func (e env) showDataset(c *cli.Context, catalog *dataset.Catalog, name string) error {
 	d, ok := catalog.Lookup(name)
 	if !ok {
-		names := catalog.Names()
-		slices.SortStableFunc(names, func(a, b string) int {
-			return levenshtein.ComputeDistance(a, name) - levenshtein.ComputeDistance(b, name)
-		})
-		return cliargs.Usagef("no dataset %q in the catalog; did you mean %q? submit datasets lists all", name, names[0])
+		hint := ""
+		if near := spec.Nearest(name, catalog.Names()); len(near) > 0 {
+			hint = fmt.Sprintf("; did you mean %s?", strings.Join(near, " or "))
+		}
+		return cliargs.Usagef("no dataset %q in the catalog%s submit datasets lists all", name, hint)
 	}
 	d = under(c.String("data-dir"), d.WithDefaults())
 	set, err := dataset.Open(d, 0)

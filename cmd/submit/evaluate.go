@@ -124,7 +124,7 @@ func (e env) infer(ctx context.Context, r *run.Run, debug bool) error {
 		fmt.Fprintf(e.stderr, "%d rows that were there are stale: their data, prompt, settings or model changed; they were computed anew\n", out.Stale)
 	}
 	for _, bad := range out.Bad {
-		fmt.Fprintf(e.stderr, "warning: %v; its rows were computed again\n", bad)
+		fmt.Fprintf(e.stderr, "warning: %v; what it held is taken from other files or computed again\n", bad)
 	}
 	if out.Attempts == 0 && len(out.Failures) == 0 {
 		fmt.Fprintln(e.stderr, "nothing to do: every row has its result")

@@ -26,6 +26,7 @@ func main() {
 	if w, _, err := term.GetSize(int(os.Stdout.Fd())); err == nil {
 		e.width = w
 	}
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends submit at once; its workers notice and leave
 	code := e.run(ctx)
 	stop()
 	os.Exit(code)

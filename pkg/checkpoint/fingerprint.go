@@ -9,15 +9,17 @@ import (
 	"slices"
 )
 
-// sampleBlock is the size of one sampled block in bytes; a tensor of up to three of them is sampled whole.
-const sampleBlock = 4096
+const (
+	sampleBlock = 4096    // bytes of a sampled block
+	wholeTensor = 1 << 20 // a tensor of at most so many bytes is hashed whole
+)
 
 // Fingerprint identifies the model: 64 hex digits, sha256 over config.json (white space and key order apart), the tokens that end
-// a generation, and each tensor's name, dtype, shape and three blocks of 4 KiB at its start, middle and end. It reads about 12 KiB
-// a tensor, so that it is cheap for any model. It does not depend on paths or on how the tensors are spread over files.
+// a generation, and each tensor's name, dtype, shape and bytes: all of a tensor up to 1 MiB, three blocks of 4 KiB at the start, middle and
+// end of a larger one. So it is cheap for any model. It does not depend on paths or on how the tensors are spread over files.
 //
-// It is a sample, not a proof: a change of a tensor that leaves the three blocks as they were is not seen. Training, quantization
-// and conversion change every block; a tampered file may not.
+// Of large tensors it is a sample, not a proof: a change that leaves the three blocks as they were is not seen. Training, quantization and
+// conversion change every block; a tampered file may not.
 func (c *Checkpoint) Fingerprint() (string, error) {
 	if c.files == nil {
 		return "", fmt.Errorf("fingerprint of a closed model")
@@ -48,9 +50,9 @@ func writePart(h hash.Hash, p []byte) {
 	h.Write(p)
 }
 
-// samples returns the three sampled blocks of a tensor's bytes, or all of a small one.
+// samples returns the three sampled blocks of a tensor's bytes, or all of one that is not large.
 func samples(data []byte) []byte {
-	if len(data) <= 3*sampleBlock {
+	if len(data) <= wholeTensor {
 		return data
 	}
 	middle := (len(data) - sampleBlock) / 2

@@ -207,11 +207,6 @@ func unsatisfiable(err error) string {
 	return err.Error()
 }
 
-// hasRows says whether any row of a task could be computed.
-func (c *controller) hasRows(task string) bool {
-	return slices.ContainsFunc(c.run.Plan.Shards, func(s plan.Shard) bool { return s.Task == task && c.cover.rows[s.ID] > 0 })
-}
-
 func (c *controller) doom(shard, reason string) {
 	if task := c.shards[shard].Task; c.doomed[task] == "" {
 		c.doomed[task] = reason
@@ -238,7 +233,7 @@ func (c *controller) ended(a *attempt, st scheduler.Status) error {
 		switch {
 		case f.kind != result.FailInput:
 			c.tries[f.shard]++
-		case f.rows && c.hasRows(c.shards[f.shard].Task):
+		case f.rows:
 			c.tries[f.shard] = c.run.Plan.Spec.Infer.Retry + 1 // it has all it will get; the rows of other shards may do
 		default:
 			c.doom(f.shard, f.reason)

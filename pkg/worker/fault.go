@@ -41,14 +41,12 @@ func bad(err error) error {
 
 // badRow is a fault of one row.
 func badRow(row int, format string, args ...any) error {
-	return &fault{kind: result.FailInput, row: &row, err: fmt.Errorf("row %d: "+format, append([]any{row}, args...)...)}
+	return &fault{kind: result.FailInput, row: &row, err: fmt.Errorf("row %d (from 0): "+format, append([]any{row}, args...)...)}
 }
 
-// rowFaults gathers the faults of rows, ascending, while the other rows go on.
-type rowFaults struct {
-	first *fault
-	n     int
-}
+// rowFaults keeps the first of the faults of single rows, which come ascending, while the other rows go on. Only the first is told, so that
+// the reason in a report is the same whatever the shards.
+type rowFaults struct{ first *fault }
 
 // take notes err if it is the fault of one row, and says whether it is.
 func (r *rowFaults) take(err error) bool {
@@ -56,19 +54,18 @@ func (r *rowFaults) take(err error) bool {
 	if kindOf(err) != result.FailInput || !errors.As(err, &f) || f.row == nil {
 		return false
 	}
-	if r.n++; r.first == nil {
+	if r.first == nil {
 		r.first = f
 	}
 	return true
 }
 
-// err is nil, or tells how many of the rows of a shard cannot be computed and what is wrong with the first. It says the same again when only
-// those are left to be done.
-func (r *rowFaults) err(of int) error {
-	if r.n == 0 {
+// err is nil or the first fault: the same again when only rows at fault are left to be done.
+func (r *rowFaults) err() error {
+	if r.first == nil {
 		return nil
 	}
-	return &fault{kind: r.first.kind, row: r.first.row, err: fmt.Errorf("%d of %d rows cannot be computed; the first: %w", r.n, of, r.first.err)}
+	return r.first
 }
 
 // ErrStopped is in the chain of the cause of a context that a signal or the death of the parent ended: no failure of the job.

@@ -43,7 +43,7 @@ func TestExitCode(t *testing.T) {
 		}
 	}
 	f := failure(fmt.Errorf("shard x:\n\t%w", badRow(17, "the prompt has %d tokens", 900)))
-	if f.Kind != result.FailInput || f.Row == nil || *f.Row != 17 || f.Reason != "shard x: row 17: the prompt has 900 tokens" {
+	if f.Kind != result.FailInput || f.Row == nil || *f.Row != 17 || f.Reason != "shard x: row 17 (from 0): the prompt has 900 tokens" {
 		t.Errorf("failure %+v", f)
 	}
 	if f := failure(bad(disk)); f.Kind != result.FailDisk {
@@ -101,7 +101,7 @@ datasets = ["pocket_gsm"]
 		t.Fatalf("%d of 8 rows were kept (%v): the test wants some", len(rows.Records), err)
 	}
 	missing := rows.Missing()
-	if want := fmt.Sprintf("%d of 8 rows cannot be computed; the first: row %d: the prompt has ", len(missing), missing[0]); !strings.HasPrefix(first.Reason, want) || *first.Row != missing[0] {
+	if want := fmt.Sprintf("row %d (from 0): the prompt has ", missing[0]); !strings.HasPrefix(first.Reason, want) || *first.Row != missing[0] {
 		t.Errorf("the reason is %+v, want %q", first, want)
 	}
 	if err := work(t, dir, p, 2); ExitCode(err) != ExitInput {

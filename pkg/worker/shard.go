@@ -80,7 +80,7 @@ func (j *job) compute(ctx context.Context, t *task, rows []int, h result.Header,
 		return nil
 	})
 	if err == nil {
-		err = faults.err(h.To - h.From)
+		err = faults.err()
 	}
 	return out, err
 }
