@@ -10,15 +10,16 @@ import (
 
 // index reads where every key and array element of a TOML document stands, as a tree of nodes without scalar values. The document is
 // one that the TOML library has accepted: index looks for positions, not for errors, and is never wrong by more than a position
-// because the values are the library's (see attach).
-func index(src *source) *node {
+// because the values are the library's (see attach). One error it does find, for the library lets some through: twice is where a key is
+// given a second time; nil when none is.
+func index(src *source) (root, twice *node) {
 	x := &indexer{s: src.text, src: src}
 	for i := range len(x.s) {
 		if x.s[i] == '\n' {
 			x.lines = append(x.lines, i+1)
 		}
 	}
-	root := x.node(table, 0)
+	root = x.node(table, 0)
 	current := root
 	for x.skip(" \t\r\n"); x.i < len(x.s); x.skip(" \t\r\n") {
 		start := x.i
@@ -31,7 +32,7 @@ func index(src *source) *node {
 			x.i++
 		}
 	}
-	return root
+	return root, x.twice
 }
 
 type indexer struct {
@@ -39,6 +40,7 @@ type indexer struct {
 	i     int
 	src   *source
 	lines []int // offsets of the lines' beginnings but the first
+	twice *node
 
 	seen, seenCol int // an offset whose column is known: counting goes on from it
 }
@@ -135,7 +137,11 @@ func (x *indexer) keyValue(n *node) {
 	if x.at('=') {
 		x.i++
 	}
+	old := n.fields[names[last]]
 	n.set(names[last], x.value(offsets[last]))
+	if old != nil && x.twice == nil {
+		x.twice = n.fields[names[last]]
+	}
 }
 
 // key reads a dotted key: its parts and where each begins.

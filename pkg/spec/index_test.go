@@ -70,7 +70,7 @@ func TestSyntaxErrorPosition(t *testing.T) {
 func FuzzIndex(f *testing.F) {
 	for _, doc := range []string{
 		"a = 1\nb.c = [1, {d = 'x'}]\n[[e]]\nf = \"\"\"x\"\"\"\"\n[e.g]\n", "'' = '''''''\n\"\" = 1", "[a.'b.c'] # x\nd=1.0\r\n[[a.e]]\n[[a.e]]\n",
-		"a = [[[], [{}]],\n# ]\n]\n", "a = { b = { c = 1, d.e = '}' }, }\n", "[ a . b ]\n \"\\\"\" = \"\\\\\"\n",
+		"a = [[[], [{}]],\n# ]\n]\n", "a = { b = { c = 1, d.e = '}' }, }\n", "0.0=0\n0=0\n", "[ a . b ]\n \"\\\"\" = \"\\\\\"\n",
 	} {
 		f.Add(doc)
 	}
@@ -89,9 +89,10 @@ func FuzzIndex(f *testing.F) {
 		}
 		var m map[string]any
 		if _, err := toml.Decode(src.text, &m); err != nil {
-			t.Skip()
+			t.Fatal(err)
 		}
-		agree(t, strings.Split(src.text, "\n"), index(src), m, "")
+		n, _ = index(src) // as it is before the library's values are put in
+		agree(t, strings.Split(src.text, "\n"), n, m, "")
 	})
 }
 

@@ -144,7 +144,11 @@ func parse(src *source, p *problems) (root *node) {
 		p.list = append(p.list, syntaxError(src, err))
 		return nil
 	}
-	root = index(src)
+	root, twice := index(src)
+	if twice != nil {
+		p.add(twice, "", "not TOML: the key is given twice; remove one of them")
+		return nil
+	}
 	attach(root, doc)
 	return root
 }
