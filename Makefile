@@ -41,8 +41,9 @@ fuzz: ## every fuzz target for FUZZTIME (60s)
 	  for f in $$($(GO) test -list '^Fuzz' $$pkg 2>/dev/null | grep ^Fuzz || true); do \
 	    echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg; done; done
 
-bench: build ## Go benchmarks of kernels and tokenizer, and the pocket suite's time
-	$(GO) test -run '^$$' -bench . -benchtime 1s ./kernels/... ./pkg/tokenizer/... ./pkg/engine/...
+bench: build ## the figures of docs/benchmarks.md: kernels, reading, planning, tokenizing, the pocket suite
+	$(GO) test -run '^$$' -bench . ./kernels/ ./pkg/dataset/ ./pkg/plan/ ./pkg/tokenizer/
+	time $(BIN)/submit examples/pocket/eval.toml --max-num-workers 2 -w $$(mktemp -d)
 
 deps: ## install gcc, make and git from Debian's packages where they are missing
 	@miss=; for p in gcc:gcc git:git; do command -v $${p%%:*} >/dev/null || miss="$$miss $${p##*:}"; done; \

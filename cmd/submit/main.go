@@ -17,15 +17,11 @@ type env struct {
 	args           []string
 	stdout, stderr io.Writer
 	terminal       bool // stderr is one
-	width          int  // columns of stdout, 0 when it is no terminal
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	e := env{args: os.Args, stdout: os.Stdout, stderr: os.Stderr, terminal: term.IsTerminal(int(os.Stderr.Fd()))}
-	if w, _, err := term.GetSize(int(os.Stdout.Fd())); err == nil {
-		e.width = w
-	}
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends submit at once; its workers notice and leave
 	code := e.run(ctx)
 	stop()
