@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"testing"
 
+	"sextant/internal/smalldisk"
+
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -15,6 +17,7 @@ import (
 var bin string
 
 func TestMain(m *testing.M) {
+	smalldisk.Enter()
 	code, err := withBinaries(m.Run)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"sextant/internal/smalldisk"
 	"sextant/pkg/plan"
 	"sextant/pkg/result"
 	"sextant/scheduler/local"
@@ -272,13 +273,7 @@ func TestDiskFull(t *testing.T) {
 	for _, room := range []int{0, 3, 9} {
 		t.Run(fmt.Sprintf("%d pages left", room), func(t *testing.T) {
 			s := newSession(t, "")
-			if err := os.MkdirAll(s.work, 0o777); err != nil {
-				t.Fatal(err)
-			}
-			if err := syscall.Mount("tmpfs", s.work, "tmpfs", 0, "size=2m"); err != nil {
-				t.Skipf("mounting a small tmpfs: %v", err)
-			}
-			defer syscall.Unmount(s.work, syscall.MNT_DETACH)
+			smalldisk.Mount(t, s.work, "2m")
 			p := smallWorld(100, 2)
 			r := s.open(p, Options{})
 			filler := fill(t, s.work, room)

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"sextant/internal/smalldisk"
 	"sextant/pkg/plan"
 	"sextant/pkg/result"
 	"sextant/pkg/spec"
@@ -35,6 +36,7 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(submitEnv); dir != "" {
 		os.Exit(fakeSubmit(dir))
 	}
+	smalldisk.Enter()
 	// The tests wait for nothing but fsync on a slow disk.
 	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() && os.Getenv("TMPDIR") == "" {
 		if err := os.Setenv("TMPDIR", "/dev/shm"); err != nil {
