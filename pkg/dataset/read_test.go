@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -219,5 +220,23 @@ func TestReadParquet(t *testing.T) {
 		broken[at] ^= 0x55
 		// What can be read is, what cannot is an error; neither is a panic.
 		_, _ = rowsOf(spec.Files{Path: write(t, "b.parquet", string(broken))}, 0)
+	}
+}
+
+// Files of the two writers that most parquet in the field comes from (testdata/parquet/make).
+func TestReadParquetOfOthers(t *testing.T) {
+	want := []string{
+		`{"answer":"A","choices":["an apple","the sky"],"flag":true,"id":1,"meta":{"n":3,"source":"own"},"question":"Which is red?","weight":0.5}`,
+		`{"answer":"A","choices":["am Rhein","an der Elbe","am Main"],"flag":false,"id":2,"meta":{"n":null,"source":"eigen"},"question":"Wo ist Köln? 你好","weight":1.25}`,
+		`{"answer":"B","choices":[],"flag":null,"id":3,"meta":{"n":0,"source":null},"question":"Empty list?","weight":-2}`,
+	}
+	files, err := filepath.Glob("testdata/parquet/*.parquet")
+	if err != nil || len(files) < 7 {
+		t.Fatalf("files %q, %v", files, err)
+	}
+	for _, path := range files {
+		if got, err := rowsOf(spec.Files{Path: path}, 0); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: %v\n got %s\nwant %s", path, err, strings.Join(got, "\n     "), strings.Join(want, "\n     "))
+		}
 	}
 }
