@@ -95,15 +95,15 @@ func (e env) app() *cli.App {
 
 func evaluateFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.IntFlag{Name: "max-num-workers", Usage: "jobs at once (spec: infer.max_num_workers)"},
-		&cli.IntFlag{Name: "max-partition-size", Usage: "cost a shard may have, in OpenCompass units (infer.max_partition_size)"},
-		&cli.IntFlag{Name: "gen-task-coef", Usage: "cost of a generated row (infer.gen_task_coef)"},
-		&cli.IntFlag{Name: "retry", Usage: "further attempts of a failed shard (infer.retry)"},
-		&cli.IntFlag{Name: "limit", Usage: "only the first `N` rows of each dataset (infer.limit)"},
+		&cli.IntFlag{Name: "max-num-workers", DefaultText: "1", Usage: "jobs at once (in the spec: infer.max_num_workers)"},
+		&cli.IntFlag{Name: "max-partition-size", DefaultText: "2000", Usage: "cost a shard may have, in OpenCompass units (infer.max_partition_size)"},
+		&cli.IntFlag{Name: "gen-task-coef", DefaultText: "20", Usage: "cost of a generated row (infer.gen_task_coef)"},
+		&cli.IntFlag{Name: "retry", DefaultText: "2", Usage: "further attempts of a failed shard (infer.retry)"},
+		&cli.IntFlag{Name: "limit", DefaultText: "all", Usage: "only the first `N` rows of each dataset (infer.limit)"},
 		&cli.StringFlag{Name: "work-dir", Aliases: []string{"w"}, Usage: "`DIR` where runs are made (work_dir)"},
 		&cli.StringFlag{Name: "reuse", Aliases: []string{"r"}, Usage: "work in this `RUN` of the work dir (a name, a path or \"latest\", the default), reusing its rows"},
 		&cli.StringFlag{Name: "mode", Aliases: []string{"m"}, Value: "all", Usage: "all; infer: no scores; eval: score what is there; viz: only rewrite the summary"},
-		&cli.IntFlag{Name: "threads", Usage: "CPU threads a worker (local.threads)"},
+		&cli.IntFlag{Name: "threads", DefaultText: "this machine's, divided among the workers", Usage: "CPU threads a worker (local.threads)"},
 		&cli.StringFlag{Name: "worker", Usage: "the worker `BINARY` (local.worker)"},
 		&cli.BoolFlag{Name: "debug", Usage: "one job at a time, its log to the terminal"},
 	}
