@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"sextant/pkg/result"
+	"sextant/pkg/spec"
 )
 
 // Save commits the plan as a file.
@@ -77,6 +78,21 @@ func (p *Plan) Shard(id string) (Shard, bool) {
 // Job finds a job by its ID.
 func (p *Plan) Job(id string) (Job, bool) {
 	return find(p.Jobs, func(j Job) bool { return j.ID == id })
+}
+
+// Variant finds a variant by its ID.
+func (p *Plan) Variant(id string) (Variant, bool) {
+	return find(p.Variants, func(v Variant) bool { return v.ID == id })
+}
+
+// Model finds a model of the spec by its abbr.
+func (p *Plan) Model(abbr string) (spec.Model, bool) {
+	return find(p.Spec.Models, func(m spec.Model) bool { return m.Abbr == abbr })
+}
+
+// Dataset finds a dataset of the spec by its abbr.
+func (p *Plan) Dataset(abbr string) (spec.Dataset, bool) {
+	return find(p.Spec.Datasets, func(d spec.Dataset) bool { return d.Abbr == abbr })
 }
 
 func find[T any](list []T, match func(T) bool) (T, bool) {

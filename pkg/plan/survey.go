@@ -233,9 +233,9 @@ func SameRow(p *Plan, t Task) func(result.Record) bool {
 }
 
 func rowDigests(p *Plan, t Task) (func(row int) (string, error), error) {
-	v, _ := find(p.Variants, func(v Variant) bool { return v.ID == t.Variant })
-	m, okModel := find(p.Spec.Models, func(m spec.Model) bool { return m.Abbr == v.Model })
-	d, okData := find(p.Spec.Datasets, func(d spec.Dataset) bool { return d.Abbr == t.Dataset })
+	v, _ := p.Variant(t.Variant)
+	m, okModel := p.Model(v.Model)
+	d, okData := p.Dataset(t.Dataset)
 	if !okModel || !okData {
 		return nil, fmt.Errorf("the plan lacks the model or dataset of task %q", t.ID)
 	}

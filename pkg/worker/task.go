@@ -37,7 +37,7 @@ func (j *job) task(id string) (*task, error) {
 	if !ok {
 		return nil, bad(fmt.Errorf("the plan has no task %q", id))
 	}
-	d, ok := find(j.plan.Spec.Datasets, func(d spec.Dataset) bool { return d.Abbr == pt.Dataset })
+	d, ok := j.plan.Dataset(pt.Dataset)
 	if !ok {
 		return nil, bad(fmt.Errorf("task %q is of the dataset %q, which the plan's spec lacks", id, pt.Dataset))
 	}

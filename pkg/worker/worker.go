@@ -91,23 +91,13 @@ func (j *job) readPlan() (err error) {
 		return bad(err)
 	}
 	var ok bool
-	if j.variant, ok = find(j.plan.Variants, func(x plan.Variant) bool { return x.ID == j.job.Variant }); !ok {
+	if j.variant, ok = j.plan.Variant(j.job.Variant); !ok {
 		return bad(fmt.Errorf("job %q is of the variant %q, which the plan lacks", j.o.JobID, j.job.Variant))
 	}
-	if j.model, ok = find(j.plan.Spec.Models, func(x spec.Model) bool { return x.Abbr == j.variant.Model }); !ok {
+	if j.model, ok = j.plan.Model(j.variant.Model); !ok {
 		return bad(fmt.Errorf("variant %q is of the model %q, which the plan's spec lacks", j.variant.ID, j.variant.Model))
 	}
 	return nil
-}
-
-func find[T any](list []T, is func(T) bool) (T, bool) {
-	for _, x := range list {
-		if is(x) {
-			return x, true
-		}
-	}
-	var none T
-	return none, false
 }
 
 // load opens the model once for all shards.
