@@ -55,10 +55,7 @@ func (c *Checkpoint) write(v any) error {
 	return nil
 }
 
-// Sync forces the rows to the disk: they then survive a crash of the machine too.
-func (c *Checkpoint) Sync() error { return c.f.Sync() }
-
-// Close syncs and closes the file.
+// Close forces the rows to the disk, where they survive a crash of the machine too, and closes the file.
 func (c *Checkpoint) Close() error { return errors.Join(c.f.Sync(), c.f.Close()) }
 
 // ReadCheckpoint reads the whole rows of a checkpoint, in file order. It ends quietly at a torn last line. From a line that is not a

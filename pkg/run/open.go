@@ -68,24 +68,6 @@ func Open(workDir string, p *plan.Plan, o Options) (*Run, error) {
 	return r, nil
 }
 
-// Load opens a run to read it: the plan and the records that are there. It takes no lock and changes nothing.
-func Load(dir string) (*Run, error) {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, err
-	}
-	r := &Run{Dir: result.Dir(dir)}
-	if r.Plan, err = plan.Load(r.Dir.Plan()); err != nil {
-		return nil, err
-	}
-	entries, _, err := readJournal(r.Dir.Journal())
-	if err != nil {
-		return nil, err
-	}
-	r.journal = &journal{entries: entries}
-	return r, nil
-}
-
 // Close lets go of the run. Others may open it then.
 func (r *Run) Close() error {
 	var errs []error

@@ -113,26 +113,6 @@ func TestStaleRows(t *testing.T) {
 	}
 }
 
-func TestLoad(t *testing.T) {
-	s := newSession(t, "")
-	p := smallWorld(100, 2)
-	s.run(p)
-	locked := s.open(p, Options{})
-	r, err := Load(string(locked.Dir))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if g, err := r.Gather(); err != nil || len(g.Missing) > 0 {
-		t.Errorf("missing %v, %v", g.Missing, err)
-	}
-	if err := r.Close(); err != nil {
-		t.Error(err)
-	}
-	if _, err := Load(s.work); err == nil {
-		t.Error("a directory without a plan was loaded")
-	}
-}
-
 func TestJournal(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "jobs.jsonl")
 	j, err := openJournal(path)
