@@ -3,24 +3,13 @@ package main
 import (
 	"encoding/json"
 	"math"
-	"os"
 	"path/filepath"
 	"testing"
 
+	"sextant/internal/goldens"
 	"sextant/pkg/result"
 	"sextant/pkg/score"
 )
-
-func readJSON(t *testing.T, path string, v any) {
-	t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(b, v); err != nil {
-		t.Fatalf("%s: %v", path, err)
-	}
-}
 
 // TestPocketGoldens runs the whole pocket suite, the letter-answering siqa too, and holds it to goldens computed in float64 by an
 // independent implementation: accuracies exactly, each item's NLL within 1e-3 relative, the perplexity within 0.1 %.
@@ -33,7 +22,7 @@ func TestPocketGoldens(t *testing.T) {
 		t.Fatal(err)
 	}
 	var want map[string]any
-	readJSON(t, filepath.Join(pocket(), "golden", "scores.json"), &want)
+	goldens.ReadJSON(t, filepath.Join(pocket(), "golden", "scores.json"), &want)
 	for dataset, golden := range map[string]string{
 		"pocket_winograd": "winograd", "pocket_piqa": "piqa", "pocket_siqa_ppl": "siqa_ppl", "pocket_cloze": "cloze",
 		"pocket_siqa": "siqa", "pocket_gsm": "gsm", "pocket_lambada": "lambada", "pocket_text": "ppl",
@@ -92,7 +81,7 @@ func compareItems(t *testing.T, rows map[int]result.Record, golden string) {
 		SumNLL  []float64 `json:"sum_nll"`
 		NTokens []int     `json:"n_tokens"`
 	}
-	readJSON(t, golden, &items)
+	goldens.ReadJSON(t, golden, &items)
 	if len(rows) != len(items) {
 		t.Fatalf("%s: %d rows, want %d", golden, len(rows), len(items))
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"sextant/internal/goldens"
 	"sextant/pkg/dataset"
 	"sextant/pkg/spec"
 )
@@ -37,7 +38,7 @@ func TestStoriesGreedy(t *testing.T) {
 		}
 	}
 	dir := stories(t)
-	readJSON(t, filepath.Join(dir, "golden/greedy.json"), &golden)
+	goldens.ReadJSON(t, filepath.Join(dir, "golden/greedy.json"), &golden)
 	var reqs []Prompt
 	for _, row := range golden.Rows {
 		reqs = append(reqs, Prompt{Tokens: row.PromptIDs, MaxNew: golden.MaxNew})
@@ -92,7 +93,7 @@ func TestStoriesPerplexity(t *testing.T) {
 		}
 	}
 	dir := stories(t)
-	readJSON(t, filepath.Join(dir, "golden/ppl.json"), &golden)
+	goldens.ReadJSON(t, filepath.Join(dir, "golden/ppl.json"), &golden)
 	sources := texts(t)
 	checked := 0
 	for _, row := range golden.Rows {
@@ -106,7 +107,7 @@ func TestStoriesPerplexity(t *testing.T) {
 		o := spec.RollingOptions{SeqLen: row.Ctx, Stride: row.Stride,
 			Convention: map[string]string{"chunk": "gptq", "chunk_bos": "gptq-bos", "sliding": "sliding"}[row.Method]}
 		ppl, n := perplexity(t, open(t, filepath.Join(dir, row.Model), "cpu"), o, text)
-		if n != row.NScored || !near(ppl, row.PPL, 1e-3) {
+		if n != row.NScored || !goldens.Near(ppl, row.PPL, 1e-3) {
 			t.Errorf("%+v: %v over %d", row, ppl, n)
 		}
 		checked++
@@ -146,7 +147,7 @@ func TestStoriesChoices(t *testing.T) {
 		}
 	}
 	dir := stories(t)
-	readJSON(t, filepath.Join(dir, "golden/mc.json"), &golden)
+	goldens.ReadJSON(t, filepath.Join(dir, "golden/mc.json"), &golden)
 	r := open(t, dir+"/hf", "cpu")
 	e := r.engine(t, Options{})
 	var reqs []Sequence
@@ -169,7 +170,7 @@ func TestStoriesChoices(t *testing.T) {
 		t.Errorf("only %d choices of %d rows checked", len(reqs)/2, len(golden.Rows))
 	}
 	for i, got := range score(t, e, reqs) {
-		if got.Count != counts[i] || !near(got.NLL, nll[i], 1e-3) {
+		if got.Count != counts[i] || !goldens.Near(got.NLL, nll[i], 1e-3) {
 			t.Errorf("choice %d: %v of %d, want %v of %d", i, got.NLL, got.Count, nll[i], counts[i])
 		}
 	}

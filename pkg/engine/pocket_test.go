@@ -1,15 +1,14 @@
 package engine
 
 import (
-	"encoding/json"
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"sextant/internal/goldens"
 	"sextant/kernels"
 	"sextant/pkg/checkpoint"
 	"sextant/pkg/model"
@@ -56,20 +55,6 @@ func (r real) engine(t testing.TB, o Options) *Engine {
 	return e
 }
 
-func readJSON(t testing.TB, path string, v any) {
-	t.Helper()
-	data, err := os.ReadFile(path)
-	if err == nil {
-		err = json.Unmarshal(data, v)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// near says whether a is within relative tolerance of b.
-func near(a, b, tolerance float64) bool { return math.Abs(a-b) <= tolerance*math.Abs(b) }
-
 // surely is the margin between the two best tokens below which another implementation may choose otherwise.
 const surely = 1e-3
 
@@ -81,7 +66,7 @@ func TestPocketGreedy(t *testing.T) {
 		Text      string
 		Margin    float64 `json:"min_margin"`
 	}
-	readJSON(t, filepath.Join(pocket, "golden/greedy.json"), &golden)
+	goldens.ReadJSON(t, filepath.Join(pocket, "golden/greedy.json"), &golden)
 	reqs := make([]Prompt, len(golden))
 	for i, g := range golden {
 		reqs[i] = Prompt{Tokens: g.PromptIDs, MaxNew: g.MaxNew}
@@ -114,7 +99,7 @@ func TestPocketItems(t *testing.T) {
 			SumNLL  []float64 `json:"sum_nll"`
 			NTokens []int     `json:"n_tokens"`
 		}
-		readJSON(t, filepath.Join(pocket, "golden/items_"+name+".json"), &items)
+		goldens.ReadJSON(t, filepath.Join(pocket, "golden/items_"+name+".json"), &items)
 		var reqs []Sequence
 		var nll []float64
 		var tokens []int
@@ -125,7 +110,7 @@ func TestPocketItems(t *testing.T) {
 			nll, tokens = append(nll, it.SumNLL...), append(tokens, it.NTokens...)
 		}
 		for i, got := range score(t, r.engine(t, Options{}), reqs) {
-			if got.Count != tokens[i] || !near(got.NLL, nll[i], 1e-3) {
+			if got.Count != tokens[i] || !goldens.Near(got.NLL, nll[i], 1e-3) {
 				t.Errorf("%s %d: %v of %d tokens, want %v of %d", name, i, got.NLL, got.Count, nll[i], tokens[i])
 			}
 		}
@@ -147,7 +132,7 @@ func TestPocketSameBits(t *testing.T) {
 		PromptIDs []int32 `json:"prompt_ids"`
 		IDs       []int32
 	}
-	readJSON(t, filepath.Join(pocket, "golden/greedy.json"), &golden)
+	goldens.ReadJSON(t, filepath.Join(pocket, "golden/greedy.json"), &golden)
 	var seqs []Sequence
 	var prompts []Prompt
 	for i, g := range golden {

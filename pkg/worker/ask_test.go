@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"sextant/internal/goldens"
 	"sextant/pkg/engine"
 	"sextant/pkg/spec"
 	"sextant/pkg/tokenizer"
@@ -119,7 +120,7 @@ choices = "endings"
 	for i, r := range likely {
 		for k := range r.Labels {
 			// The contexts are the same text, so the whole less the continuation is the same for all labels.
-			if d, d0 := whole[i].NLL[k]-r.NLL[k], whole[i].NLL[0]-r.NLL[0]; !near(d, d0, 1e-6) || d <= 0 {
+			if d, d0 := whole[i].NLL[k]-r.NLL[k], whole[i].NLL[0]-r.NLL[0]; !goldens.Near(d, d0, 1e-6) || d <= 0 {
 				t.Errorf("row %d label %d: the context is worth %v, and %v for label 0", i, k, d, d0)
 			}
 			if r.Tokens[k] >= whole[i].Tokens[k] || r.Tokens[k] < 3 {

@@ -7,13 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"sextant/internal/goldens"
 	"sextant/pkg/dataset"
 	"sextant/pkg/plan"
 	"sextant/pkg/result"
@@ -108,19 +108,6 @@ func limit(n int) spec.Override {
 	return spec.Override{Key: "infer.limit", Value: n, From: "--limit"}
 }
 
-func readJSON(t testing.TB, path string, v any) {
-	t.Helper()
-	data, err := os.ReadFile(path)
-	if err == nil {
-		err = json.Unmarshal(data, v)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func near(a, b, tolerance float64) bool { return math.Abs(a-b) <= tolerance*math.Abs(b) }
-
 // TestSuite holds the records of every pocket dataset against the goldens of an independent implementation.
 func TestSuite(t *testing.T) {
 	dir, p := planned(t, given(t, suite, limit(6)))
@@ -132,9 +119,9 @@ func TestSuite(t *testing.T) {
 			SumNLL  []float64 `json:"sum_nll"`
 			NTokens []int     `json:"n_tokens"`
 		}
-		readJSON(t, pocket+"/golden/items_"+name+".json", &golden)
+		goldens.ReadJSON(t, pocket+"/golden/items_"+name+".json", &golden)
 		for i, r := range records(t, dir, p, "pocket/pocket_"+name) {
-			if !slices.Equal(r.Tokens, golden[i].NTokens) || !slices.EqualFunc(r.NLL, golden[i].SumNLL, func(a, b float64) bool { return near(a, b, 1e-3) }) {
+			if !slices.Equal(r.Tokens, golden[i].NTokens) || !slices.EqualFunc(r.NLL, golden[i].SumNLL, func(a, b float64) bool { return goldens.Near(a, b, 1e-3) }) {
 				t.Errorf("%s row %d: %+v, want %+v", name, i, r, golden[i])
 			}
 		}
@@ -145,7 +132,7 @@ func TestSuite(t *testing.T) {
 			IDs    []int32
 			Margin float64 `json:"min_margin"`
 		}
-		readJSON(t, pocket+"/golden/items_"+name+".json", &golden)
+		goldens.ReadJSON(t, pocket+"/golden/items_"+name+".json", &golden)
 		for i, r := range records(t, dir, p, "pocket/pocket_"+name) {
 			// The golden ends lambada's at the first word; ours goes on to its limit.
 			if golden[i].Margin > 1e-3 && (!strings.HasPrefix(r.Text, golden[i].Text) || !slices.Equal(r.IDs[:len(golden[i].IDs)], golden[i].IDs)) {
@@ -159,14 +146,14 @@ func TestSuite(t *testing.T) {
 			Mean    []float64 `json:"window_mean_nll"`
 		}
 	}
-	readJSON(t, pocket+"/golden/ppl.json", &golden)
+	goldens.ReadJSON(t, pocket+"/golden/ppl.json", &golden)
 	windows := records(t, dir, p, "pocket/pocket_text")
 	all, err := plan.Survey(given(t, strings.ReplaceAll(suite, `"pocket_winograd", "pocket_piqa", "pocket_siqa_ppl", "pocket_cloze", "pocket_gsm", "pocket_lambada", `, "")))
 	if err != nil || all.Tasks[0].Rows != golden.Test.Windows || len(windows) != 6 {
 		t.Errorf("%+v (%v), of which %d windows were computed; want %d, and 6", all.Tasks, err, len(windows), golden.Test.Windows)
 	}
 	for i, r := range windows {
-		if r.Tokens[0] != 255 || !near(r.NLL[0]/255, golden.Test.Mean[i], 1e-3) {
+		if r.Tokens[0] != 255 || !goldens.Near(r.NLL[0]/255, golden.Test.Mean[i], 1e-3) {
 			t.Errorf("window %d: %+v, want a mean of %v", i, r, golden.Test.Mean[i])
 		}
 	}
