@@ -13,6 +13,7 @@ import (
 // floors gives each package its floor. A package may import only packages of lower floors. The names are below "sextant/".
 var floors = map[string]int{
 	"internal/goldens":        0,
+	"internal/points":         0,
 	"internal/smalldisk":      0,
 	"pkg/result":              0,
 	"pkg/spec":                0,
@@ -23,6 +24,7 @@ var floors = map[string]int{
 	"kernels":                 1,
 	"scheduler/schedulertest": 1,
 	"scheduler/local":         2,
+	"scheduler/slurm":         2,
 	"pkg/tokenizer":           1,
 	"pkg/checkpoint":          1,
 	"pkg/dataset":             1,
@@ -45,6 +47,7 @@ var closed = []struct{ from, to, why string }{
 	{"cmd/submit", "pkg/worker", "the worker is a program of its own"},
 	{"scheduler", "pkg/", "a scheduler knows jobs and states, nothing of evaluation"},
 	{"scheduler/local", "pkg/", "a scheduler knows jobs and states, nothing of evaluation"},
+	{"scheduler/slurm", "pkg/", "a scheduler knows jobs and states, nothing of evaluation"},
 	{"kernels", "pkg/", "kernels know shapes, nothing of models"},
 	{"cmd/worker", "pkg/run", "a worker does one job; the run is the submitter's"},
 	{"cmd/worker", "scheduler", "a worker does one job; the run is the submitter's"},

@@ -1,6 +1,10 @@
 package plan
 
-import "sextant/pkg/spec"
+import (
+	"fmt"
+
+	"sextant/pkg/spec"
+)
 
 // Plan is every shard of a run with its cost and resources, and the jobs that carry them. It is a value: printed, saved, compared and
 // executed. plan.json holds it whole, so that a worker needs no other file but the data and the model.
@@ -53,4 +57,8 @@ type Job struct {
 	Cost     int      `json:"cost"`
 	NumGPUs  int      `json:"num_gpus"`
 	NumProcs int      `json:"num_procs"`
+	Shrink   int      `json:"shrink,omitempty"` // of an attempt after out-of-memory deaths: memory and batches are halved so often
 }
+
+// Pool names the workers that can do the job: those with the same model and the same resources.
+func (j Job) Pool() string { return fmt.Sprintf("%s+%dg%dp", j.Variant, j.NumGPUs, j.NumProcs) }

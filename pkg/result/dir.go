@@ -7,9 +7,11 @@ import (
 
 // Dir is a run directory. Its methods are the one place that knows the names of the files in it.
 //
-//	plan.json  jobs.jsonl  lock
-//	attempts/ID/N/{job.json,log,progress.json,rows.jsonl,failure.json}
+//	plan.json  jobs.jsonl  lock  cancel
+//	attempts/ID/N/{job.json,log,progress.json,rows.jsonl,failure.json,end.json}
+//	offers/N.json  claims/JOB.N
 //	results/SHARD.jsonl
+//	scripts/JOB.sbatch  slurm/
 //
 // ID is a job (job.json, log, progress.json, failure.json of the job as a whole) or a shard (rows.jsonl, failure.json of that shard).
 // A job of one shard has the shard's ID, so the two meet in one directory.
@@ -61,3 +63,24 @@ func (d Dir) Progress(job string, n int) string {
 
 // Failure is why an attempt of a shard, or of a job as a whole, failed. See type Failure.
 func (d Dir) Failure(id string, n int) string { return filepath.Join(d.Attempt(id, n), "failure.json") }
+
+// End is how a job's attempt ended, as its worker saw it. See type End.
+func (d Dir) End(job string, n int) string { return filepath.Join(d.Attempt(job, n), "end.json") }
+
+// Claims holds the claims.
+func (d Dir) Claims() string { return d.join("claims") }
+
+// Claim is the file whose maker has the ticket.
+func (d Dir) Claim(t Ticket) string { return d.join("claims", t.String()) }
+
+// Offer is an offer by its name.
+func (d Dir) Offer(name string) string { return d.join("offers", name) }
+
+// CancelRequest is there when the run's jobs must end and none be submitted.
+func (d Dir) CancelRequest() string { return d.join("cancel") }
+
+// Scripts holds the batch scripts, complete and runnable by hand.
+func (d Dir) Scripts() string { return d.join("scripts") }
+
+// Slurm holds what the Slurm scheduler keeps: its arrays, their logs.
+func (d Dir) Slurm() string { return d.join("slurm") }

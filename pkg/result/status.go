@@ -15,6 +15,22 @@ type Progress struct {
 	Seconds float64 `json:"seconds"`          // since the attempt began
 }
 
+// End is how an attempt of a job ended and what it took. A worker commits it last of all; a worker that is killed cannot.
+type End struct {
+	Code        int     `json:"code"` // as the exit code of a worker: 0 done, 64 bad input or model, 75 try again, 1 else
+	Host        string  `json:"host,omitempty"`
+	Rows        int     `json:"rows"`   // computed by this attempt
+	Tokens      int64   `json:"tokens"` // put through the model by this attempt
+	Seconds     float64 `json:"seconds"`
+	LoadSeconds float64 `json:"load_seconds,omitempty"` // of these spent loading the model: 0 when it was there already
+}
+
+// ReadEnd reads an end file.
+func ReadEnd(path string) (End, error) {
+	var e End
+	return e, readJSON(path, &e)
+}
+
 // FailureKind says what a failure means for the attempts to come.
 type FailureKind string
 

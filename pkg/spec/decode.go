@@ -18,11 +18,13 @@ import (
 //	env             ${VAR} is expanded
 //	path            env, nonempty, and made absolute from the file it is written in
 //	program         env; made absolute when it has a slash, else found on PATH
+//	form=NAME       one of forms: what a batch system takes as one word
 type rule struct {
 	min, max           float64
 	oneOf              []string
 	nonempty           bool
 	env, path, program bool
+	form               *form
 }
 
 func parseRule(tag string) (rule, error) {
@@ -48,6 +50,10 @@ func parseRule(tag string) (rule, error) {
 			r.env, r.path, r.nonempty = true, true, true
 		case "program":
 			r.env, r.program = true, true
+		case "form":
+			if r.form = forms[arg]; r.form == nil {
+				err = fmt.Errorf("unknown form %q", arg)
+			}
 		default:
 			err = fmt.Errorf("unknown rule %q", name)
 		}
@@ -295,6 +301,9 @@ func (d *decoder) text(n *node, v reflect.Value, key string, r rule) {
 		return
 	case s != "" && len(r.oneOf) > 0 && !slices.Contains(r.oneOf, s):
 		d.p.add(n, key, "is %q; %s", s, choose(s, r.oneOf))
+		return
+	case s != "" && r.form != nil && !d.raw && !r.form.is.MatchString(s):
+		d.p.add(n, key, "%q cannot be used; write %s", s, r.form.says)
 		return
 	case s != "" && !d.raw && (r.path || r.program && strings.Contains(s, "/")):
 		var err error

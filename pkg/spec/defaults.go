@@ -9,7 +9,8 @@ import (
 func defaultSpec() Spec {
 	return Spec{
 		WorkDir: "outputs",
-		Infer:   Infer{MaxPartitionSize: 2000, MaxNumWorkers: 1, GenTaskCoef: 20, Retry: 2},
+		Infer:   Infer{Scheduler: "local", Partition: "size", MaxPartitionSize: 2000, MaxNumWorkers: 1, GenTaskCoef: 20, Retry: 2},
+		Slurm:   Slurm{GPUOption: "gres", SignalLead: 60, PollMin: 20, PollMax: 120},
 	}
 }
 

@@ -71,6 +71,9 @@ func ruleText(r rule, t reflect.Type) string {
 		return ": `" + strings.Join(r.oneOf, "`, `") + "`"
 	case r.path || r.program:
 		return ", a path"
+	case r.form != nil:
+		return ", " + map[*form]string{forms["word"]: "a word", forms["text"]: "plain text", forms["option"]: "an option of sbatch",
+			forms["time"]: "a time", forms["size"]: "a size"}[r.form]
 	case r.env:
 		return ", `${VAR}`"
 	case t.Kind() == reflect.String || t.Kind() == reflect.Bool:

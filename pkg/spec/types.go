@@ -14,6 +14,7 @@ type Spec struct {
 	Groups   []Group   `toml:"groups" json:"groups,omitempty"`
 	Infer    Infer     `toml:"infer" json:"infer"`
 	Local    Local     `toml:"local" json:"local"`
+	Slurm    Slurm     `toml:"slurm" json:"slurm,omitzero"`
 }
 
 // Model is one checkpoint to evaluate.
@@ -174,15 +175,45 @@ type Group struct {
 
 // Infer is how the inference is run, on whatever scheduler.
 type Infer struct {
-	MaxPartitionSize int `toml:"max_partition_size" spec:"min=1,max=1000000000" json:"max_partition_size"` // OpenCompass cost units, default 2000
-	MaxNumWorkers    int `toml:"max_num_workers" spec:"min=1,max=1000000" json:"max_num_workers"`          // jobs at once, default 1
-	GenTaskCoef      int `toml:"gen_task_coef" spec:"min=1,max=1000000" json:"gen_task_coef"`              // cost of a generated row, default 20
-	Retry            int `toml:"retry" spec:"max=1000" json:"retry"`                                       // further attempts of a failed shard, default 2
-	Limit            int `toml:"limit" spec:"max=1000000000000" json:"limit,omitempty"`                    // first rows of each dataset only; 0: all
+	Scheduler        string `toml:"scheduler" spec:"oneof=local|slurm" json:"scheduler"`                      // what runs the jobs, default "local"
+	Partition        string `toml:"partition" spec:"oneof=size|workers" json:"partition"`                     // how tasks are cut: see pkg/plan, default "size"
+	MaxPartitionSize int    `toml:"max_partition_size" spec:"min=1,max=1000000000" json:"max_partition_size"` // OpenCompass cost units, default 2000
+	MaxNumWorkers    int    `toml:"max_num_workers" spec:"min=1,max=1000000" json:"max_num_workers"`          // jobs at once, default 1
+	GenTaskCoef      int    `toml:"gen_task_coef" spec:"min=1,max=1000000" json:"gen_task_coef"`              // cost of a generated row, default 20
+	Retry            int    `toml:"retry" spec:"max=1000" json:"retry"`                                       // further attempts of a failed shard, default 2
+	Limit            int    `toml:"limit" spec:"max=1000000000000" json:"limit,omitempty"`                    // first rows of each dataset only; 0: all
 }
 
 // Local is how jobs run on this machine.
 type Local struct {
 	Threads int    `toml:"threads" spec:"max=4096" json:"threads"` // CPU threads a worker; 0: this machine's, divided among the workers
 	Worker  string `toml:"worker" spec:"program" json:"worker"`    // the worker binary; default: beside submit, then on PATH
+}
+
+// Slurm is what jobs ask of a Slurm cluster. A value that is not given is left to the cluster. The forms keep out whatever sbatch would
+// not read as one plain word.
+type Slurm struct {
+	Partition      string            `toml:"partition" spec:"env,form=word" json:"partition,omitempty"`
+	Quotatype      string            `toml:"quotatype" spec:"env,form=word" json:"quotatype,omitempty"` // --quotatype where sbatch knows it, else --qos
+	QOS            string            `toml:"qos" spec:"env,form=word" json:"qos,omitempty"`
+	Account        string            `toml:"account" spec:"env,form=word" json:"account,omitempty"`
+	Reservation    string            `toml:"reservation" spec:"env,form=word" json:"reservation,omitempty"`
+	Time           string            `toml:"time" spec:"form=time" json:"time,omitempty"`                                      // as sbatch takes it; default: by the plan's estimate
+	Mem            string            `toml:"mem" spec:"form=size" json:"mem,omitempty"`                                        // of a node, as sbatch takes it
+	CPUs           int               `toml:"cpus" spec:"max=4096" json:"cpus,omitempty"`                                       // of a process; 0: 4 without GPUs, else the cluster's default
+	GPUOption      string            `toml:"gpu_option" spec:"oneof=gres|gpus|gpus-per-node|none" json:"gpu_option,omitempty"` // how num_gpus is asked for, default "gres"
+	GPUType        string            `toml:"gpu_type" spec:"env,form=word" json:"gpu_type,omitempty"`                          // "h100" asks for gpu:h100:N
+	Constraint     string            `toml:"constraint" spec:"env,form=word" json:"constraint,omitempty"`                      // node features
+	Nodelist       string            `toml:"nodelist" spec:"env,form=word" json:"nodelist,omitempty"`                          // nodes to use
+	Exclude        string            `toml:"exclude" spec:"env,form=word" json:"exclude,omitempty"`                            // nodes never to use
+	Comment        string            `toml:"comment" spec:"form=text" json:"comment,omitempty"`                                // everybody can read it
+	Extra          []string          `toml:"extra" spec:"form=option" json:"extra,omitempty"`                                  // further options of sbatch, "--name=value"
+	Prologue       string            `toml:"prologue" spec:"nonempty" json:"prologue,omitempty"`                               // shell lines before the worker, "module load cuda"
+	Env            map[string]string `toml:"env" json:"env,omitempty"`                                                         // exported on the node; ${VAR} is the node's
+	Worker         string            `toml:"worker" spec:"program" json:"worker,omitempty"`                                    // its path on the nodes; default: as local.worker
+	OneShardPerJob bool              `toml:"one_shard_per_job" json:"one_shard_per_job,omitempty"`                             // a job ends after its own shards
+	NoRequeue      bool              `toml:"no_requeue" json:"no_requeue,omitempty"`                                           // Slurm must not start a job again
+	SignalLead     int               `toml:"signal_lead" spec:"min=10,max=65535" json:"signal_lead"`                           // seconds of warning before the time limit, default 60
+	PollMin        int               `toml:"poll_min" spec:"min=1,max=3600" json:"poll_min"`                                   // seconds between looks at the queue, at first; default 20
+	PollMax        int               `toml:"poll_max" spec:"min=1,max=3600" json:"poll_max"`                                   // and in the end, default 120
 }

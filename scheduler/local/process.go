@@ -39,7 +39,8 @@ func (s *Scheduler) spawn(j *job) (*exec.Cmd, error) {
 		return nil, fmt.Errorf("opening the job's log: %w", err)
 	}
 	defer log.Close()
-	cmd := exec.Command(j.Args[0], j.Args[1:]...)
+	words := j.Words()
+	cmd := exec.Command(words[0], words[1:]...)
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = j.Dir, s.environment(j), log, log
 	cmd.ExtraFiles = []*os.File{s.parent}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
