@@ -1,0 +1,82 @@
+package slurm
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// cli runs Slurm's commands.
+type cli struct {
+	calls atomic.Int64 // commands that ask the controller
+}
+
+// commandError is a command that did not end with 0.
+type commandError struct {
+	Command string // with its arguments
+	Code    int    // -1: it did not run, or was ended by a signal
+	Text    string // what it said on standard error
+	err     error
+}
+
+func (e *commandError) Error() string {
+	text := strings.Join(strings.Fields(e.Text), " ")
+	if text == "" {
+		text = e.err.Error()
+	}
+	return fmt.Sprintf("%s: %s", e.Command, text)
+}
+
+func (e *commandError) Unwrap() error { return e.err }
+
+// commandLimit is how long a command may take: longer than Slurm's own retries, for a command that is killed in the middle of a submission
+// leaves it open whether the job is there.
+const commandLimit = 150 * time.Second
+
+// run runs a command and gives what it wrote to its standard output.
+func (c *cli) run(ctx context.Context, stdin string, name string, args ...string) (string, error) {
+	c.calls.Add(1)
+	ctx, cancel := context.WithTimeout(ctx, commandLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = environment(os.Environ())
+	cmd.WaitDelay = time.Second
+	var out, text bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &text
+	err := cmd.Run()
+	if err == nil {
+		return out.String(), nil
+	}
+	e := &commandError{Command: name, Code: -1, Text: text.String(), err: err}
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		e.Code = exit.ExitCode()
+	}
+	if ctx.Err() != nil {
+		e.err = errors.Join(context.Cause(ctx), err)
+	}
+	return out.String(), e
+}
+
+// environment is what Slurm's commands get: without the variables that would change their options or their output, or say that this process
+// is itself inside a job.
+func environment(env []string) []string {
+	keep := []string{"SLURM_TIME_FORMAT=standard", "LC_ALL=C"}
+	for _, kv := range env {
+		name, _, _ := strings.Cut(kv, "=")
+		switch {
+		case name == "SLURM_CONF" || name == "SLURM_CONF_SERVER" || name == "SLURM_CLUSTERS" || name == "SLURM_JWT":
+		case strings.HasPrefix(name, "SBATCH_"), strings.HasPrefix(name, "SQUEUE_"), strings.HasPrefix(name, "SACCT_"),
+			strings.HasPrefix(name, "SCANCEL_"), strings.HasPrefix(name, "SLURM_"), name == "LC_ALL":
+			continue
+		}
+		keep = append(keep, kv)
+	}
+	return keep
+}
