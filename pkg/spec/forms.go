@@ -11,8 +11,8 @@ type form struct {
 // forms keep out of a batch script whatever its directives would not read as one word: white space, quotes, backslashes, # and control
 // characters; and a leading dash, which would be an option.
 var forms = map[string]*form{
-	"word": {regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.,:=+@/&|*()\[\]!-]{0,254}$`),
-		`at most 255 of the characters A-Z a-z 0-9 _ . , : = + @ / & | * ( ) [ ] ! -, a letter, digit or _ first`},
+	"word": {regexp.MustCompile(`^[A-Za-z0-9_(\[][A-Za-z0-9_.,:=+@/&|*()\[\]!-]{0,254}$`),
+		`at most 255 of the characters A-Z a-z 0-9 _ . , : = + @ / & | * ( ) [ ] ! -, a letter, digit, _ ( or [ first`},
 	"text": {regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.,:=+@/ -]{0,254}$`),
 		`at most 255 of the characters A-Z a-z 0-9 _ . , : = + @ / - and space, a letter, digit or _ first`},
 	"option": {regexp.MustCompile(`^--[a-z][a-z0-9-]{1,40}(=[A-Za-z0-9_.,:=+@/&|*()\[\]!-]{0,254})?$`),

@@ -41,7 +41,9 @@ func drawEntries(t *rapid.T) []entry {
 			return fmt.Sprintf(`%s = "f%d.jsonl"`, key, n)
 		case strings.HasSuffix(key, "stop"), strings.HasSuffix(key, "members"):
 			return fmt.Sprintf(`%s = ["d%d", "d0"]`, key, n%2)
-		case strings.HasSuffix(key, "description"), strings.HasSuffix(key, "map.\"a.b\""), strings.HasSuffix(key, "separator"):
+		case key == "extra":
+			return fmt.Sprintf(`extra = ["--nice=%d", "--hold"]`, n)
+		case strings.HasPrefix(key, "env."), key == "partition", strings.HasSuffix(key, "description"), strings.HasSuffix(key, "map.\"a.b\""), strings.HasSuffix(key, "separator"):
 			return fmt.Sprintf(`%s = "v%d"`, key, n)
 		}
 		return fmt.Sprintf("%s = %d", key, n)
@@ -63,6 +65,7 @@ func drawEntries(t *rapid.T) []entry {
 	out := []entry{
 		fill("[infer]", "", nil, "retry", "limit", "max_num_workers"),
 		fill("[local]", "", nil, "threads"),
+		fill("[slurm]", "", nil, "cpus", "partition", "extra", "env.A", "env.B"),
 	}
 	for i := range rapid.IntRange(1, 3).Draw(t, "models") {
 		out = append(out, fill("[[models]]", fmt.Sprintf("abbr = \"m%d\"", i), []string{"path"}, "max_seq_len", "run_cfg.num_gpus", "run_cfg.num_procs"))

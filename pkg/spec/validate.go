@@ -44,6 +44,7 @@ func (c *checker) required(n *node, key string, path []string, advice string) {
 }
 
 func (c *checker) spec(root *node, s *Spec) {
+	c.slurm(root, &s.Slurm)
 	c.models(root, s.Models)
 	c.datasets(root, s.Datasets)
 	if l := root.get("groups"); l != nil && l.kind == list {
