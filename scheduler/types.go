@@ -25,6 +25,7 @@ type Job struct {
 	Memory  int64         // bytes it needs at least; 0: the scheduler's default
 	Limit   time.Duration // it is ended after this; 0: the scheduler's default
 	Exclude []string      // nodes that must not run it
+	After   []Ref         // it begins when these have ended, however they did
 }
 
 // Words are the arguments of the command, those of this very job last.
