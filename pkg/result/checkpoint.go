@@ -1,6 +1,7 @@
 package result
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -103,6 +104,9 @@ func readCheckpoint(path string, r io.Reader) (Header, []Record, error) {
 	}
 }
 
+// headerSize is more than a header has, and less than is worth reading for one.
+const headerSize = 1 << 10
+
 // readHeader reads the first line of a result file or a checkpoint. io.EOF: there is none yet.
 func readHeader(path string) (Header, error) {
 	f, err := os.Open(path)
@@ -110,7 +114,7 @@ func readHeader(path string) (Header, error) {
 		return Header{}, err
 	}
 	defer f.Close()
-	line, err := newLines(f).next()
+	line, err := (&lines{r: bufio.NewReaderSize(f, headerSize)}).next()
 	if errors.Is(err, io.EOF) || errors.Is(err, errTorn) {
 		return Header{}, io.EOF
 	}

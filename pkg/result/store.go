@@ -12,13 +12,17 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
 )
 
 // Store finds the good records of a run directory. It remembers which rows of which task each file claims, so that a question opens only
 // the files that can answer it; the files themselves are read and verified at every question. One goroutine uses it at a time.
 type Store struct {
 	dir   Dir
-	files map[string]source // by path
+	files map[string]*source // by path
+	tasks map[string]index   // the good ones, by task
 }
 
 // source is a file of records.
@@ -32,39 +36,55 @@ type source struct {
 }
 
 // NewStore makes a store of a run directory. It knows no file before Refresh.
-func NewStore(dir Dir) *Store { return &Store{dir: dir, files: map[string]source{}} }
+func NewStore(dir Dir) *Store {
+	return &Store{dir: dir, files: map[string]*source{}, tasks: map[string]index{}}
+}
 
-// Refresh looks for new and changed files: of the shards named, or of all when none is.
+// Refresh looks for new and changed files: of the shards named, or of all when none is. A file that vanishes meanwhile is none.
 func (s *Store) Refresh(shards ...string) error {
-	if len(shards) == 0 {
-		s.files = map[string]source{}
-		var err error
-		if shards, err = s.names(); err != nil {
-			return err
+	if len(shards) > 0 {
+		list := make([]listed, len(shards))
+		for i, shard := range shards {
+			list[i] = listed{shard, true, true}
 		}
+		_, err := s.look(list)
+		return err
 	}
-	for _, shard := range shards {
-		if err := s.note(source{path: s.dir.Result(shard), name: shard}); err != nil {
-			return err
-		}
-		attempts, err := readDir(s.dir.join("attempts", shard))
-		if err != nil {
-			return err
-		}
-		for _, a := range attempts {
-			if n, err := strconv.Atoi(a.Name()); err == nil && n > 0 {
-				if err := s.note(source{path: s.dir.Rows(shard, n), name: shard, attempt: n}); err != nil {
-					return err
-				}
-			}
+	list, err := s.list()
+	if err != nil {
+		return err
+	}
+	there, err := s.look(list)
+	if err != nil {
+		return err
+	}
+	for path, f := range s.files {
+		if !there[path] {
+			s.forget(f)
 		}
 	}
 	return nil
 }
 
-// names lists every shard that has left anything.
-func (s *Store) names() ([]string, error) {
-	results, err := readDir(s.dir.Results())
+// Discover looks at the files of all shards but those that skip says: one who knows which rows go by a name needs no look at the others.
+func (s *Store) Discover(skip func(shard string) bool) error {
+	list, err := s.list()
+	if err != nil {
+		return err
+	}
+	_, err = s.look(slices.DeleteFunc(list, func(l listed) bool { return skip(l.shard) }))
+	return err
+}
+
+// listed is a shard with what it may have left.
+type listed struct {
+	shard            string
+	result, attempts bool
+}
+
+// list lists every shard that has left anything.
+func (s *Store) list() ([]listed, error) {
+	results, err := s.dir.ResultNames()
 	if err != nil {
 		return nil, err
 	}
@@ -72,56 +92,166 @@ func (s *Store) names() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var names []string
-	for _, e := range results {
+	list := make([]listed, len(results), len(results)+len(attempts))
+	at := make(map[string]int, len(results))
+	for i, name := range results {
+		list[i], at[name] = listed{shard: name, result: true}, i
+	}
+	for _, e := range attempts {
+		if !e.IsDir() {
+			continue
+		}
+		if i, ok := at[e.Name()]; ok {
+			list[i].attempts = true
+		} else {
+			list = append(list, listed{shard: e.Name(), attempts: true})
+		}
+	}
+	return list, nil
+}
+
+// ResultNames lists the shards that have a result file, by one look at one directory. Whether the files are good is not looked at.
+func (d Dir) ResultNames() ([]string, error) {
+	entries, err := readDir(d.Results())
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, 0, len(entries))
+	for _, e := range entries {
 		if name, ok := strings.CutSuffix(e.Name(), ".jsonl"); ok && !strings.HasPrefix(name, ".") {
 			names = append(names, name)
 		}
 	}
-	for _, e := range attempts {
-		names = append(names, e.Name())
-	}
-	slices.Sort(names)
-	return slices.Compact(names), nil
+	return names, nil
 }
 
 func readDir(path string) ([]fs.DirEntry, error) {
 	entries, err := os.ReadDir(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil && !gone(err) {
 		return nil, fmt.Errorf("looking for records: %w", err)
 	}
 	return entries, nil
 }
 
-// note takes up a file, unless it is known and unchanged. A file that is not there, or has no header yet, is no file.
-func (s *Store) note(f source) error {
-	info, err := os.Stat(f.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		delete(s.files, f.path)
-		return nil
+// gone says that a file is not there (any more). On NFS one that another machine replaced or removed while it was open reads as stale.
+func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESTALE) }
+
+// lookers is how many shards are looked at at once: on a network file system each takes its time.
+const lookers = 16
+
+// look takes up what the shards have left, and gives the paths of what is there.
+func (s *Store) look(list []listed) (map[string]bool, error) {
+	found, errs := make([][]source, len(list)), make([]error, len(list))
+	var wg sync.WaitGroup
+	var next atomic.Int64
+	for range min(lookers, len(list)) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(list); i = int(next.Add(1)) - 1 {
+				found[i], errs[i] = s.find(list[i])
+			}
+		})
 	}
+	wg.Wait()
+	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
+		return nil, errs[i]
+	}
+	there := map[string]bool{}
+	fresh := map[string][]*source{}
+	for i := range found {
+		for k := range found[i] {
+			f := &found[i][k]
+			there[f.path] = true
+			old, known := s.files[f.path]
+			if known && *old == *f {
+				continue
+			}
+			if known {
+				s.forget(old)
+			}
+			s.files[f.path] = f
+			if f.bad == nil {
+				fresh[f.header.Task] = append(fresh[f.header.Task], f)
+			}
+		}
+	}
+	for task, files := range fresh {
+		if s.tasks[task] == nil {
+			s.tasks[task] = index{}
+		}
+		s.tasks[task].add(files)
+	}
+	return there, nil
+}
+
+func (s *Store) forget(f *source) {
+	delete(s.files, f.path)
+	if f.bad == nil {
+		s.tasks[f.header.Task].remove(f)
+	}
+}
+
+// find looks at the files of one shard. It changes nothing in the store.
+func (s *Store) find(l listed) (list []source, err error) {
+	add := func(f source) error {
+		there, err := s.open(&f)
+		if there {
+			list = append(list, f)
+		}
+		return err
+	}
+	if l.result {
+		if err := add(source{path: s.dir.Result(l.shard), name: l.shard}); err != nil {
+			return nil, err
+		}
+	}
+	if !l.attempts {
+		return list, nil
+	}
+	attempts, err := readDir(s.dir.join("attempts", l.shard))
 	if err != nil {
-		return fmt.Errorf("looking for records: %w", err)
+		return nil, err
 	}
-	f.size, f.time = info.Size(), info.ModTime().UnixNano()
-	if old, ok := s.files[f.path]; ok && old.size == f.size && old.time == f.time {
-		return nil
+	for _, a := range attempts {
+		if n, err := strconv.Atoi(a.Name()); err == nil && n > 0 {
+			if err := add(source{path: s.dir.Rows(l.shard, n), name: l.shard, attempt: n}); err != nil {
+				return nil, err
+			}
+		}
 	}
-	f.header, err = readHeader(f.path)
+	return list, nil
+}
+
+// open reads the header of a file, unless it is known and unchanged. That of a checkpoint never changes. A file that is not there, or has no
+// header yet, is no file.
+func (s *Store) open(f *source) (there bool, err error) {
+	old, known := s.files[f.path]
+	if known && f.attempt > 0 && old.bad == nil {
+		*f = *old
+		return true, nil
+	}
+	info, err := os.Stat(f.path)
+	if err == nil {
+		f.size, f.time = info.Size(), info.ModTime().UnixNano()
+		if known && old.size == f.size && old.time == f.time {
+			*f = *old
+			return true, nil
+		}
+		f.header, err = readHeader(f.path)
+	}
 	switch {
-	case errors.Is(err, io.EOF) && f.attempt > 0:
-		return nil
+	case err == nil:
+	case gone(err), errors.Is(err, io.EOF) && f.attempt > 0:
+		return false, nil
 	case errors.Is(err, io.EOF):
 		f.bad = invalid(f.path, "the file is empty or torn within line 1")
 	case errors.Is(err, ErrInvalid):
 		f.bad = err
 	case errors.Is(err, errLong):
 		f.bad = invalid(f.path, "line 1: %v", err)
-	case err != nil:
-		return fmt.Errorf("looking for records: %w", err)
+	default:
+		return false, fmt.Errorf("looking for records: %w", err)
 	}
-	s.files[f.path] = f
-	return nil
+	return true, nil
 }
 
 // Query asks for the records of rows [From,To) of a task.
@@ -201,20 +331,18 @@ func (s *Store) Collect(q Query) (*Rows, error) {
 }
 
 // sources lists the files that may answer, in the order of trust.
-func (s *Store) sources(q Query) []source {
-	var list []source
-	for _, f := range s.files {
-		if f.bad == nil && f.header.Task == q.Task && f.header.From < q.To && q.From < f.header.To && !(q.Final && f.attempt > 0) {
-			list = append(list, f)
-		}
+func (s *Store) sources(q Query) []*source {
+	list := s.tasks[q.Task].meeting(q.From, q.To)
+	if q.Final {
+		list = slices.DeleteFunc(list, func(f *source) bool { return f.attempt > 0 })
 	}
-	other := func(f source) int {
+	other := func(f *source) int {
 		if f.header.Digest == q.Digest {
 			return 0
 		}
 		return 1
 	}
-	slices.SortFunc(list, func(a, b source) int {
+	slices.SortFunc(list, func(a, b *source) int {
 		return cmp.Or(cmp.Compare(other(a), other(b)), cmp.Compare(min(a.attempt, 1), min(b.attempt, 1)),
 			cmp.Compare(a.name, b.name), cmp.Compare(a.attempt, b.attempt))
 	})
@@ -222,13 +350,13 @@ func (s *Store) sources(q Query) []source {
 }
 
 // load reads the good records. A file that is gone holds none.
-func (f source) load() (Header, []Record, error) {
+func (f *source) load() (Header, []Record, error) {
 	read := Read
 	if f.attempt > 0 {
 		read = ReadCheckpoint
 	}
 	h, records, err := read(f.path)
-	if errors.Is(err, fs.ErrNotExist) {
+	if gone(err) {
 		return Header{}, nil, nil
 	}
 	return h, records, err

@@ -2,10 +2,12 @@ package result
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -216,4 +218,108 @@ func TestCollectProperty(t *testing.T) {
 			rt.Fatal(err)
 		}
 	})
+}
+
+// TestIndexProperty holds the index against a look at every file, while files come and go.
+func TestIndexProperty(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		x, all := index{}, []*source{}
+		for i := range rapid.IntRange(0, 8).Draw(rt, "steps") {
+			var more []*source
+			for k := range rapid.IntRange(0, 4).Draw(rt, "files") {
+				from := rapid.IntRange(0, 40).Draw(rt, "from")
+				h := Header{From: from, To: from + rapid.SampledFrom([]int{0, 1, 2, 3, 7, 8, 30}).Draw(rt, "rows")}
+				more = append(more, &source{path: fmt.Sprint(i, " ", k), header: h})
+			}
+			x.add(more)
+			all = append(all, more...)
+			if len(all) > 0 && rapid.Bool().Draw(rt, "remove") {
+				k := rapid.IntRange(0, len(all)-1).Draw(rt, "which")
+				x.remove(all[k])
+				all = slices.Delete(all, k, k+1)
+			}
+		}
+		from := rapid.IntRange(0, 40).Draw(rt, "ask from")
+		to := from + rapid.IntRange(0, 20).Draw(rt, "ask rows")
+		var got, want []string
+		for _, f := range x.meeting(from, to) {
+			got = append(got, f.path)
+		}
+		for _, f := range all {
+			if f.header.From < to && from < f.header.To {
+				want = append(want, f.path)
+			}
+		}
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			rt.Fatalf("rows [%d,%d) are in %q, want %q", from, to, got, want)
+		}
+	})
+}
+
+// TestRefreshForgets follows files that vanish, change their task, or are no files at all.
+func TestRefreshForgets(t *testing.T) {
+	dir := Dir(t.TempDir())
+	other := header(0, 4)
+	other.Task = "m/other"
+	s := NewStore(dir)
+	count := func(task string) int {
+		t.Helper()
+		if err := s.Refresh(); err != nil {
+			t.Fatal(err)
+		}
+		rows, err := s.Collect(Query{Task: task, Digest: header(0, 1).Digest, From: 0, To: 8})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(rows.Records)
+	}
+	for i, step := range []struct {
+		do           func() error
+		mine, theirs int
+	}{
+		{func() error { return Write(dir.Result("a"), header(0, 4), records(0, 4)) }, 4, 0},
+		{func() error { return Write(dir.Result("b"), header(2, 8), records(2, 8)) }, 8, 0},
+		{func() error { return Write(dir.Result("b"), other, records(0, 4)) }, 4, 4},
+		{func() error { return os.Remove(dir.Result("a")) }, 0, 4},
+		{func() error { return os.MkdirAll(dir.Attempts(), 0o777) }, 0, 4},
+		{func() error { return os.WriteFile(filepath.Join(dir.Attempts(), ".nfs01"), nil, 0o666) }, 0, 4},
+		{func() error { return os.WriteFile(dir.Result("b"), []byte("x\n"), 0o666) }, 0, 0},
+	} {
+		if err := step.do(); err != nil {
+			t.Fatal(err)
+		}
+		if mine, theirs := count("m/d"), count("m/other"); mine != step.mine || theirs != step.theirs {
+			t.Errorf("step %d: %d and %d rows, want %d and %d", i, mine, theirs, step.mine, step.theirs)
+		}
+	}
+	if names, err := dir.ResultNames(); err != nil || !slices.Equal(names, []string{"b"}) || len(s.Bad()) != 1 {
+		t.Errorf("results %q (%v), bad %v", names, err, s.Bad())
+	}
+}
+
+// TestDiscover skips what the caller knows, and what is asked for by name is there all the same.
+func TestDiscover(t *testing.T) {
+	dir := Dir(t.TempDir())
+	for i, name := range []string{"new-0", "new-4", "old"} {
+		h := header(4*i, 4*i+4)
+		if err := Write(dir.Result(name), h, records(h.From, h.To)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := NewStore(dir)
+	if err := s.Discover(func(shard string) bool { return strings.HasPrefix(shard, "new") }); err != nil {
+		t.Fatal(err)
+	}
+	q := Query{Task: "m/d", Digest: header(0, 1).Digest, To: 12}
+	for _, want := range []int{4, 8} {
+		rows, err := s.Collect(q)
+		if err != nil || len(rows.Records) != want {
+			t.Errorf("%d rows (%v), want %d", len(rows.Records), err, want)
+		}
+		if err := s.Refresh("new-4"); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
