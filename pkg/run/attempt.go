@@ -6,214 +6,206 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
+	"sextant/internal/points"
 	"sextant/pkg/plan"
 	"sextant/pkg/result"
 	"sextant/scheduler"
 )
 
-// attempt is a job that was submitted and has not ended.
+// attempt is a ticket that was made and is not known to be done with.
 type attempt struct {
-	job       plan.Job // with the shards it was asked to do
-	n         int
-	ref       scheduler.Ref
-	running   bool
-	cancelled bool
-	lines     map[string]*lineCount // by shard
+	job     plan.Job // with the shards it asks for
+	n       int
+	hand    string // the worker that has it, or that will be asked for to do it
+	sent    bool   // that one was asked for
+	claimed bool
+	ended   time.Time // when its worker said that all went well, though its rows cannot be seen yet
+	had     int       // rows of its shards that were there when it was made
+	lines   map[string]*lineCount
 }
+
+func (a *attempt) ticket() result.Ticket { return result.Ticket{Job: a.job.ID, Attempt: a.n} }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
-// adopt takes up the jobs of a submit that died. Those of this very question stay; others are cancelled, and waited for, so that no
-// worker writes behind our back while we look at what is done.
-func (c *controller) adopt(ctx context.Context) error {
-	var foreign []*attempt
-	for _, o := range c.run.journal.unended() {
-		a := &attempt{job: plan.Job{ID: o.Job, Shards: o.Shards}, n: o.Attempt, ref: o.Ref, running: true}
-		ours := o.identity == c.run.Plan.Identity && c.live[o.Job] == nil
-		for _, s := range o.Shards {
-			_, known := c.shards[s]
-			ours = ours && known
-		}
-		if ours {
-			c.live[o.Job] = a
-		} else {
-			foreign = append(foreign, a)
+// makeTickets makes a new attempt of each job that is to be submitted. The intent goes to the journal first, so that whatever happens then,
+// the next submit knows of it; then the tickets are offered to the workers there are.
+func (c *controller) makeTickets(actions []Action) (err error) {
+	if c.worker == "" {
+		if c.worker, err = FindWorker(&c.run.Plan.Spec); err != nil {
+			return err
 		}
 	}
-	if len(c.live)+len(foreign) > 0 {
-		c.observe(Event{Kind: Adopting}) // how far the run is nobody knows before they have left
+	var intents []entry
+	var made []*attempt
+	offers := map[string][]result.Ticket{}
+	for _, action := range actions {
+		a, err := c.prepare(action)
+		if err != nil {
+			return err
+		}
+		made = append(made, a)
+		intents = append(intents, entry{Event: evSubmit, Job: a.job.ID, Attempt: a.n, Shards: a.job.Shards, Ref: scheduler.Ref{Name: a.hand}})
+		offers[a.job.Pool()] = append(offers[a.job.Pool()], a.ticket())
 	}
-	if err := c.expel(ctx, foreign); err != nil {
+	points.Reached("run:prepared")
+	if err := c.run.journal.add(intents...); err != nil {
 		return err
 	}
-	if len(c.live) == 0 {
+	points.Reached("run:intent")
+	for _, a := range made {
+		c.live[a.job.ID] = a
+	}
+	if !c.run.drain {
 		return nil
 	}
-	return c.settle(ctx)
-}
-
-// settle takes in which adopted jobs have ended already. Their rows are looked at with all others afterwards.
-func (c *controller) settle(ctx context.Context) error {
-	status, err := c.sched.Poll(ctx, c.refs())
-	if err != nil {
-		return fmt.Errorf("asking for the jobs of the submit before: %w", err)
-	}
-	for _, j := range sortedKeys(c.live) {
-		a := c.live[j]
-		if st := status[a.ref.Name]; st.State.Terminal() {
-			delete(c.live, j)
-			if err := c.run.journal.add(entry{Event: evEnd, Job: j, Attempt: a.n, Status: &st}); err != nil {
-				return err
-			}
+	for _, pool := range sortedKeys(offers) {
+		if err := c.run.Dir.AddOffer(result.Offer{Pool: pool, Tickets: offers[pool]}); err != nil {
+			return err
 		}
+		points.Reached("run:offered")
 	}
 	return nil
 }
 
-// expel cancels attempts and returns when they are gone.
-func (c *controller) expel(ctx context.Context, list []*attempt) error {
-	var refs []scheduler.Ref
-	for _, a := range list {
-		refs = append(refs, a.ref)
+// prepare makes the directory of a job's next attempt and leaves in it what is to be done, where that is not what the plan says. The number
+// is new to the files and to the journal: a user may have deleted the files, and a scheduler starts a name only once.
+func (c *controller) prepare(action Action) (*attempt, error) {
+	j := c.jobs[action.Job]
+	same := slices.Equal(j.Shards, action.Shards)
+	j.Shards, j.Cost, j.Shrink = action.Shards, 0, c.blame.shrink[j.ID]
+	had := 0
+	for _, s := range action.Shards {
+		j.Cost += c.shards[s].Cost
+		had += c.cover.rows[s]
 	}
-	if err := c.sched.Cancel(ctx, refs); err != nil && len(refs) > 0 {
-		return fmt.Errorf("cancelling the jobs of the submit before: %w", err)
-	}
-	for len(list) > 0 {
-		status, err := c.sched.Poll(ctx, refs)
-		if err != nil {
-			return fmt.Errorf("asking for the jobs of the submit before: %w", err)
-		}
-		var left []*attempt
-		for _, a := range list {
-			st := status[a.ref.Name]
-			if !st.State.Terminal() {
-				left = append(left, a)
-				continue
-			}
-			if err := c.run.journal.add(entry{Event: evEnd, Job: a.job.ID, Attempt: a.n, Status: &st}); err != nil {
-				return err
-			}
-		}
-		if list = left; len(list) > 0 {
-			if err := c.sched.Wait(ctx); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// submit submits jobs: the intent goes to the journal first, so that whatever happens then, the next submit knows of them.
-func (c *controller) submit(ctx context.Context, actions []Action) (again bool, err error) {
-	if c.worker == "" {
-		if c.worker, err = findWorker(c.run.Plan.Spec.Local); err != nil {
-			return false, err
-		}
-	}
-	var attempts []*attempt
-	var jobs []scheduler.Job
-	var intents []entry
-	for _, a := range actions {
-		at, err := c.prepare(a)
-		if err != nil {
-			return false, err
-		}
-		j := c.run.job(c.worker, at.job, at.n)
-		at.ref = scheduler.Ref{Name: j.Name}
-		attempts, jobs = append(attempts, at), append(jobs, j)
-		intents = append(intents, entry{Event: evSubmit, Job: at.job.ID, Attempt: at.n, Shards: at.job.Shards, Ref: at.ref})
-	}
-	reached("prepared")
-	if err := c.run.journal.add(intents...); err != nil {
-		return false, err
-	}
-	reached("intent")
-	c.out.Attempts += len(attempts)
-	refs, err := c.sched.Submit(ctx, jobs)
-	reached("submitted")
-	for i, ref := range refs {
-		attempts[i].ref = ref
-		c.live[attempts[i].job.ID] = attempts[i]
-	}
-	if err := c.accepted(attempts[:len(refs)]); err != nil {
-		return false, err
+	n, err := c.run.Dir.NewAttempt(j.ID, j.Shards)
+	for err == nil && n <= c.run.journal.last[j.ID] {
+		n, err = c.run.Dir.NewAttempt(j.ID, j.Shards)
 	}
 	if err != nil {
-		return true, c.refused(attempts[len(refs):], err)
+		return nil, err
 	}
-	return false, c.poll(ctx)
-}
-
-// prepare makes the directory of a job's next attempt and leaves in it what is to be done. The attempt's number is new to the files and to
-// the journal: a user may have deleted the files, and a scheduler starts a name only once.
-func (c *controller) prepare(a Action) (*attempt, error) {
-	n := c.run.journal.last[a.Job] + 1
-	for _, id := range append([]string{a.Job}, a.Shards...) {
-		last, err := c.run.Dir.LastAttempt(id)
-		if err != nil {
+	if !same || j.Shrink > 0 {
+		if err := plan.SaveJob(c.run.Dir, j, n); err != nil {
 			return nil, err
 		}
-		n = max(n, last+1)
 	}
-	j := c.jobs[a.Job]
-	j.Shards, j.Cost = a.Shards, 0
-	for _, s := range a.Shards {
-		j.Cost += c.shards[s].Cost
-	}
-	return &attempt{job: j, n: n}, plan.SaveJob(c.run.Dir, j, n)
+	a := &attempt{job: j, n: n, had: had}
+	a.hand = c.command(a).Name
+	return a, nil
 }
 
-// accepted journals the IDs that a scheduler gave, where it gives any.
-func (c *controller) accepted(attempts []*attempt) error {
+// command is an attempt as the scheduler gets it.
+func (c *controller) command(a *attempt) scheduler.Job {
+	j := Command(c.run.Plan, string(c.run.Dir), c.worker, a.job, a.n)
+	j.Dir, j.Exclude = c.run.cwd, c.nodes.excluded()
+	if a.job.Shrink > 1 {
+		j.Memory = c.run.memory << (a.job.Shrink - 1)
+	}
+	if c.run.limit != nil {
+		j.Limit = c.run.limit(a.job) << c.blame.slow[a.job.ID]
+	}
+	return j
+}
+
+// unsent lists, in the plan's order, the tickets for which no worker was asked yet, and that none has taken.
+func (c *controller) unsent() []*attempt {
+	var list []*attempt
+	for _, j := range c.run.Plan.Jobs {
+		if a := c.live[j.ID]; a != nil && !a.sent && !a.claimed {
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
+// send asks the scheduler for workers, one a ticket that has none, as far as the window goes: half a window at a time, for one array of many
+// costs a cluster no more than one of few. It says whether there may be more to do at once.
+func (c *controller) send(ctx context.Context) (again bool, err error) {
+	list := c.unsent()
+	free := c.run.window - len(c.hands)
+	if len(list) == 0 || free <= 0 || time.Now().Before(c.hold) || len(list) > free && len(c.hands) > c.run.window/2 {
+		return false, nil
+	}
+	list = list[:min(len(list), free)]
+	jobs := make([]scheduler.Job, len(list))
+	for i, a := range list {
+		jobs[i] = c.command(a)
+	}
+	refs, err := c.sched.Submit(ctx, jobs)
+	points.Reached("run:submitted")
+	if jerr := c.accepted(list, refs); jerr != nil {
+		return false, jerr
+	}
+	switch {
+	case err == nil:
+		c.pause = 0
+		return false, c.poll(ctx)
+	case errors.Is(err, scheduler.ErrUnsatisfiable):
+		return true, c.unsatisfiable(list[len(refs)], err)
+	case errors.Is(err, scheduler.ErrBusy), errors.Is(err, scheduler.ErrDown):
+		c.pause = min(max(2*c.pause, c.run.tick), time.Minute)
+		c.hold = time.Now().Add(c.pause)
+		c.emit(Event{Kind: Held, Reason: err.Error()})
+		return false, nil
+	}
+	return false, fmt.Errorf("submitting jobs: %w", err)
+}
+
+// accepted notes the workers that the scheduler will start.
+func (c *controller) accepted(list []*attempt, refs []scheduler.Ref) error {
+	c.out.Attempts += len(refs)
 	var entries []entry
-	for _, a := range attempts {
-		if a.ref.ID != "" {
-			entries = append(entries, entry{Event: evAccept, Job: a.job.ID, Attempt: a.n, Ref: a.ref})
+	for i, ref := range refs {
+		a := list[i]
+		a.sent = true
+		c.hands[a.hand] = &hand{ticket: a.ticket(), pool: a.job.Pool(), ref: ref, status: scheduler.Status{State: scheduler.Pending}}
+		if ref.ID != "" {
+			entries = append(entries, entry{Event: evAccept, Job: a.job.ID, Attempt: a.n, Ref: ref})
 		}
 	}
 	if len(entries) == 0 {
 		return nil
 	}
-	return c.run.journal.add(entries...)
+	err := c.run.journal.add(entries...)
+	points.Reached("run:accepted")
+	return err
 }
 
-// refused deals with jobs that were not submitted: the first for err, the others not at all. One that can never run dooms its tasks.
-func (c *controller) refused(attempts []*attempt, err error) error {
-	var ends []entry
-	for _, a := range attempts {
-		ends = append(ends, entry{Event: evEnd, Job: a.job.ID, Attempt: a.n, Reason: "not submitted"})
+// unsatisfiable deals with a ticket of which the scheduler says that it can never run. When nodes were excluded, that may be why: they are
+// taken in again, once and for all. Else its tasks are doomed.
+func (c *controller) unsatisfiable(a *attempt, err error) error {
+	if c.nodes.forgive() {
+		return nil
 	}
-	ends[0].Reason = err.Error()
-	c.out.Attempts -= len(attempts)
-	if jerr := c.run.journal.add(ends...); jerr != nil {
-		return jerr
+	taken, terr := c.run.Dir.Take(result.Claim{Ticket: a.ticket(), Time: time.Now(), Closed: "it can never run"})
+	if terr != nil || !taken {
+		return terr
 	}
-	if !errors.Is(err, scheduler.ErrUnsatisfiable) {
-		return fmt.Errorf("submitting jobs: %w", err)
+	for _, s := range a.job.Shards {
+		c.blame.doom(c.shards[s].Task, reasonOf(err)+"; lower the model's run_cfg.num_gpus, or run where there are more")
 	}
-	for _, s := range attempts[0].job.Shards {
-		c.doom(s, unsatisfiable(err)+"; lower the model's run_cfg.num_gpus, or run where there are more")
-	}
-	return nil
+	return c.finish(a, scheduler.Status{State: scheduler.Cancelled, Reason: err.Error()})
 }
 
-// unsatisfiable is why a job can never run, without the job's name: a reason that is in the scores tells nothing of where and when.
-func unsatisfiable(err error) string {
+// reasonOf is why a job can never run, without the job's name: a reason that is in the scores tells nothing of where and when.
+func reasonOf(err error) string {
 	for e := err; e != scheduler.ErrUnsatisfiable && errors.Is(e, scheduler.ErrUnsatisfiable); e = errors.Unwrap(e) {
 		err = e
 	}
 	return err.Error()
 }
 
-func (c *controller) doom(shard, reason string) {
-	if task := c.shards[shard].Task; c.doomed[task] == "" {
-		c.doomed[task] = reason
-	}
+// finish journals the end of a ticket that nobody did.
+func (c *controller) finish(a *attempt, st scheduler.Status) error {
+	delete(c.live, a.job.ID)
+	return c.run.journal.add(entry{Event: evEnd, Job: a.job.ID, Attempt: a.n, Status: &st, Reason: st.Reason})
 }
 
-// ended takes in that an attempt ended: what it left, and whose fault a failure was.
+// ended takes in how a ticket ended: what its worker left, and whose fault a failure was.
 func (c *controller) ended(a *attempt, st scheduler.Status) error {
 	delete(c.live, a.job.ID)
 	var shards []plan.Shard
@@ -223,22 +215,27 @@ func (c *controller) ended(a *attempt, st scheduler.Status) error {
 	if err := c.cover.shards(shards); err != nil {
 		return err
 	}
-	reached("ended")
+	points.Reached("run:ended")
 	v := c.judge(a, st)
-	if err := c.run.journal.add(entry{Event: evEnd, Job: a.job.ID, Attempt: a.n, Status: &st, Reason: v.reason}); err != nil {
+	faults := c.blame.take(a, v)
+	if err := c.run.journal.add(entry{Event: evEnd, Job: a.job.ID, Attempt: a.n, Status: &st, Reason: v.reason, Faults: faults}); err != nil {
 		return err
 	}
-	for _, f := range v.faults {
-		c.reason[f.shard] = f.reason
-		switch {
-		case f.kind != result.FailInput:
-			c.tries[f.shard]++
-		case f.rows:
-			c.tries[f.shard] = c.run.Plan.Spec.Infer.Retry + 1 // it has all it will get; the rows of other shards may do
-		default:
-			c.doom(f.shard, f.reason)
-		}
+	for _, f := range faults {
+		c.blame.apply(f, c.shards[f.Shard].Task)
 	}
-	c.emit(Event{Kind: Ended, Job: a.job.ID, Attempt: a.n, Reason: v.reason, Log: c.run.Dir.Log(a.job.ID, a.n)})
+	c.nodes.note(st, v, a)
+	c.emit(Event{Kind: Ended, Job: a.job.ID, Attempt: a.n, Reason: v.reason, Log: c.logOf(a, st)})
 	return v.stop
+}
+
+// logOf is where the output of an attempt's worker is.
+func (c *controller) logOf(a *attempt, st scheduler.Status) string {
+	if st.Log != "" {
+		return st.Log
+	}
+	if h := c.hands[a.hand]; h != nil && h.status.Log != "" {
+		return h.status.Log
+	}
+	return c.run.Dir.Log(a.job.ID, a.n)
 }

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"syscall"
 	"time"
 
+	"sextant/internal/points"
 	"sextant/pkg/plan"
 	"sextant/pkg/result"
 	"sextant/scheduler"
@@ -16,13 +18,22 @@ import (
 // ErrInterrupted is what Execute gives when its context ended: the workers have left, the rows done are kept.
 var ErrInterrupted = errors.New("interrupted")
 
+// ErrDetached is the cause of a context that ends so that Execute returns at once and leaves the jobs to themselves.
+var ErrDetached = errors.New("detached")
+
+// ErrCancelled is what Execute gives when the run was cancelled from elsewhere: by submit cancel.
+var ErrCancelled = errors.New("the run was cancelled by another submit")
+
 // Outcome sums up an Execute.
 type Outcome struct {
-	Reused   int       // rows that were there when it began
-	Stale    int       // rows that were there, but of other data, prompts, settings or another model: computed anew
-	Attempts int       // jobs submitted; 0: there was nothing to do
-	Failures []Failure // shards given up
-	Bad      []error   // files that were found damaged; their rows were computed again
+	Reused   int             // rows that were there when it began
+	Stale    int             // rows that were there, but of other data, prompts, settings or another model: computed anew
+	Attempts int             // jobs submitted; 0: there was nothing to do
+	Failures []Failure       // shards given up
+	Bad      []error         // files that were found damaged; their rows were computed again
+	Detached bool            // jobs were left to themselves
+	Hands    []scheduler.Ref // these, then
+	Excluded []string        // nodes that were found bad
 }
 
 // Failure is a shard given up.
@@ -30,29 +41,26 @@ type Failure struct {
 	Task, Shard, Reason string
 }
 
-// reached is called at the points where a death of the process is most telling. Tests die there.
-var reached = func(point string) {}
-
-// tick is how often progress is looked at.
-const tick = 500 * time.Millisecond
-
-// Execute carries out what is left of the run: it submits jobs, waits, submits again what failed, and returns when every shard is done or
-// given up. Given up is no error: Outcome.Failures tells. observe, which may be nil, is called from this goroutine.
+// Execute carries out what is left of the run: it makes tickets, asks the scheduler for workers to do them, makes new ones for what failed,
+// and returns when every shard is done or given up. Given up is no error: Outcome.Failures tells. observe, which may be nil, is called from
+// this goroutine. A scheduler that does not answer, or takes no more jobs at present, is waited for.
 //
-// When ctx ends, or nothing can go on (a full disk), the workers are stopped and an error tells why: ErrInterrupted, or one for which
-// errors.Is(err, syscall.ENOSPC) or EDQUOT holds. What was computed is kept, and the same call later goes on from there.
+// When ctx ends, or nothing can go on (a full disk), the workers are stopped and an error tells why: ErrInterrupted, ErrCancelled, or one for
+// which errors.Is(err, syscall.ENOSPC) or EDQUOT holds. What was computed is kept, and the same call later goes on from there. With the cause
+// ErrDetached the jobs go on by themselves instead.
 func Execute(ctx context.Context, r *Run, s Scheduler, observe func(Event)) (*Outcome, error) {
 	c := newController(r, s, observe)
 	err := c.adopt(ctx)
 	if err == nil {
-		err = c.cover.all()
-	}
-	if err == nil {
-		c.begin()
 		err = c.loop(ctx)
 	}
 	c.out.Bad = c.cover.bad
+	c.out.Excluded = c.nodes.excluded()
 	if err == nil {
+		return &c.out, nil
+	}
+	if errors.Is(context.Cause(ctx), ErrDetached) {
+		c.detach()
 		return &c.out, nil
 	}
 	stopErr := c.stop()
@@ -72,12 +80,16 @@ type controller struct {
 	cover   *coverage
 	shards  map[string]plan.Shard
 	jobs    map[string]plan.Job
-	live    map[string]*attempt // by job
-	tries   map[string]int
-	reason  map[string]string
-	doomed  map[string]string
-	given   map[string]bool
+	live    map[string]*attempt         // by job: the ticket that is being done or waits
+	hands   map[string]*hand            // by name: workers that the scheduler has
+	gone    map[string]scheduler.Status // by name: workers that have ended
+	seen    map[result.Ticket]bool      // claims that were read
+	blame   blame
+	nodes   nodes
+	given   map[string]bool // shards given up
 	worker  string
+	hold    time.Time // nothing is submitted before
+	pause   time.Duration
 	out     Outcome
 }
 
@@ -86,7 +98,8 @@ func newController(r *Run, s Scheduler, observe func(Event)) *controller {
 		observe = func(Event) {}
 	}
 	c := &controller{run: r, sched: s, observe: observe, cover: newCoverage(r), shards: map[string]plan.Shard{}, jobs: map[string]plan.Job{},
-		live: map[string]*attempt{}, tries: map[string]int{}, reason: map[string]string{}, doomed: map[string]string{}, given: map[string]bool{}}
+		live: map[string]*attempt{}, hands: map[string]*hand{}, gone: map[string]scheduler.Status{}, seen: map[result.Ticket]bool{},
+		blame: newBlame(r.Plan.Spec.Infer.Retry), nodes: nodes{}, given: map[string]bool{}}
 	for _, s := range r.Plan.Shards {
 		c.shards[s.ID] = s
 	}
@@ -109,11 +122,13 @@ func (c *controller) begin() {
 // loop reconciles and applies until every shard is done or given up.
 func (c *controller) loop(ctx context.Context) error {
 	for {
-		if err := ctx.Err(); err != nil {
+		if err := c.mayGoOn(ctx); err != nil {
 			return err
 		}
-		actions := Reconcile(c.run.Plan, c.observed())
-		again, err := c.apply(ctx, actions)
+		again, err := c.apply(ctx, Reconcile(c.run.Plan, c.observed()))
+		if err == nil && !again {
+			again, err = c.send(ctx)
+		}
 		if err != nil {
 			return err
 		}
@@ -121,6 +136,10 @@ func (c *controller) loop(ctx context.Context) error {
 			continue
 		}
 		if len(c.live) == 0 {
+			return c.dismiss(ctx)
+		}
+		if c.run.detach && len(c.unsent()) == 0 {
+			c.detach()
 			return nil
 		}
 		if err := c.wait(ctx); err != nil {
@@ -129,13 +148,32 @@ func (c *controller) loop(ctx context.Context) error {
 	}
 }
 
+// mayGoOn ends the work when somebody wants it.
+func (c *controller) mayGoOn(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if _, err := os.Lstat(c.run.Dir.CancelRequest()); err == nil {
+		return ErrCancelled
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
 func (c *controller) observed() Observed {
 	live := make(map[string][]string, len(c.live))
 	for job, a := range c.live {
 		live[job] = a.job.Shards
 	}
-	return Observed{Rows: c.cover.rows, Final: c.cover.final, Live: live, Tries: c.tries, Reason: c.reason, Doomed: c.doomed,
-		Retry: c.run.Plan.Spec.Infer.Retry, Slots: c.run.window - len(c.live)}
+	slots := len(c.jobs)
+	if !c.run.drain { // tickets are made as they are needed, by half a window
+		if slots = c.run.window - len(c.live); len(c.live) > c.run.window/2 {
+			slots = 0
+		}
+	}
+	return Observed{Rows: c.cover.rows, Final: c.cover.final, Live: live, Tries: c.blame.tries, Reason: c.blame.reason, Doomed: c.blame.doomed,
+		Retry: c.blame.retry, Slots: slots}
 }
 
 // apply does the actions and says whether there may be more to do at once.
@@ -144,7 +182,7 @@ func (c *controller) apply(ctx context.Context, actions []Action) (again bool, e
 	for _, a := range actions {
 		switch a.Kind {
 		case Commit:
-			reached("commit")
+			points.Reached("run:commit")
 			again, err = true, c.cover.commit(c.shards[a.Shards[0]])
 		case GiveUp:
 			err = c.giveUp(a)
@@ -158,10 +196,9 @@ func (c *controller) apply(ctx context.Context, actions []Action) (again bool, e
 		}
 	}
 	if len(submit) > 0 {
-		more, err := c.submit(ctx, submit)
-		return again || more, err
+		err = c.makeTickets(submit)
 	}
-	return again, nil
+	return again, err
 }
 
 func (c *controller) giveUp(a Action) error {
@@ -175,18 +212,27 @@ func (c *controller) giveUp(a Action) error {
 	return c.run.journal.add(entry{Event: evGiveUp, Shards: a.Shards, Reason: a.Reason})
 }
 
+// cancel takes a ticket that cannot succeed out of play. A worker that is at it is stopped, unless it has other work too: it will find out.
 func (c *controller) cancel(ctx context.Context, job string) error {
 	a := c.live[job]
-	if a.cancelled {
-		return nil
+	h := c.hands[a.hand]
+	if a.claimed || h != nil && !c.run.drain {
+		if c.run.drain || h == nil || h.cancelled {
+			return nil
+		}
+		h.cancelled = true
+		return c.quietly(c.sched.Cancel(ctx, []scheduler.Ref{h.ref}))
 	}
-	a.cancelled = true
-	return c.sched.Cancel(ctx, []scheduler.Ref{a.ref})
+	taken, err := c.run.Dir.Take(result.Claim{Ticket: a.ticket(), Time: time.Now(), Closed: "its task cannot succeed"})
+	if err != nil || !taken {
+		return err
+	}
+	return c.finish(a, scheduler.Status{State: scheduler.Cancelled, Reason: "its task cannot succeed"})
 }
 
-// wait sleeps until the scheduler has news or it is time to look at progress.
+// wait sleeps until the scheduler has news or it is time to look at the workers' files.
 func (c *controller) wait(ctx context.Context) error {
-	tctx, cancel := context.WithTimeout(ctx, tick)
+	tctx, cancel := context.WithTimeout(ctx, c.run.tick)
 	defer cancel()
 	err := c.sched.Wait(tctx)
 	switch {
@@ -195,80 +241,22 @@ func (c *controller) wait(ctx context.Context) error {
 	case err == nil:
 		return c.poll(ctx)
 	case errors.Is(err, context.DeadlineExceeded):
+		if err := c.tickets(); err != nil {
+			return err
+		}
 		c.emit(Event{Kind: Progressed})
-		return nil
+		return c.thin(ctx)
 	}
 	return fmt.Errorf("waiting for jobs: %w", err)
 }
 
-// poll takes in what has ended.
-func (c *controller) poll(ctx context.Context) error {
-	status, err := c.sched.Poll(ctx, c.refs())
-	if err != nil {
-		return fmt.Errorf("asking for the jobs' states: %w", err)
-	}
-	for _, j := range sortedKeys(c.live) {
-		a := c.live[j]
-		st, ok := status[a.ref.Name]
-		if !ok {
-			continue
-		}
-		if st.State == scheduler.Running && !a.running {
-			a.running = true
-			c.emit(Event{Kind: Started, Job: j, Attempt: a.n, Log: c.run.Dir.Log(j, a.n)})
-		}
-		if st.State.Terminal() {
-			if err := c.ended(a, st); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (c *controller) refs() []scheduler.Ref {
-	var refs []scheduler.Ref
-	for _, j := range sortedKeys(c.live) {
-		refs = append(refs, c.live[j].ref)
-	}
-	return refs
-}
-
-// stopLimit bounds the wait for jobs that are being stopped; a scheduler kills those that do not listen long before.
-const stopLimit = time.Minute
-
-// stop ends the live jobs and notes how they ended, as far as the journal can still be written.
-func (c *controller) stop() error {
-	if len(c.live) == 0 {
+// quietly passes over a scheduler that does not answer: what was asked of it will be asked again.
+func (c *controller) quietly(err error) error {
+	if errors.Is(err, scheduler.ErrDown) || errors.Is(err, scheduler.ErrBusy) {
+		c.emit(Event{Kind: Held, Reason: err.Error()})
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
-	defer cancel()
-	c.emit(Event{Kind: Stopping})
-	err := c.sched.Cancel(ctx, c.refs())
-	for err == nil && len(c.live) > 0 {
-		var status map[string]scheduler.Status
-		if status, err = c.sched.Poll(ctx, c.refs()); err != nil {
-			break
-		}
-		for j, a := range c.live {
-			if st := status[a.ref.Name]; st.State.Terminal() {
-				_ = c.run.journal.add(entry{Event: evEnd, Job: j, Attempt: a.n, Status: &st})
-				delete(c.live, j)
-			}
-		}
-		if len(c.live) > 0 {
-			tctx, cancel := context.WithTimeout(ctx, tick)
-			if werr := c.sched.Wait(tctx); ctx.Err() != nil {
-				err = werr
-			}
-			cancel()
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("stopping the jobs: %w", err)
-	}
-	return nil
+	return err
 }
 
 // diskFull tries whether a file can still be written in the run: a worker that dies of a full disk often cannot say so.

@@ -200,7 +200,7 @@ func TestInterrupted(t *testing.T) {
 	if !errors.Is(err, ErrInterrupted) || !stopping {
 		t.Fatalf("error %v, stopping %v", err, stopping)
 	}
-	if left := r.journal.unended(); len(left) > 0 {
+	if left := r.journal.past(p.Identity); len(left.tickets)+len(left.hands) > 0 {
 		t.Errorf("attempts without an end: %+v", left)
 	}
 	g, err := r.Gather()

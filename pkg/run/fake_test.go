@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"sextant/internal/points"
 	"sextant/internal/smalldisk"
 	"sextant/pkg/plan"
 	"sextant/pkg/result"
@@ -212,8 +213,8 @@ func (f *fake) act(task, shard string, row int) {
 func fakeSubmit(dir string) int {
 	if point, nth, ok := strings.Cut(os.Getenv(deathEnv), ":"); ok {
 		left, _ := strconv.Atoi(nth)
-		reached = func(p string) {
-			if p == point {
+		points.Hook = func(p string) {
+			if p == "run:"+point {
 				if left--; left == 0 {
 					_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 				}

@@ -10,15 +10,17 @@ import (
 	"os"
 	"time"
 
+	"sextant/pkg/result"
 	"sextant/scheduler"
 )
 
 // The events of the journal.
 const (
 	evOpen   = "open"   // a submit took the run
-	evSubmit = "submit" // a job's attempt is about to be submitted; written, and on disk, before it is
-	evAccept = "accept" // the scheduler gave it an ID
-	evEnd    = "end"    // it ended
+	evSubmit = "submit" // a ticket is made, and a worker will be asked for to do it; written, and on disk, before that is done
+	evAccept = "accept" // the scheduler gave the worker an ID
+	evEnd    = "end"    // the ticket is done with
+	evGone   = "gone"   // the worker has ended
 	evGiveUp = "giveup" // a shard will not be tried again
 )
 
@@ -27,12 +29,14 @@ type entry struct {
 	Time     time.Time         `json:"time"`
 	Event    string            `json:"event"`
 	Identity string            `json:"identity,omitempty"` // open: of the plan
+	Fresh    bool              `json:"fresh,omitempty"`    // open: what failed before does not count
 	Job      string            `json:"job,omitempty"`
 	Attempt  int               `json:"attempt,omitempty"`
 	Shards   []string          `json:"shards,omitempty"`
 	Ref      scheduler.Ref     `json:"ref,omitzero"`
 	Status   *scheduler.Status `json:"status,omitempty"`
 	Reason   string            `json:"reason,omitempty"`
+	Faults   []Fault           `json:"faults,omitempty"` // end: those that count
 }
 
 // journal is the run's memory of its jobs: intents and outcomes, appended one write a line. It serves to find jobs of a submit that died
@@ -118,47 +122,75 @@ func (j *journal) add(entries ...entry) error {
 	return nil
 }
 
-// unended lists the attempts that were submitted and are not known to have ended, and the identity of the plan they belong to.
-func (j *journal) unended() []orphan {
-	type key struct {
-		job     string
-		attempt int
-	}
-	open := map[key]int{}
-	var list []orphan
-	identity := ""
+// past is what the journal tells of the submits before.
+type past struct {
+	tickets []orphan // not known to be done with
+	hands   []orphan // workers that are not known to have ended
+	faults  []Fault  // since a submit began afresh
+}
+
+// orphan is a ticket, or a worker, whose end nobody saw.
+type orphan struct {
+	entry
+	ours bool // it is of the same question
+}
+
+// past reads the journal for the plan of an identity.
+func (j *journal) past(identity string) past {
+	tickets, hands := orphans{at: map[result.Ticket]int{}}, orphans{at: map[result.Ticket]int{}}
+	var p past
+	ours := false
 	for _, e := range j.entries {
-		k := key{e.Job, e.Attempt}
 		switch e.Event {
 		case evOpen:
-			identity = e.Identity
+			ours = e.Identity == identity
+			if e.Fresh {
+				p.faults = nil
+			}
 		case evSubmit:
-			open[k] = len(list)
-			list = append(list, orphan{entry: e, identity: identity})
+			tickets.add(orphan{e, ours})
+			hands.add(orphan{e, ours})
 		case evAccept:
-			if i, ok := open[k]; ok {
-				list[i].Ref = e.Ref
-			}
+			hands.known(e)
 		case evEnd:
-			if i, ok := open[k]; ok {
-				list[i].ended = true
-			}
+			tickets.drop(e)
+			p.faults = append(p.faults, e.Faults...)
+		case evGone:
+			hands.drop(e)
 		}
 	}
+	p.tickets, p.hands = tickets.left(), hands.left()
+	return p
+}
+
+// orphans are entries in order, by ticket.
+type orphans struct {
+	at   map[result.Ticket]int
+	list []orphan
+}
+
+func (o *orphans) add(e orphan) {
+	o.at[result.Ticket{Job: e.Job, Attempt: e.Attempt}] = len(o.list)
+	o.list = append(o.list, e)
+}
+
+func (o *orphans) known(e entry) {
+	if i, ok := o.at[result.Ticket{Job: e.Job, Attempt: e.Attempt}]; ok {
+		o.list[i].Ref = e.Ref
+	}
+}
+
+func (o *orphans) drop(e entry) { delete(o.at, result.Ticket{Job: e.Job, Attempt: e.Attempt}) }
+
+// left lists what was not dropped.
+func (o *orphans) left() []orphan {
 	var left []orphan
-	for _, o := range list {
-		if !o.ended {
-			left = append(left, o)
+	for i, e := range o.list {
+		if at, ok := o.at[result.Ticket{Job: e.Job, Attempt: e.Attempt}]; ok && at == i {
+			left = append(left, e)
 		}
 	}
 	return left
-}
-
-// orphan is an attempt whose end nobody saw.
-type orphan struct {
-	entry
-	identity string
-	ended    bool
 }
 
 // givenUp tells why a shard was given up last, unless it was submitted again since.

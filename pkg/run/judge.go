@@ -16,81 +16,90 @@ import (
 // The exit codes of a worker that matter here.
 const exitInput = 64 // bad input or model: trying again is of no use
 
+// Causes that no scheduler tells.
+const (
+	lost    = scheduler.Cause("lost")      // it is not there any more, and nobody knows why
+	evicted = scheduler.Cause("cancelled") // by somebody else
+)
+
 // verdict says what the end of an attempt means.
 type verdict struct {
-	faults []fault
+	faults []Fault
+	cause  scheduler.Cause
 	reason string // of the whole, for people; "" when all went well
+	gained int    // rows done since the attempt was made
 	stop   error  // the run cannot go on
 }
 
-// fault is a shard's part in a failure.
-type fault struct {
-	shard  string
-	kind   result.FailureKind
-	reason string
-	rows   bool // it is of single rows: the worker has done what it could of the others
-}
-
 // judge finds out why an attempt left shards undone and which of them are to blame: those that the worker says failed, else the one it was
-// at, else all. What was not its own doing (cancelled, or gone with its submit) blames none.
+// at, else all. What was asked for (cancelled, or gone with its submit) blames none.
 func (c *controller) judge(a *attempt, st scheduler.Status) verdict {
 	var lacking []string
+	rows := 0
 	for _, id := range a.job.Shards {
-		if s := c.shards[id]; c.cover.rows[id] < s.To-s.From {
+		s := c.shards[id]
+		rows += c.cover.rows[id]
+		if c.cover.rows[id] < s.To-s.From {
 			lacking = append(lacking, id)
 		}
 	}
+	v := verdict{cause: st.Cause, reason: st.Reason, gained: rows - a.had}
 	switch {
-	case st.State == scheduler.Cancelled || st.State == scheduler.Lost:
-		return verdict{reason: st.Reason}
+	case st.State == scheduler.Cancelled && st.Cause != evicted, st.State == scheduler.Lost && !c.run.claims:
+		return v
 	case len(lacking) == 0:
-		return verdict{}
+		v.reason = ""
+		return v
+	case st.State == scheduler.Lost:
+		v.cause = lost
 	}
-	v := c.told(a, lacking)
+	v.faults, v.stop = c.told(a, lacking)
 	if len(v.faults) == 0 && v.stop == nil {
-		v = c.guessed(a, st, lacking)
+		v.faults, v.stop = c.guessed(a, st, lacking)
 	}
-	if v.stop == nil {
-		v.reason = v.faults[0].reason
+	switch {
+	case v.stop != nil:
+		v.reason = v.stop.Error()
+	default:
+		v.reason = v.faults[0].Reason
 	}
 	return v
 }
 
 // told reads what the worker left about it: of single shards, or of the job as a whole.
-func (c *controller) told(a *attempt, lacking []string) (v verdict) {
+func (c *controller) told(a *attempt, lacking []string) (faults []Fault, stop error) {
 	for _, id := range lacking {
 		if f, err := result.ReadFailure(c.run.Dir.Failure(id, a.n)); err == nil {
-			v.faults = append(v.faults, fault{id, f.Kind, f.Reason, f.Row != nil})
+			faults = append(faults, Fault{id, f.Kind, f.Reason, f.Row != nil})
 		}
 	}
-	if len(v.faults) == 0 {
+	if len(faults) == 0 {
 		f, err := result.ReadFailure(c.run.Dir.Failure(a.job.ID, a.n))
 		if err != nil {
-			return v
+			return nil, nil
 		}
 		for _, id := range c.blamed(a, lacking, f.Kind) {
-			v.faults = append(v.faults, fault{shard: id, kind: f.Kind, reason: f.Reason})
+			faults = append(faults, Fault{Shard: id, Kind: f.Kind, Reason: f.Reason})
 		}
 	}
-	for _, f := range v.faults {
-		if f.kind == result.FailDisk {
-			v.reason = f.reason
-			v.stop = &diskError{f.reason}
+	for _, f := range faults {
+		if f.Kind == result.FailDisk {
+			return faults, &diskError{f.Reason}
 		}
 	}
-	return v
+	return faults, nil
 }
 
 // guessed makes do with how the process ended and the end of its log.
-func (c *controller) guessed(a *attempt, st scheduler.Status, lacking []string) (v verdict) {
+func (c *controller) guessed(a *attempt, st scheduler.Status, lacking []string) (faults []Fault, stop error) {
 	if err := c.diskFull(); err != nil {
-		return verdict{reason: "the disk is full", stop: err}
+		return nil, err
 	}
 	reason := st.Reason
 	if st.State == scheduler.Done {
 		reason = fmt.Sprintf("the worker ended well but left %d shards undone", len(lacking))
 	}
-	if line := lastWords(c.run.Dir.Log(a.job.ID, a.n)); line != "" {
+	if line := lastWords(c.logOf(a, st)); line != "" {
 		reason += ": " + line
 	}
 	kind := result.FailOther
@@ -98,9 +107,9 @@ func (c *controller) guessed(a *attempt, st scheduler.Status, lacking []string) 
 		kind = result.FailInput
 	}
 	for _, id := range c.blamed(a, lacking, kind) {
-		v.faults = append(v.faults, fault{shard: id, kind: kind, reason: reason})
+		faults = append(faults, Fault{Shard: id, Kind: kind, Reason: reason})
 	}
-	return v
+	return faults, nil
 }
 
 // blamed chooses the shards that a failure of a job as a whole counts against. A bad model or input is every shard's; else the one that was

@@ -1,14 +1,18 @@
 package run
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
+	"sextant/internal/points"
 	"sextant/pkg/plan"
 	"sextant/pkg/result"
 )
@@ -21,8 +25,16 @@ type Options struct {
 	// Existing refuses to make a directory: a run that is not there is ErrNoRun.
 	Existing bool
 	// Window is how many jobs may be with the scheduler at once, running or queued. 0: twice the plan's max_num_workers, so that a
-	// queued one begins as soon as another ends.
+	// queued one begins as soon as another ends; on a cluster more.
 	Window int
+	// GoOn makes failures of the submits before count, as they do not when somebody asks again.
+	GoOn bool
+	// Detach makes Execute return as soon as workers are asked for.
+	Detach bool
+	// Limit is how long a job's worker may take; nil: as long as the scheduler lets it.
+	Limit func(plan.Job) time.Duration
+	// Measured is told what a job's attempt took. It may be nil.
+	Measured func(plan.Job, result.End)
 }
 
 // ErrNoRun says that the run that was asked for is not there.
@@ -30,12 +42,22 @@ var ErrNoRun = errors.New("no such run")
 
 // Run is a run directory at hand, locked against other submits.
 type Run struct {
-	Dir     result.Dir
-	Plan    *plan.Plan
-	window  int
-	lock    *os.File
-	journal *journal
-	same    map[string]func(result.Record) bool // by task
+	Dir      result.Dir
+	Plan     *plan.Plan
+	window   int  // workers with the scheduler, running or queued
+	drain    bool // workers go on with other tickets of their pool
+	claims   bool // every worker claims its ticket before it begins
+	goOn     bool
+	detach   bool
+	tick     time.Duration // how often the workers' files are looked at
+	grace    time.Duration // how late files of another machine may be seen
+	cwd      string        // where scripts go before they begin
+	memory   int64         // bytes that a worker is given, where known
+	limit    func(plan.Job) time.Duration
+	measured func(plan.Job, result.End)
+	lock     *os.File
+	journal  *journal
+	same     map[string]func(result.Record) bool // by task
 }
 
 // Open finds or makes the plan's run directory below workDir, locks it and leaves the plan in it. A run that another submit works on gives
@@ -54,9 +76,9 @@ func Open(workDir string, p *plan.Plan, o Options) (*Run, error) {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, fmt.Errorf("making the run directory: %w; choose another place with -w DIR or work_dir", err)
 	}
-	r := &Run{Dir: result.Dir(dir), Plan: p, window: o.Window}
-	if r.window <= 0 {
-		r.window = 2 * max(p.Spec.Infer.MaxNumWorkers, 1)
+	r, err := newRun(dir, p, o)
+	if err != nil {
+		return nil, err
 	}
 	if r.lock, err = lock(r.Dir.Lock()); err != nil {
 		return nil, fmt.Errorf("run %q: %w", dir, err)
@@ -67,6 +89,49 @@ func Open(workDir string, p *plan.Plan, o Options) (*Run, error) {
 	}
 	return r, nil
 }
+
+// What a cluster is asked: so many workers in its queue at a time, and a look at shared files so often. NFS may show a file this much later.
+const (
+	clusterWindow = 2000
+	clusterTick   = time.Second
+	clusterGrace  = time.Minute
+)
+
+func newRun(dir string, p *plan.Plan, o Options) (*Run, error) {
+	r := &Run{Dir: result.Dir(dir), Plan: p, window: o.Window, goOn: o.GoOn, detach: o.Detach, limit: o.Limit, measured: o.Measured, tick: tick}
+	workers := max(p.Spec.Infer.MaxNumWorkers, 1)
+	if p.Spec.Infer.Scheduler == "slurm" {
+		var err error
+		if r.cwd, err = os.Getwd(); err != nil {
+			return nil, fmt.Errorf("finding the current directory: %w", err)
+		}
+		r.drain, r.claims, r.tick, r.grace, r.memory = Drains(&p.Spec), true, clusterTick, clusterGrace, mebibytes(p.Spec.Slurm.Mem)
+		r.window = cmp.Or(max(r.window, 0), max(clusterWindow, 2*workers))
+	}
+	r.window = cmp.Or(max(r.window, 0), 2*workers)
+	return r, nil
+}
+
+// mebibytes is a size as sbatch takes it, in bytes; 0 when it is none.
+func mebibytes(size string) int64 {
+	number := strings.TrimRight(size, "KMGT")
+	n, err := strconv.ParseInt(number, 10, 64)
+	if err != nil {
+		return 0
+	}
+	switch strings.TrimPrefix(size, number) {
+	case "K":
+		return n << 10
+	case "G":
+		return n << 30
+	case "T":
+		return n << 40
+	}
+	return n << 20
+}
+
+// tick is how often progress is looked at on this machine.
+const tick = 500 * time.Millisecond
 
 // Close lets go of the run. Others may open it then.
 func (r *Run) Close() error {
@@ -82,16 +147,19 @@ func (r *Run) Close() error {
 
 // prepare leaves the plan in the directory, keeping the one it replaces, and opens the journal.
 func (r *Run) prepare() error {
-	reached("locked")
+	points.Reached("run:locked")
+	if err := os.Remove(r.Dir.CancelRequest()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	if err := r.savePlan(); err != nil {
 		return err
 	}
-	reached("planned")
+	points.Reached("run:planned")
 	var err error
 	if r.journal, err = openJournal(r.Dir.Journal()); err != nil {
 		return err
 	}
-	return r.journal.add(entry{Event: evOpen, Identity: r.Plan.Identity, Reason: fmt.Sprintf("pid %d", os.Getpid())})
+	return r.journal.add(entry{Event: evOpen, Identity: r.Plan.Identity, Fresh: !r.goOn, Reason: fmt.Sprintf("pid %d", os.Getpid())})
 }
 
 func (r *Run) savePlan() error {
@@ -109,7 +177,7 @@ func (r *Run) savePlan() error {
 		if err := result.Commit(r.Dir.OldPlan(n), writeBytes(old)); err != nil {
 			return err
 		}
-		reached("kept")
+		points.Reached("run:kept")
 	}
 	return r.Plan.Save(r.Dir.Plan())
 }

@@ -119,8 +119,9 @@ func TestJournal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	entries := []entry{{Event: evOpen, Identity: "i"}, {Event: evSubmit, Job: "a", Attempt: 1, Shards: []string{"s"}, Ref: scheduler.Ref{Name: "n"}},
-		{Event: evGiveUp, Shards: []string{"s"}, Reason: "why"}, {Event: evSubmit, Job: "a", Attempt: 2, Shards: []string{"t"}}, {Event: evEnd, Job: "a", Attempt: 2}}
+	entries := []entry{{Event: evOpen, Identity: "i", Fresh: true}, {Event: evSubmit, Job: "a", Attempt: 1, Shards: []string{"s"}, Ref: scheduler.Ref{Name: "n"}},
+		{Event: evGiveUp, Shards: []string{"s"}, Reason: "why"}, {Event: evSubmit, Job: "a", Attempt: 2, Shards: []string{"t"}}, {Event: evEnd, Job: "a", Attempt: 2, Faults: []Fault{{Shard: "t", Kind: "error"}}},
+		{Event: evGone, Job: "a", Attempt: 2}}
 	for _, e := range entries {
 		if err := j.add(e); err != nil {
 			t.Fatal(err)
@@ -141,13 +142,16 @@ func TestJournal(t *testing.T) {
 	}
 	j.f.Close()
 	again, _, err := readJournal(path)
-	if err != nil || len(again) != 6 {
+	if err != nil || len(again) != 7 {
 		t.Fatalf("%d entries, %v", len(again), err)
 	}
 	j.entries = again
-	left := j.unended()
-	if len(left) != 1 || left[0].Attempt != 1 || left[0].Ref.ID != "7" || left[0].identity != "i" {
-		t.Errorf("unended: %+v", left)
+	left := j.past("i")
+	if len(left.tickets) != 1 || left.tickets[0].Attempt != 1 || len(left.hands) != 1 || left.hands[0].Ref.ID != "7" || !left.hands[0].ours || len(left.faults) != 1 {
+		t.Errorf("left: %+v", left)
+	}
+	if other := j.past("j"); other.tickets[0].ours {
+		t.Error("a ticket of another question is taken for one of this")
 	}
 	if got := j.givenUp(); len(got) != 1 || got["s"] != "why" {
 		t.Errorf("given up: %v", got)
@@ -158,19 +162,19 @@ func TestFindWorker(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "worker")
 	t.Setenv("PATH", dir)
-	if _, err := findWorker(spec.Local{}); err == nil || !strings.Contains(err.Error(), "make build") {
+	if _, err := FindWorker(&spec.Spec{}); err == nil || !strings.Contains(err.Error(), "make build") {
 		t.Errorf("no worker: %v", err)
 	}
 	if err := os.WriteFile(path, []byte("#!/bin/sh\n"), 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := findWorker(spec.Local{}); got != path || err != nil {
+	if got, err := FindWorker(&spec.Spec{}); got != path || err != nil {
 		t.Errorf("on PATH: %q, %v", got, err)
 	}
-	if got, err := findWorker(spec.Local{Worker: os.Args[0]}); got != os.Args[0] || err != nil {
+	if got, err := FindWorker(&spec.Spec{Local: spec.Local{Worker: os.Args[0]}}); got != os.Args[0] || err != nil {
 		t.Errorf("by name: %q, %v", got, err)
 	}
-	if _, err := findWorker(spec.Local{Worker: filepath.Join(dir, "none")}); err == nil || !strings.Contains(err.Error(), "[local] worker") {
+	if _, err := FindWorker(&spec.Spec{Local: spec.Local{Worker: filepath.Join(dir, "none")}}); err == nil || !strings.Contains(err.Error(), "[local] worker") {
 		t.Errorf("a wrong name: %v", err)
 	}
 }
@@ -194,7 +198,7 @@ func FuzzJournal(f *testing.F) {
 		if again, _, err := readJournal(path); err != nil || len(again) != n+1 {
 			t.Fatalf("%d entries after adding to %d, %v", len(again), n, err)
 		}
-		j.unended()
+		j.past("")
 		j.givenUp()
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"sextant/pkg/result"
+	"sextant/scheduler"
 )
 
 // EventKind says what happened.
@@ -21,6 +22,7 @@ const (
 	Ended                       // Job ended; Reason when not well
 	GaveUp                      // Shard will not be tried again, for Reason
 	Stopping                    // the jobs are being stopped
+	Held                        // the scheduler does not answer, or takes no more jobs at present, for Reason; it is waited for
 )
 
 // Event tells an observer of Execute what happened, and how far the run is.
@@ -62,7 +64,7 @@ func (c *controller) progress() Progress {
 	var p Progress
 	for _, j := range sortedKeys(c.live) {
 		a := c.live[j]
-		if !a.running {
+		if h := c.hands[a.hand]; !a.claimed && (c.run.drain || h == nil || h.status.State != scheduler.Running) {
 			continue
 		}
 		if w, err := result.ReadProgress(c.run.Dir.Progress(j, a.n)); err == nil {

@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"sextant/pkg/plan"
+	"sextant/pkg/result"
 	"sextant/pkg/spec"
 	"sextant/scheduler"
 )
@@ -18,9 +19,10 @@ import (
 // Scheduler is what a run needs of whatever runs its jobs. scheduler/schedulertest holds what it must do.
 type Scheduler interface {
 	// Submit hands over jobs, in order, and returns those accepted: fewer than given, and then an error about the first that was not. A
-	// job that can never run gives an error that wraps scheduler.ErrUnsatisfiable. A name is started once, whoever submits it again.
+	// job that can never run gives an error that wraps scheduler.ErrUnsatisfiable; one that may be accepted later, scheduler.ErrBusy or
+	// scheduler.ErrDown. A name is started once, whoever submits it again.
 	Submit(ctx context.Context, jobs []scheduler.Job) ([]scheduler.Ref, error)
-	// Poll tells the status of each job, by name.
+	// Poll tells the status of each job, by name. scheduler.ErrDown: nothing is known at present.
 	Poll(ctx context.Context, refs []scheduler.Ref) (map[string]scheduler.Status, error)
 	// Cancel asks jobs to end, and makes them after a grace. It does not wait for that: Poll tells.
 	Cancel(ctx context.Context, refs []scheduler.Ref) error
@@ -31,10 +33,14 @@ type Scheduler interface {
 // workerName is the program that does jobs.
 const workerName = "worker"
 
-// findWorker finds the worker: where [local] worker says, else beside this program, else on PATH.
-func findWorker(l spec.Local) (string, error) {
-	if l.Worker != "" {
-		path, err := exec.LookPath(l.Worker)
+// FindWorker finds the worker: what [slurm] worker names, on the nodes, for a run on Slurm; else where [local] worker says, else beside this
+// program, else on PATH.
+func FindWorker(s *spec.Spec) (string, error) {
+	if s.Infer.Scheduler == "slurm" && s.Slurm.Worker != "" {
+		return s.Slurm.Worker, nil // it may be nowhere to be found here
+	}
+	if s.Local.Worker != "" {
+		path, err := exec.LookPath(s.Local.Worker)
 		if err != nil {
 			return "", fmt.Errorf("the worker that [local] worker names cannot be run: %w", err)
 		}
@@ -52,15 +58,36 @@ func findWorker(l spec.Local) (string, error) {
 	return filepath.Abs(path)
 }
 
-// job is a job's attempt as the scheduler gets it. Its name carries the directory, so that it is unique among all runs.
-func (r *Run) job(worker string, j plan.Job, attempt int) scheduler.Job {
-	dir := string(r.Dir)
+// cpuThreads is what a worker without GPUs asks of a cluster when nobody says.
+const cpuThreads = 4
+
+// Command is a job's attempt as a scheduler gets it, without what only the run knows: limits and nodes. Its name carries the directory, so
+// that it is unique among all runs. Attempts of a job share a script.
+func Command(p *plan.Plan, dir, worker string, j plan.Job, attempt int) scheduler.Job {
 	place := sha256.Sum256([]byte(dir))
-	return scheduler.Job{
+	job := scheduler.Job{
 		Name:    fmt.Sprintf("%s-%x.%s.%d", filepath.Base(dir), place[:4], j.ID, attempt),
-		Args:    []string{worker, "run", "--run", dir, "--job", j.ID, "--attempt", strconv.Itoa(attempt)},
-		Log:     r.Dir.Log(j.ID, attempt),
+		Script:  j.ID,
+		Args:    []string{worker, "run", "--run", dir, "--job", j.ID},
+		Tail:    []string{"--attempt", strconv.Itoa(attempt)},
+		Log:     result.Dir(dir).Log(j.ID, attempt),
+		Pool:    j.Pool(),
+		Weight:  float64(j.Cost),
 		GPUs:    j.NumGPUs,
-		Threads: r.Plan.Spec.Local.Threads,
+		Procs:   j.NumProcs,
+		Threads: p.Spec.Local.Threads,
 	}
+	if p.Spec.Infer.Scheduler == "slurm" {
+		job.Threads = p.Spec.Slurm.CPUs
+		if job.Threads == 0 && j.NumGPUs == 0 {
+			job.Threads = cpuThreads
+		}
+		if Drains(&p.Spec) {
+			job.Tail = append(job.Tail, "--drain")
+		}
+	}
+	return job
 }
+
+// Drains says whether workers go on with other jobs of their pool when they have done their own.
+func Drains(s *spec.Spec) bool { return s.Infer.Scheduler == "slurm" && !s.Slurm.OneShardPerJob }

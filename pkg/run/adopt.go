@@ -1,0 +1,187 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"sextant/pkg/plan"
+	"sextant/pkg/result"
+	"sextant/scheduler"
+)
+
+// adopt takes up what a submit that died or detached has left: workers that live on, tickets that are open. Workers of another question are
+// cancelled, and waited for, so that none writes behind our back while we look at what is done. Then it looks.
+func (c *controller) adopt(ctx context.Context) error {
+	foreign := c.recall()
+	if len(c.live)+len(foreign)+len(c.hands) > 0 {
+		c.observe(Event{Kind: Adopting}) // how far the run is nobody knows yet
+	}
+	if err := c.expel(ctx, foreign); err != nil {
+		return err
+	}
+	ended, err := c.settle(ctx)
+	if err != nil {
+		return err
+	}
+	if err := c.cover.all(); err != nil {
+		return err
+	}
+	if err := c.seeClaims(); err != nil {
+		return err
+	}
+	c.begin()
+	return c.part(ended)
+}
+
+// recall reads from the journal who may still be at work, and on what. It gives back the workers of another question.
+func (c *controller) recall() (foreign []*hand) {
+	past := c.run.journal.past(c.run.Plan.Identity)
+	for _, o := range past.hands {
+		h := &hand{ticket: result.Ticket{Job: o.Job, Attempt: o.Attempt}, ref: o.Ref, status: scheduler.Status{State: scheduler.Pending}}
+		j, known := c.jobs[o.Job]
+		if h.pool = j.Pool(); known && o.ours {
+			c.hands[o.Ref.Name] = h
+		} else {
+			foreign = append(foreign, h)
+		}
+	}
+	for _, o := range past.tickets {
+		a := &attempt{job: plan.Job{ID: o.Job, Shards: o.Shards}, n: o.Attempt, hand: o.Ref.Name, sent: true}
+		j, known := c.jobs[o.Job]
+		for _, s := range o.Shards {
+			_, ok := c.shards[s]
+			known = known && ok
+		}
+		if !o.ours || !known {
+			c.close(a, "it is of another plan")
+			continue
+		}
+		a.job = j
+		a.job.Shards = o.Shards
+		if older := c.live[o.Job]; older != nil {
+			c.close(older, "it was made again")
+		}
+		c.live[o.Job] = a
+	}
+	if c.run.goOn {
+		for _, f := range past.faults {
+			c.blame.apply(f, c.shards[f.Shard].Task)
+		}
+	}
+	return foreign
+}
+
+// close takes a ticket out of play that nobody is to do.
+func (c *controller) close(a *attempt, why string) {
+	if c.run.claims {
+		_, _ = c.run.Dir.Take(result.Claim{Ticket: a.ticket(), Time: time.Now(), Closed: why})
+	}
+	c.note(entry{Event: evEnd, Job: a.job.ID, Attempt: a.n, Reason: why})
+}
+
+// settle asks which workers of ours have ended, and gives their names.
+func (c *controller) settle(ctx context.Context) (ended []string, err error) {
+	if len(c.hands) == 0 {
+		return nil, nil
+	}
+	status, err := c.ask(ctx, c.refs())
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range sortedKeys(c.hands) {
+		c.hands[name].status = status[name]
+		if status[name].State.Terminal() {
+			ended = append(ended, name)
+		}
+	}
+	return ended, nil
+}
+
+// seeClaims takes up who has which ticket, without looking whether they are done.
+func (c *controller) seeClaims() error {
+	claimed, err := c.run.Dir.Claimed()
+	if err != nil {
+		return err
+	}
+	for _, t := range claimed {
+		if err := c.claim(t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// part takes in the ends of workers, and of tickets of which nobody knows a worker any more.
+func (c *controller) part(ended []string) error {
+	if err := c.tickets(); err != nil {
+		return err
+	}
+	if err := c.leave(ended); err != nil {
+		return err
+	}
+	for _, job := range sortedKeys(c.live) {
+		a := c.live[job]
+		if c.hands[a.hand] == nil && !a.claimed {
+			if err := c.abandoned(a, scheduler.Status{State: scheduler.Lost, Reason: "the submit that made it is gone"}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// ask polls until the scheduler answers.
+func (c *controller) ask(ctx context.Context, refs []scheduler.Ref) (map[string]scheduler.Status, error) {
+	for {
+		status, err := c.sched.Poll(ctx, refs)
+		if err == nil {
+			return status, nil
+		}
+		if !errors.Is(err, scheduler.ErrDown) {
+			return nil, fmt.Errorf("asking for the jobs of the submit before: %w", err)
+		}
+		c.observe(Event{Kind: Held, Reason: err.Error()})
+		if err := c.nap(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// expel cancels workers and returns when they are gone.
+func (c *controller) expel(ctx context.Context, list []*hand) error {
+	asked := false
+	for len(list) > 0 {
+		var refs []scheduler.Ref
+		for _, h := range list {
+			refs = append(refs, h.ref)
+		}
+		if !asked {
+			if err := c.sched.Cancel(ctx, refs); err != nil && !errors.Is(err, scheduler.ErrDown) {
+				return fmt.Errorf("cancelling the jobs of the submit before: %w", err)
+			} else if err == nil {
+				asked = true
+			}
+		}
+		status, err := c.ask(ctx, refs)
+		if err != nil {
+			return err
+		}
+		var left []*hand
+		for _, h := range list {
+			st := status[h.ref.Name]
+			if !st.State.Terminal() {
+				left = append(left, h)
+			} else if err := c.run.journal.add(entry{Event: evGone, Job: h.ticket.Job, Attempt: h.ticket.Attempt, Ref: h.ref, Status: &st}); err != nil {
+				return err
+			}
+		}
+		if list = left; len(list) > 0 {
+			if err := c.nap(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,371 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"sextant/internal/points"
+	"sextant/pkg/plan"
+	"sextant/pkg/result"
+	"sextant/scheduler"
+)
+
+// hand is a worker that the scheduler was asked for and that has not ended. It was asked for because of one ticket, and may do others.
+type hand struct {
+	ticket    result.Ticket
+	pool      string
+	ref       scheduler.Ref
+	status    scheduler.Status
+	cancelled bool
+}
+
+// refs lists the workers there are.
+func (c *controller) refs() []scheduler.Ref {
+	var refs []scheduler.Ref
+	for _, name := range sortedKeys(c.hands) {
+		refs = append(refs, c.hands[name].ref)
+	}
+	return refs
+}
+
+// poll takes in what became of the workers, and what they left.
+func (c *controller) poll(ctx context.Context) error {
+	status, err := c.sched.Poll(ctx, c.refs())
+	if errors.Is(err, scheduler.ErrDown) {
+		c.emit(Event{Kind: Held, Reason: err.Error()})
+		return c.tickets()
+	}
+	if err != nil {
+		return fmt.Errorf("asking for the jobs' states: %w", err)
+	}
+	var left []string
+	for _, name := range sortedKeys(c.hands) {
+		h := c.hands[name]
+		st, ok := status[name]
+		if !ok {
+			continue
+		}
+		began := st.State == scheduler.Running && h.status.State != scheduler.Running
+		h.status = st
+		if began {
+			log := st.Log
+			if log == "" {
+				log = c.run.Dir.Log(h.ticket.Job, h.ticket.Attempt)
+			}
+			c.emit(Event{Kind: Started, Job: h.ticket.Job, Attempt: h.ticket.Attempt, Log: log})
+		}
+		if st.State.Terminal() {
+			left = append(left, name)
+		}
+	}
+	// The claims are read after the states: whatever a worker that has ended had taken is seen as its own.
+	if err := c.tickets(); err != nil {
+		return err
+	}
+	if err := c.leave(left); err != nil {
+		return err
+	}
+	return c.thin(ctx)
+}
+
+// leave takes in that workers have ended: their tickets end with them.
+func (c *controller) leave(names []string) error {
+	var entries []entry
+	for _, name := range names {
+		h := c.hands[name]
+		delete(c.hands, name)
+		if h.status.State == scheduler.Cancelled && !h.cancelled && c.run.claims {
+			h.status.Cause, h.status.Reason = evicted, "it was cancelled, but not by submit"
+		}
+		c.gone[name] = h.status
+		st := h.status
+		entries = append(entries, entry{Event: evGone, Job: h.ticket.Job, Attempt: h.ticket.Attempt, Ref: h.ref, Status: &st})
+	}
+	held := map[string][]*attempt{}
+	for _, job := range sortedKeys(c.live) {
+		a := c.live[job]
+		held[a.hand] = append(held[a.hand], a)
+	}
+	for _, name := range names {
+		for _, a := range held[name] {
+			if err := c.abandoned(a, c.gone[name]); err != nil {
+				return err
+			}
+		}
+	}
+	if len(entries) == 0 {
+		return nil
+	}
+	return c.run.journal.add(entries...)
+}
+
+// abandoned ends a ticket whose worker has ended. One that the worker never took is taken out of play first: another may be about to take it,
+// and has it then.
+func (c *controller) abandoned(a *attempt, st scheduler.Status) error {
+	if !a.claimed && c.run.claims {
+		taken, err := c.run.Dir.Take(result.Claim{Ticket: a.ticket(), Time: time.Now(), Closed: "its worker never came"})
+		if err != nil {
+			return err
+		}
+		if !taken {
+			return c.claim(a.ticket())
+		}
+		if st.State == scheduler.Failed && st.Cause == "" {
+			st.Cause = scheduler.Launch
+		}
+	}
+	return c.ended(a, st)
+}
+
+// tickets takes in which tickets were claimed, and which are done.
+func (c *controller) tickets() error {
+	claimed, err := c.run.Dir.Claimed()
+	if err != nil {
+		return err
+	}
+	for _, t := range claimed {
+		if !c.seen[t] {
+			if err := c.claim(t); err != nil {
+				return err
+			}
+		}
+	}
+	for _, job := range sortedKeys(c.live) {
+		if a := c.live[job]; a.claimed {
+			if err := c.look(a); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// claim reads who took a ticket.
+func (c *controller) claim(t result.Ticket) error {
+	claim, err := result.ReadClaim(c.run.Dir.Claim(t))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // not to be seen yet
+	}
+	if err != nil {
+		return err
+	}
+	c.seen[t] = true
+	a := c.live[t.Job]
+	switch {
+	case claim.Closed != "":
+	case a != nil && a.n == t.Attempt:
+		a.claimed, a.hand = true, claim.Worker
+	case a == nil || a.n < t.Attempt:
+		return c.retaken(a, claim)
+	}
+	return nil
+}
+
+// retaken takes up a ticket that a worker made for itself, after the scheduler started it anew.
+func (c *controller) retaken(old *attempt, claim result.Claim) error {
+	if c.hands[claim.Worker] == nil {
+		return nil
+	}
+	if _, ok := c.jobs[claim.Job]; !ok {
+		return nil
+	}
+	j, err := plan.LoadJob(c.run.Dir, c.run.Plan, claim.Job, claim.Attempt)
+	if err != nil {
+		return err
+	}
+	entries := []entry{{Event: evSubmit, Job: j.ID, Attempt: claim.Attempt, Shards: j.Shards, Ref: c.hands[claim.Worker].ref}}
+	if old != nil {
+		entries = append(entries, entry{Event: evEnd, Job: j.ID, Attempt: old.n, Reason: "its worker was started anew"})
+	}
+	c.live[j.ID] = &attempt{job: j, n: claim.Attempt, hand: claim.Worker, sent: true, claimed: true}
+	return c.run.journal.add(entries...)
+}
+
+// stale is how long a worker that no scheduler knows may be silent.
+const stale = 2 * time.Minute
+
+// look finds out whether a ticket that was taken is done.
+func (c *controller) look(a *attempt) error {
+	end, err := result.ReadEnd(c.run.Dir.End(a.job.ID, a.n))
+	switch {
+	case err == nil:
+		return c.done(a, end)
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	case c.hands[a.hand] != nil:
+		return nil
+	}
+	if st, ok := c.gone[a.hand]; ok {
+		return c.ended(a, st)
+	}
+	if info, err := os.Stat(c.run.Dir.Progress(a.job.ID, a.n)); err == nil && time.Since(info.ModTime()) < stale {
+		return nil // started by hand, and alive
+	}
+	return c.ended(a, scheduler.Status{State: scheduler.Lost, Reason: "its worker is gone"})
+}
+
+// done takes in a ticket that its worker says it is done with. Files of another machine may be seen late.
+func (c *controller) done(a *attempt, end result.End) error {
+	st := scheduler.Status{State: scheduler.Done, Node: end.Host}
+	if h := c.hands[a.hand]; h != nil {
+		st.Log = h.status.Log
+	}
+	if end.Code != 0 {
+		st.State, st.ExitCode, st.Reason = scheduler.Failed, end.Code, fmt.Sprintf("exit code %d", end.Code)
+	} else if a.ended.IsZero() || time.Since(a.ended) < c.run.grace {
+		if a.ended.IsZero() {
+			a.ended = time.Now()
+		}
+		var shards []plan.Shard
+		for _, id := range a.job.Shards {
+			shards = append(shards, c.shards[id])
+		}
+		if err := c.cover.shards(shards); err != nil {
+			return err
+		}
+		for _, s := range shards {
+			if !c.cover.final[s.ID] && c.run.grace > 0 {
+				return nil
+			}
+		}
+	}
+	if c.run.measured != nil && end.Tokens > 0 {
+		c.run.measured(a.job, end)
+	}
+	return c.ended(a, st)
+}
+
+// thin takes back workers that wait in the queue and would find nothing to do.
+func (c *controller) thin(ctx context.Context) error {
+	if !c.run.drain {
+		return nil
+	}
+	open := map[string]bool{}
+	for _, a := range c.live {
+		if !a.claimed {
+			open[a.job.Pool()] = true
+		}
+	}
+	var idle []scheduler.Ref
+	for _, name := range sortedKeys(c.hands) {
+		if h := c.hands[name]; !open[h.pool] && h.status.State == scheduler.Pending && !h.cancelled && c.ownDone(h) {
+			h.cancelled = true
+			idle = append(idle, h.ref)
+		}
+	}
+	if len(idle) == 0 {
+		return nil
+	}
+	points.Reached("run:thin")
+	return c.quietly(c.sched.Cancel(ctx, idle))
+}
+
+// ownDone says that the ticket for which a worker was asked for is with another, or done. A worker that was started before and waits to be
+// started anew still has its own.
+func (c *controller) ownDone(h *hand) bool {
+	for _, a := range c.live {
+		if c.hands[a.hand] == h {
+			return false
+		}
+	}
+	return true
+}
+
+// dismiss lets the last workers go, when all is done: none of ours is left in the queue.
+func (c *controller) dismiss(ctx context.Context) error {
+	var waiting []scheduler.Ref
+	for _, name := range sortedKeys(c.hands) {
+		if h := c.hands[name]; h.status.State == scheduler.Pending {
+			h.cancelled = true
+			waiting = append(waiting, h.ref)
+		}
+	}
+	if len(waiting) > 0 {
+		if err := c.quietly(c.sched.Cancel(ctx, waiting)); err != nil {
+			return err
+		}
+	}
+	for begun, asked := time.Now(), false; len(c.hands) > 0; {
+		if !asked && time.Since(begun) > c.run.grace+10*time.Second {
+			asked = true
+			if err := c.quietly(c.sched.Cancel(ctx, c.refs())); err != nil {
+				return err
+			}
+		}
+		if err := c.nap(ctx); err != nil {
+			return err
+		}
+		if err := c.poll(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// nap is a short wait for the scheduler.
+func (c *controller) nap(ctx context.Context) error {
+	tctx, cancel := context.WithTimeout(ctx, c.run.tick)
+	defer cancel()
+	_ = c.sched.Wait(tctx)
+	return ctx.Err()
+}
+
+// detach leaves the workers to themselves.
+func (c *controller) detach() {
+	c.out.Detached, c.out.Hands = true, c.refs()
+}
+
+// stopLimit bounds the wait for jobs that are being stopped; a scheduler kills those that do not listen long before.
+const stopLimit = 2 * time.Minute
+
+// stop ends the workers and notes how they ended, as far as the journal can still be written.
+func (c *controller) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
+	defer cancel()
+	if len(c.hands) > 0 {
+		c.emit(Event{Kind: Stopping})
+	}
+	var err error
+	for asked := false; len(c.hands) > 0 && err == nil; {
+		if !asked {
+			err = c.sched.Cancel(ctx, c.refs())
+			asked = err == nil
+		}
+		var status map[string]scheduler.Status
+		if err == nil {
+			status, err = c.sched.Poll(ctx, c.refs())
+		}
+		for name, h := range c.hands {
+			if st := status[name]; st.State.Terminal() {
+				c.note(entry{Event: evGone, Job: h.ticket.Job, Attempt: h.ticket.Attempt, Ref: h.ref, Status: &st})
+				delete(c.hands, name)
+			}
+		}
+		if errors.Is(err, scheduler.ErrDown) {
+			c.emit(Event{Kind: Held, Reason: err.Error()})
+			err = nil
+		}
+		if len(c.hands) > 0 && err == nil {
+			err = c.nap(ctx)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("stopping the jobs: %w; see whether some are left with submit status %s", err, c.run.Dir)
+	}
+	for _, job := range sortedKeys(c.live) {
+		a := c.live[job]
+		if !a.claimed && c.run.claims {
+			_, _ = c.run.Dir.Take(result.Claim{Ticket: a.ticket(), Time: time.Now(), Closed: "stopped"})
+		}
+		c.note(entry{Event: evEnd, Job: a.job.ID, Attempt: a.n, Reason: "stopped"})
+		delete(c.live, job)
+	}
+	return nil
+}
+
+// note journals what is good to know but not worth failing for.
+func (c *controller) note(e entry) { _ = c.run.journal.add(e) }
