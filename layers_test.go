@@ -14,6 +14,7 @@ import (
 var floors = map[string]int{
 	"internal/goldens":        0,
 	"internal/points":         0,
+	"internal/slurmlab":       0,
 	"internal/smalldisk":      0,
 	"pkg/result":              0,
 	"pkg/spec":                0,
