@@ -7,13 +7,23 @@ FUZZTIME ?= 60s
 # The conformance suite runs on outside data that is not ours to ship: it is in when SEXTANT_DATA names that data.
 TAGS := $(if $(SEXTANT_DATA),-tags conformance)
 
-.PHONY: help quickstart build test check lint sanitize fuzz bench deps clean
+.PHONY: help quickstart slurm-quickstart build test check lint sanitize fuzz chaos bench deps clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 quickstart: build ## evaluate the pocket model on the pocket suite and print the table
 	@$(BIN)/submit examples/pocket/eval.toml --max-num-workers 2
+
+# The cluster's state is in memory where that may run programs: jobs' scripts lie there. What a failed run left is kept.
+slurm-quickstart: build ## run the pocket suite on a throw-away Slurm cluster and print the table
+	@base=/tmp; if [ -w /dev/shm ] && ! grep -q ' /dev/shm .*noexec' /proc/mounts; then base=/dev/shm; fi; \
+	dir=$$(mktemp -d $$base/sextant.XXXXXX); work=$$(mktemp -d); \
+	trap 'scripts/slurm-cluster down $$dir/c --kill; rm -rf $$dir' EXIT; trap 'exit 130' INT TERM; \
+	scripts/slurm-cluster up $$dir/c --nodes 4 --gpus 8 >&2; \
+	SLURM_CONF=$$dir/c/etc/slurm.conf $(BIN)/submit examples/pocket/eval.toml --slurm -p llmeval -q auto \
+	  --max-num-workers 4 --max-partition-size 400 -w $$work || { code=$$?; echo "the run is in $$work" >&2; exit $$code; }; \
+	rm -rf $$work
 
 build: ## bin/submit (static) and bin/worker
 	@mkdir -p $(BIN)
@@ -41,13 +51,23 @@ fuzz: ## every fuzz target for FUZZTIME (60s)
 	  for f in $$($(GO) test -list '^Fuzz' $$pkg 2>/dev/null | grep ^Fuzz || true); do \
 	    echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg; done; done
 
+chaos: build ## kill workers, nodes and controllers of a real Slurm at random for long; every run must end whole
+	$(GO) test -count=1 -timeout 120m -run Chaos ./cmd/submit -chaos
+
 bench: build ## the figures of docs/benchmarks.md: kernels, reading, planning, tokenizing, the pocket suite
 	$(GO) test -run '^$$' -bench . ./kernels/ ./pkg/dataset/ ./pkg/plan/ ./pkg/tokenizer/
 	time $(BIN)/submit examples/pocket/eval.toml --max-num-workers 2 -w $$(mktemp -d)
 
-deps: ## install gcc, make and git from Debian's packages where they are missing
-	@miss=; for p in gcc:gcc git:git; do command -v $${p%%:*} >/dev/null || miss="$$miss $${p##*:}"; done; \
-	if [ -n "$$miss" ]; then apt-get update -qq && apt-get install -y --no-install-recommends $$miss libc6-dev; fi
+# Slurm is for the tests alone, which bring up clusters of their own: no service of these packages is started.
+deps: ## install gcc, git and Slurm from Debian's packages where they are missing
+	@PATH=$$PATH:/usr/sbin:/sbin; miss=; \
+	for p in gcc:gcc git:git munged:munge slurmctld:slurmctld slurmd:slurmd squeue:slurm-client slurmdbd:slurmdbd mariadbd:mariadb-server; do \
+	  command -v $${p%%:*} >/dev/null || miss="$$miss $${p##*:}"; done; \
+	if [ -n "$$miss" ]; then \
+	  policy=/usr/sbin/policy-rc.d; \
+	  if [ ! -e $$policy ]; then trap "rm -f $$policy" EXIT; printf '#!/bin/sh\nexit 101\n' >$$policy; chmod +x $$policy; fi; \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get update -qq && apt-get install -y --no-install-recommends $$miss libc6-dev; fi
 
 clean: ## remove bin/ and outputs/
 	rm -rf $(BIN) outputs
