@@ -27,8 +27,10 @@ type Scheduler interface {
 type Harness struct {
 	// New makes a scheduler that runs at most workers jobs at once; cleaning up is New's, with t.Cleanup.
 	New func(t *testing.T, workers int) Scheduler
-	// Slack is how long a state may take to be seen, default 5 s.
+	// Slack is how long a state may take to be seen, default 5 s. A cluster takes seconds to begin a job and to note its end.
 	Slack time.Duration
+	// Parallel runs the tests at once: most of their time they wait for the scheduler.
+	Parallel bool
 }
 
 // Run runs the suite.
@@ -47,7 +49,12 @@ func Run(t *testing.T, h Harness) {
 		"Unsatisfiable": testRefuses,
 		"WaitEnds":      testWaitEnds,
 	} {
-		t.Run(name, func(t *testing.T) { test(t, h) })
+		t.Run(name, func(t *testing.T) {
+			if h.Parallel {
+				t.Parallel()
+			}
+			test(t, h)
+		})
 	}
 }
 
@@ -61,14 +68,16 @@ type bench struct {
 }
 
 func newBench(t *testing.T, h Harness, workers int) *bench {
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second+4*h.Slack)
 	t.Cleanup(cancel)
-	return &bench{T: t, Scheduler: h.New(t, workers), h: h, dir: t.TempDir(), ctx: ctx}
+	dir := t.TempDir() // before New: it goes after New's jobs
+	return &bench{T: t, Scheduler: h.New(t, workers), h: h, dir: dir, ctx: ctx}
 }
 
 // job is a shell script as a job; its name is unique to this test.
 func (b *bench) job(name, script string) scheduler.Job {
-	return scheduler.Job{Name: fmt.Sprintf("%s.%d.%s", filepath.Base(filepath.Dir(b.dir)), os.Getpid(), name), Args: []string{"/bin/sh", "-c", script}, Dir: b.dir, Log: filepath.Join(b.dir, name+".log")}
+	unique := fmt.Sprintf("%s.%d.%s", filepath.Base(filepath.Dir(b.dir)), os.Getpid(), name)
+	return scheduler.Job{Name: unique, Args: []string{"/bin/sh", "-c", script}, Dir: b.dir, Log: filepath.Join(b.dir, name+".log")}
 }
 
 func (b *bench) submit(jobs ...scheduler.Job) []scheduler.Ref {
@@ -106,8 +115,14 @@ func (b *bench) until(refs []scheduler.Ref, ok func(scheduler.State) bool) map[s
 	}
 }
 
-func (b *bench) log(name string) string {
-	text, err := os.ReadFile(filepath.Join(b.dir, name+".log"))
+// log is what the job wrote: to the file its status tells, else to the one it asked for.
+func (b *bench) log(j scheduler.Job, s scheduler.Status) string {
+	b.Helper()
+	path := j.Log
+	if s.Log != "" {
+		path = s.Log
+	}
+	text, err := os.ReadFile(path)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -117,21 +132,27 @@ func (b *bench) log(name string) string {
 func running(s scheduler.State) bool { return s == scheduler.Running }
 
 func testOutcomes(t *testing.T, h Harness) {
-	b := newBench(t, h, 4)
-	jobs := []scheduler.Job{b.job("good", "echo out; echo err >&2"), b.job("bad", "exit 64"), b.job("killed", "kill -9 $$"), b.job("absent", "")}
+	b := newBench(t, h, 5)
+	jobs := []scheduler.Job{b.job("good", "echo out; echo err >&2"), b.job("bad", "exit 64"), b.job("killed", "kill -9 $$"), b.job("absent", ""),
+		b.job("elsewhere", "exit 0")}
 	jobs[3].Args = []string{filepath.Join(b.dir, "no-such-program")}
+	jobs[4].Dir = filepath.Join(b.dir, "no-such-directory")
 	refs := b.submit(jobs...)
 	status := b.until(refs, scheduler.State.Terminal)
-	for i, want := range []scheduler.Status{{State: scheduler.Done}, {State: scheduler.Failed, ExitCode: 64}, {State: scheduler.Failed, Signal: 9}, {State: scheduler.Failed}} {
+	for i, want := range []scheduler.Status{{State: scheduler.Done}, {State: scheduler.Failed, ExitCode: 64}, {State: scheduler.Failed, Signal: 9},
+		{State: scheduler.Failed}, {State: scheduler.Failed}} {
 		got := status[refs[i].Name]
 		if got.State != want.State || i < 3 && (got.ExitCode != want.ExitCode || got.Signal != want.Signal) || (got.Reason == "") != (i == 0) {
 			t.Errorf("%s: %+v, want %+v", jobs[i].Name, got, want)
+		}
+		if began := i < 3; began == neverBegan(got) {
+			t.Errorf("%s: %+v; that its command began is %v", jobs[i].Name, got, began)
 		}
 		if got.Ended.IsZero() || got.Ended.Before(got.Started) {
 			t.Errorf("%s: from %v to %v", jobs[i].Name, got.Started, got.Ended)
 		}
 	}
-	if got := b.log("good"); !strings.Contains(got, "out") || !strings.Contains(got, "err") {
+	if got := b.log(jobs[0], status[refs[0].Name]); !strings.Contains(got, "out") || !strings.Contains(got, "err") {
 		t.Errorf("the log is %q", got)
 	}
 	if again := b.until(refs, scheduler.State.Terminal); again[refs[1].Name].ExitCode != 64 {
@@ -139,12 +160,22 @@ func testOutcomes(t *testing.T, h Harness) {
 	}
 }
 
+// neverBegan says that a status tells of a command that did not begin: by its cause, or by a shell's codes for that.
+func neverBegan(s scheduler.Status) bool {
+	return s.Cause == scheduler.Launch || s.ExitCode == 126 || s.ExitCode == 127
+}
+
+// The command gets its words, its environment and its directory as they are, whatever a shell would make of them.
 func testEnvironment(t *testing.T, h Harness) {
 	b := newBench(t, h, 1)
-	j := b.job("env", `echo "$COLOUR $SEXTANT_JOB $(pwd)"`)
-	j.Env = []string{"COLOUR=dark blue"}
-	b.until(b.submit(j), scheduler.State.Terminal)
-	if got, want := strings.TrimSpace(b.log("env")), "dark blue "+j.Name+" "+b.dir; got != want {
+	j := b.job("env", `printf '<%s>' "$COLOUR" "$SEXTANT_JOB" "$(pwd)" "$@"`)
+	colour, odd := `dark 'blue' "$HOME" \ $(true)`, "two  words;\n'x' *"
+	j.Env = []string{"COLOUR=" + colour}
+	j.Args = append(j.Args, "sh", odd, "")
+	j.Tail = []string{"--shard=3"}
+	status := b.until(b.submit(j), scheduler.State.Terminal)
+	want := fmt.Sprintf("<%s><%s><%s><%s><><--shard=3>", colour, j.Name, b.dir, odd)
+	if got := b.log(j, status[j.Name]); got != want {
 		t.Errorf("the job saw %q, want %q", got, want)
 	}
 }
@@ -153,27 +184,31 @@ func testAtMostWorkers(t *testing.T, h Harness) {
 	b := newBench(t, h, 2)
 	var jobs []scheduler.Job
 	for i := range 7 {
-		// A job marks itself and counts the marks.
-		jobs = append(jobs, b.job(fmt.Sprint("n", i), fmt.Sprintf("mkdir on.%d; set -- on.*; echo $#; sleep 0.1; rmdir on.%d", i, i)))
+		// A job marks itself and counts the marks. All are of one script: they differ in their last word.
+		j := b.job(fmt.Sprint("n", i), `mkdir on.$1; set -- $1 on.*; echo $(($# - 1)) of $1; sleep 0.1; rmdir on.$1`)
+		j.Args, j.Tail, j.Script = append(j.Args, "sh"), []string{fmt.Sprint(i)}, "counting"
+		jobs = append(jobs, j)
 	}
 	refs := b.submit(jobs...)
 	status := b.until(refs, scheduler.State.Terminal)
 	for i, r := range refs {
-		if got := strings.TrimSpace(b.log(fmt.Sprint("n", i))); status[r.Name].State != scheduler.Done || got != "1" && got != "2" {
-			t.Errorf("%+v saw %q jobs at once, want at most 2", status[r.Name], got)
+		got := strings.TrimSpace(b.log(jobs[i], status[r.Name]))
+		if status[r.Name].State != scheduler.Done || got != fmt.Sprint("1 of ", i) && got != fmt.Sprint("2 of ", i) {
+			t.Errorf("%+v saw %q, want at most 2 of %d", status[r.Name], got, i)
 		}
 	}
 }
 
 func testOnceByName(t *testing.T, h Harness) {
 	b := newBench(t, h, 2)
-	j := b.job("once", "echo ran; sleep 0.2")
+	j := b.job("once", "echo ran; echo ran >>count; sleep 0.2")
 	refs := append(b.submit(j), b.submit(j)...)
 	b.until(refs, scheduler.State.Terminal)
 	refs = append(refs, b.submit(j)...)
-	b.until(refs, scheduler.State.Terminal)
-	if got := b.log("once"); got != "ran\n" {
-		t.Errorf("the job ran more than once: %q", got)
+	status := b.until(refs, scheduler.State.Terminal)
+	count, _ := os.ReadFile(filepath.Join(b.dir, "count"))
+	if got := b.log(j, status[j.Name]); got != "ran\n" || string(count) != "ran\n" {
+		t.Errorf("the job ran more than once: its log is %q, its file %q", got, count)
 	}
 }
 
@@ -189,12 +224,14 @@ func testCancelRunning(t *testing.T, h Harness) {
 	if err := b.Cancel(b.ctx, refs); err != nil {
 		t.Fatal(err)
 	}
-	for name, s := range b.until(refs, scheduler.State.Terminal) {
+	status := b.until(refs, scheduler.State.Terminal)
+	for name, s := range status {
 		if s.State != scheduler.Cancelled {
 			t.Errorf("%s: %+v, want cancelled", name, s)
 		}
 	}
-	if got := b.log("polite"); !strings.HasSuffix(got, "bye\n") {
+	// A batch system adds lines of its own.
+	if got := b.log(polite, status[polite.Name]); !strings.Contains("\n"+got, "\nbye\n") {
 		t.Errorf("the job was not asked before it was killed: %q", got)
 	}
 	before, _ := os.ReadFile(filepath.Join(b.dir, "beat"))
