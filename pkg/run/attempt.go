@@ -217,6 +217,7 @@ func (c *controller) ended(a *attempt, st scheduler.Status) error {
 	}
 	points.Reached("run:ended")
 	v := c.judge(a, st)
+	v.elsewhere = c.nodes.anyBegan()
 	faults := c.blame.take(a, v)
 	if err := c.run.journal.add(entry{Event: evEnd, Job: a.job.ID, Attempt: a.n, Status: &st, Reason: v.reason, Faults: faults}); err != nil {
 		return err
@@ -224,9 +225,9 @@ func (c *controller) ended(a *attempt, st scheduler.Status) error {
 	for _, f := range faults {
 		c.blame.apply(f, c.shards[f.Shard].Task)
 	}
-	c.nodes.note(st, v, a)
+	stop := c.nodes.note(st, v)
 	c.emit(Event{Kind: Ended, Job: a.job.ID, Attempt: a.n, Reason: v.reason, Log: c.logOf(a, st)})
-	return v.stop
+	return errors.Join(v.stop, stop)
 }
 
 // logOf is where the output of an attempt's worker is.

@@ -99,7 +99,7 @@ func newController(r *Run, s Scheduler, observe func(Event)) *controller {
 	}
 	c := &controller{run: r, sched: s, observe: observe, cover: newCoverage(r), shards: map[string]plan.Shard{}, jobs: map[string]plan.Job{},
 		live: map[string]*attempt{}, hands: map[string]*hand{}, gone: map[string]scheduler.Status{}, seen: map[result.Ticket]bool{},
-		blame: newBlame(r.Plan.Spec.Infer.Retry), nodes: nodes{}, given: map[string]bool{}}
+		blame: newBlame(r.Plan.Spec.Infer.Retry), nodes: newNodes(), given: map[string]bool{}}
 	for _, s := range r.Plan.Shards {
 		c.shards[s.ID] = s
 	}

@@ -154,6 +154,7 @@ func (c *controller) claim(t result.Ticket) error {
 		return err
 	}
 	c.seen[t] = true
+	c.nodes.began(claim.Host)
 	a := c.live[t.Job]
 	switch {
 	case claim.Closed != "":
@@ -289,7 +290,8 @@ func (c *controller) dismiss(ctx context.Context) error {
 			return err
 		}
 	}
-	for begun, asked := time.Now(), false; len(c.hands) > 0; {
+	// A cluster that does not answer keeps nobody from the scores for ever: the journal knows who was not seen to leave.
+	for begun, asked := time.Now(), false; len(c.hands) > 0 && time.Since(begun) < 2*c.run.grace+stopLimit; {
 		if !asked && time.Since(begun) > c.run.grace+10*time.Second {
 			asked = true
 			if err := c.quietly(c.sched.Cancel(ctx, c.refs())); err != nil {

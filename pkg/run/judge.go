@@ -24,11 +24,12 @@ const (
 
 // verdict says what the end of an attempt means.
 type verdict struct {
-	faults []Fault
-	cause  scheduler.Cause
-	reason string // of the whole, for people; "" when all went well
-	gained int    // rows done since the attempt was made
-	stop   error  // the run cannot go on
+	faults    []Fault
+	cause     scheduler.Cause
+	reason    string // of the whole, for people; "" when all went well
+	gained    int    // rows done since the attempt was made
+	elsewhere bool   // workers do begin on some node
+	stop      error  // the run cannot go on
 }
 
 // judge finds out why an attempt left shards undone and which of them are to blame: those that the worker says failed, else the one it was
