@@ -18,7 +18,6 @@ import (
 	"sextant/pkg/run"
 	"sextant/pkg/score"
 	"sextant/pkg/spec"
-	"sextant/scheduler/local"
 
 	"github.com/urfave/cli/v2"
 )
@@ -36,15 +35,18 @@ const (
 
 // evaluate is the command itself: spec, plan, run, scores, report.
 func (e env) evaluate(c *cli.Context) error {
-	mode := c.String("mode")
-	if modes := []string{modeAll, modeInfer, modeEval, modeViz}; !slices.Contains(modes, mode) {
-		return cliargs.Usagef("--mode %q: there are %s", mode, strings.Join(modes, ", "))
+	mode, err := modeOf(c)
+	if err != nil {
+		return err
 	}
 	p, err := e.plan(c)
 	if err != nil {
 		return err
 	}
-	r, err := run.Open(p.Spec.WorkDir, p, run.Options{Reuse: c.String("reuse"), Existing: mode == modeEval || mode == modeViz})
+	m := newMeter(p)
+	o := run.Options{Reuse: c.String("reuse"), Existing: mode == modeEval || mode == modeViz, Detach: c.Bool("detach"),
+		Limit: newTimes(p).limit, Measured: m.observe}
+	r, err := run.Open(p.Spec.WorkDir, p, o)
 	if errors.Is(err, run.ErrNoRun) {
 		return badInput{err}
 	} else if err != nil {
@@ -52,6 +54,20 @@ func (e env) evaluate(c *cli.Context) error {
 	}
 	defer r.Close()
 	fmt.Fprintf(e.stderr, "plan: %d tasks, %d shards in %d jobs\nrun directory: %s\n", len(p.Tasks), len(p.Shards), len(p.Jobs), relative(string(r.Dir)))
+	return errors.Join(e.carryOut(c, r, mode), m.save())
+}
+
+// modeOf is the part of the work that was asked for.
+func modeOf(c *cli.Context) (string, error) {
+	mode := c.String("mode")
+	if modes := []string{modeAll, modeInfer, modeEval, modeViz}; !slices.Contains(modes, mode) {
+		return "", cliargs.Usagef("--mode %q: there are %s", mode, strings.Join(modes, ", "))
+	}
+	return mode, nil
+}
+
+// carryOut does what a run lacks, and scores it.
+func (e env) carryOut(c *cli.Context, r *run.Run, mode string) error {
 	if mode == modeAll || mode == modeInfer {
 		if err := e.infer(c.Context, r, c.Bool("debug")); err != nil {
 			return err
@@ -66,11 +82,16 @@ func (e env) plan(c *cli.Context) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	return e.planOf(path, overrides(c))
+}
+
+// planOf makes the plan of a spec file.
+func (e env) planOf(path string, over []spec.Override) (*plan.Plan, error) {
 	catalog, err := dataset.NewCatalog()
 	if err != nil {
 		return nil, err
 	}
-	s, err := spec.Load(path, spec.Options{Catalog: catalog, Overrides: overrides(c)})
+	s, err := spec.Load(path, spec.Options{Catalog: catalog, Overrides: over})
 	if err != nil {
 		return nil, badInput{err}
 	}
@@ -106,8 +127,7 @@ func specPath(c *cli.Context) (string, error) {
 
 // infer runs what the run still lacks.
 func (e env) infer(ctx context.Context, r *run.Run, debug bool) error {
-	s := r.Plan.Spec
-	sched, err := local.New(local.Options{Workers: s.Infer.MaxNumWorkers, Threads: s.Local.Threads})
+	sched, err := e.scheduler(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -115,21 +135,35 @@ func (e env) infer(ctx context.Context, r *run.Run, debug bool) error {
 	w := newWatch(e, debug)
 	out, err := run.Execute(ctx, r, sched, w.observe)
 	w.end()
-	if errors.Is(err, run.ErrInterrupted) {
+	switch {
+	case errors.Is(err, run.ErrCancelled):
+		return fmt.Errorf("%w; rows done are kept, submit resume %s goes on from there", err, relative(string(r.Dir)))
+	case errors.Is(err, run.ErrInterrupted):
 		return errInterrupted
-	} else if err != nil {
+	case err != nil:
 		return err
 	}
+	e.outcome(out)
+	if out.Detached {
+		return e.detached(ctx, r, sched, out)
+	}
+	return sched.Sweep(context.WithoutCancel(ctx))
+}
+
+// outcome tells what a person should know of how it went, beside the scores.
+func (e env) outcome(out *run.Outcome) {
 	if out.Stale > 0 {
 		fmt.Fprintf(e.stderr, "%d rows that were there are stale: their data, prompt, settings or model changed; they were computed anew\n", out.Stale)
 	}
 	for _, bad := range out.Bad {
 		fmt.Fprintf(e.stderr, "warning: %v; what it held is taken from other files or computed again\n", bad)
 	}
-	if out.Attempts == 0 && len(out.Failures) == 0 {
+	if len(out.Excluded) > 0 {
+		fmt.Fprintf(e.stderr, "warning: these nodes failed again and again and were not used any more: %s; tell whoever runs the cluster\n", strings.Join(out.Excluded, ", "))
+	}
+	if out.Attempts == 0 && len(out.Failures) == 0 && !out.Detached {
 		fmt.Fprintln(e.stderr, "nothing to do: every row has its result")
 	}
-	return nil
 }
 
 // scores scores what is there, writes the summary and prints it.

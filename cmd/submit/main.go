@@ -15,15 +15,28 @@ import (
 // env is all that a command takes from outside, so that tests can run it in-process.
 type env struct {
 	args           []string
+	stdin          io.Reader
 	stdout, stderr io.Writer
-	terminal       bool // stderr is one
+	terminal       bool   // stderr is one, and stdin
+	stops          *stops // what a signal does
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	e := env{args: os.Args, stdout: os.Stdout, stderr: os.Stderr, terminal: term.IsTerminal(int(os.Stderr.Fd()))}
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends submit at once; its workers notice and leave
+	os.Exit(command(os.Args))
+}
+
+// command is the whole program.
+func command(args []string) int {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	e := env{args: args, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, stops: &stops{},
+		terminal: term.IsTerminal(int(os.Stderr.Fd())) && term.IsTerminal(int(os.Stdin.Fd()))}
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		cancel(e.stops.wait(signals))
+		signal.Stop(signals) // the next Ctrl-C ends submit at once; what it leaves is found again
+	}()
 	code := e.run(ctx)
-	stop()
-	os.Exit(code)
+	cancel(nil)
+	return code
 }

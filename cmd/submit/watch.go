@@ -17,6 +17,7 @@ type watch struct {
 	progress *report.Progress
 	debug    bool
 	stop     func() // ends the following of the log
+	held     string // what was said last of a scheduler that is waited for
 }
 
 func newWatch(e env, debug bool) *watch {
@@ -26,7 +27,7 @@ func newWatch(e env, debug bool) *watch {
 func (w *watch) observe(ev run.Event) {
 	switch ev.Kind {
 	case run.Adopting:
-		w.progress.Say("waiting for the workers of an earlier submit to leave")
+		w.progress.Say("an earlier submit has left jobs: looking for them")
 	case run.Began:
 		w.began(ev.Progress)
 	case run.Started:
@@ -42,6 +43,12 @@ func (w *watch) observe(ev run.Event) {
 		}
 	case run.Stopping:
 		w.progress.Say("stopping the workers; rows done are kept")
+	case run.Held:
+		if ev.Reason != w.held {
+			w.held = ev.Reason
+			w.progress.Say("waiting: " + ev.Reason)
+		}
+		return
 	}
 	w.update(ev.Progress)
 }

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"sextant/pkg/plan"
+	"sextant/pkg/run"
+	"sextant/scheduler"
+	"sextant/scheduler/local"
+	"sextant/scheduler/slurm"
+)
+
+// jobs is a scheduler for one run.
+type jobs interface {
+	run.Scheduler
+	// Sweep cancels what is left in the scheduler of the run, when the run is done: a submission whose answer was lost may come late.
+	Sweep(ctx context.Context) error
+	Close() error
+}
+
+// scheduler makes the scheduler that a run's spec wants.
+func (e env) scheduler(ctx context.Context, r *run.Run) (jobs, error) {
+	if r.Plan.Spec.Infer.Scheduler == "slurm" {
+		s, err := e.cluster(ctx, r.Plan, string(r.Dir))
+		if err != nil {
+			return nil, err
+		}
+		e.stops.onCluster(e)
+		return clusterJobs{s}, nil
+	}
+	s, err := local.New(local.Options{Workers: r.Plan.Spec.Infer.MaxNumWorkers, Threads: r.Plan.Spec.Local.Threads})
+	if err != nil {
+		return nil, err
+	}
+	return localJobs{s}, nil
+}
+
+// downPause is how long to wait before a cluster that did not answer is asked again.
+const downPause = 10 * time.Second
+
+// cluster opens the run's Slurm scheduler. A cluster that does not answer is waited for.
+func (e env) cluster(ctx context.Context, p *plan.Plan, dir string) (*slurm.Scheduler, error) {
+	for said := false; ; {
+		s, err := slurm.New(ctx, slurmOptions(p, dir))
+		if err == nil || !errors.Is(err, scheduler.ErrDown) {
+			return s, err
+		}
+		if !said {
+			fmt.Fprintf(e.stderr, "waiting: %v\n", err)
+			said = true
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(downPause):
+		}
+	}
+}
+
+type localJobs struct{ *local.Scheduler }
+
+func (localJobs) Sweep(context.Context) error { return nil }
+
+type clusterJobs struct{ *slurm.Scheduler }
+
+func (clusterJobs) Close() error { return nil }
+
+// Sweep makes sure that nothing of the run is left in the queue, but for the job that this may be itself.
+func (j clusterJobs) Sweep(ctx context.Context) error {
+	live, err := j.Live(ctx)
+	if err != nil {
+		return quiet(err)
+	}
+	var refs []scheduler.Ref
+	for _, ref := range live {
+		if ref.Name != os.Getenv("SEXTANT_JOB") {
+			refs = append(refs, ref)
+		}
+	}
+	if len(refs) == 0 {
+		return nil
+	}
+	return quiet(j.Cancel(ctx, refs))
+}
+
+// quiet passes over a cluster that does not answer, when nothing depends on it any more.
+func quiet(err error) error {
+	if errors.Is(err, scheduler.ErrDown) {
+		return nil
+	}
+	return err
+}
+
+// gatherThreads is what the gathering job asks for: it reads files and counts.
+const gatherThreads = 1
+
+// detached leaves a job behind that gathers when the others have ended, unless the user has only let go of the terminal.
+func (e env) detached(ctx context.Context, r *run.Run, sched jobs, out *run.Outcome) error {
+	dir := relative(string(r.Dir))
+	if ctx.Err() != nil {
+		fmt.Fprintf(e.stderr, "submit: detached; %d jobs go on. submit status %s looks, submit resume %s gathers, submit cancel %s ends them\n",
+			len(out.Hands), dir, dir, dir)
+		return errDetached
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("finding this program for the gathering job: %w", err)
+	}
+	cwd, err := os.Getwd()
+	if err != nil {
+		return fmt.Errorf("finding the current directory: %w", err)
+	}
+	run := string(r.Dir)
+	j := scheduler.Job{Name: filepath.Base(run) + ".gather." + strconv.FormatInt(time.Now().UnixNano(), 36), Script: "gather",
+		Args: []string{self, "resume", run, "--detach", "--go-on"}, Dir: cwd, Pool: "gather", Procs: 1, Threads: gatherThreads, After: out.Hands}
+	refs, err := sched.Submit(ctx, []scheduler.Job{j})
+	if err != nil {
+		return fmt.Errorf("%d jobs are queued, but the job that gathers their results is not: %w; submit resume %s gathers", len(out.Hands), err, dir)
+	}
+	fmt.Fprintf(e.stderr, "detached: %d jobs are queued; job %s gathers their results and writes %s. submit status %s looks, submit cancel %s ends them\n",
+		len(out.Hands), refs[0].ID, filepath.Join(dir, "summary.{txt,csv,md,json}"), dir, dir)
+	return errQueued
+}

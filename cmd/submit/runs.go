@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"sextant/pkg/cliargs"
+	"sextant/pkg/result"
+	"sextant/pkg/run"
+	"sextant/scheduler"
+	"sextant/scheduler/slurm"
+
+	"github.com/urfave/cli/v2"
+)
+
+// runCommands are those about a run that is there.
+func (e env) runCommands() []*cli.Command {
+	return []*cli.Command{
+		{
+			Name: "resume", Usage: "go on with a run, gather and score it", ArgsUsage: "DIR",
+			Description: "Does what the run in DIR still lacks, on the scheduler that it was begun on, and prints the scores: as the command that began it,\n" +
+				"from the plan that is in the directory.\n\nExample: submit resume outputs/20260714_101500-3f2a9c1b",
+			Flags: []cli.Flag{
+				&cli.StringFlag{Name: "mode", Aliases: []string{"m"}, Value: modeAll, Usage: "all; infer: no scores; eval: score what is there; viz: only rewrite the summary"},
+				&cli.BoolFlag{Name: "debug", Usage: "the running job's log to the terminal"},
+				&cli.BoolFlag{Name: "detach", Usage: "leave when the jobs are queued; one more job gathers their results"},
+				&cli.BoolFlag{Name: "go-on", Hidden: true, Usage: "failures of before count"},
+			},
+			Action: e.resume,
+		},
+		{
+			Name: "status", Usage: "tell how far a run is", ArgsUsage: "DIR",
+			Description: "Reads the run's files, asks the cluster once about its jobs, and changes nothing. It may be asked while a submit works on the run.\n\n" +
+				"Example: submit status outputs/20260714_101500-3f2a9c1b",
+			Flags:  []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "one JSON document"}},
+			Action: e.status,
+		},
+		{
+			Name: "cancel", Usage: "end a run's jobs, and only those", ArgsUsage: "DIR",
+			Description: "Ends the jobs of the run, also those of a submit that is gone, and returns when none is left. A submit that works on the run ends too.\n" +
+				"Rows done are kept: submit resume DIR goes on from them.\n\nExample: submit cancel outputs/20260714_101500-3f2a9c1b",
+			Action: e.cancel,
+		},
+		{
+			Name: "logs", Usage: "show the log of a shard or job", ArgsUsage: "DIR [SHARD|JOB]",
+			Description: "Prints the log of the last attempt. Without a shard or job it lists where the logs are.\n\n" +
+				"Example: submit logs outputs/20260714_101500-3f2a9c1b pocket--pocket_gsm--0-100 -f",
+			Flags: []cli.Flag{
+				&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on printing what is added, until Ctrl-C"},
+				&cli.IntFlag{Name: "attempt", Usage: "the `N`-th attempt, not the last"},
+			},
+			Action: e.logs,
+		},
+	}
+}
+
+// runDir is the one argument of a command about a run.
+func runDir(c *cli.Context) (string, error) {
+	args, err := cliargs.Positional(c, "DIR")
+	if err != nil {
+		return "", err
+	}
+	if _, err := run.LoadPlan(args[0]); err != nil {
+		return "", badInput{err}
+	}
+	return filepath.Abs(args[0])
+}
+
+func (e env) resume(c *cli.Context) error {
+	mode, err := modeOf(c)
+	if err != nil {
+		return err
+	}
+	dir, err := runDir(c)
+	if err != nil {
+		return err
+	}
+	p, err := run.LoadPlan(dir)
+	if err != nil {
+		return badInput{err}
+	}
+	if c.Bool("detach") && p.Spec.Infer.Scheduler != "slurm" {
+		return cliargs.Usagef("--detach: the run is of this machine, its workers end with submit")
+	}
+	p.Spec.WorkDir = filepath.Dir(dir) // it may have been relative to another directory
+	m := newMeter(p)
+	r, err := run.Resume(dir, run.Options{Detach: c.Bool("detach"), GoOn: c.Bool("go-on"), Limit: newTimes(p).limit, Measured: m.observe})
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	return errors.Join(e.carryOut(c, r, mode), m.save())
+}
+
+// cancel asks a submit at work to end its jobs, or ends them itself, and makes sure that none is left.
+func (e env) cancel(c *cli.Context) error {
+	dir, err := runDir(c)
+	if err != nil {
+		return err
+	}
+	p, err := run.LoadPlan(dir)
+	if err != nil {
+		return badInput{err}
+	}
+	request := result.Dir(dir).CancelRequest()
+	if err := result.CommitJSON(request, map[string]any{"pid": os.Getpid(), "time": time.Now()}); err != nil {
+		return fmt.Errorf("asking for the end of the run: %w", err)
+	}
+	for said := false; ; {
+		s, err := run.Look(c.Context, dir, nil)
+		if err != nil {
+			return err
+		}
+		if s.Owner == "" {
+			break
+		}
+		if !said {
+			fmt.Fprintf(e.stderr, "waiting for the submit that works on the run: %s\n", s.Owner)
+			said = true
+		}
+		if err := sleep(c.Context, time.Second); err != nil {
+			return err
+		}
+	}
+	if p.Spec.Infer.Scheduler != "slurm" {
+		fmt.Fprintln(e.stderr, "no worker is left: those of this machine end with their submit")
+		return nil
+	}
+	s, err := e.cluster(c.Context, p, dir)
+	if err != nil {
+		return err
+	}
+	return e.cancelAll(c.Context, s)
+}
+
+// cancelAll cancels every job of a run until the cluster shows none.
+func (e env) cancelAll(ctx context.Context, s *slurm.Scheduler) error {
+	asked := map[string]bool{}
+	for {
+		live, err := s.Live(ctx)
+		if err != nil && !errors.Is(err, scheduler.ErrDown) {
+			return err
+		}
+		if err == nil && len(live) == 0 {
+			fmt.Fprintf(e.stderr, "%d jobs were cancelled; none is left\n", len(asked))
+			return nil
+		}
+		if err == nil {
+			for _, ref := range live {
+				asked[ref.Name] = true
+			}
+			err = s.Cancel(ctx, live)
+		}
+		if err != nil && !errors.Is(err, scheduler.ErrDown) {
+			return err
+		} else if err != nil {
+			fmt.Fprintf(e.stderr, "waiting: %v\n", err)
+		}
+		if err := sleep(ctx, time.Second); err != nil {
+			return err
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(d):
+		return nil
+	}
+}
