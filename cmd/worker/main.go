@@ -64,6 +64,6 @@ func checkBackend(c *cli.Context) error {
 func backendFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "backend", Value: "cpu", Usage: "kernel backend `NAME`: cpu, or ref (slow, the oracle)"},
-		&cli.IntFlag{Name: "threads", EnvVars: []string{"SEXTANT_THREADS"}, Usage: "CPU `THREADS`; 0: all this process may run on"},
+		&cli.IntFlag{Name: "threads", EnvVars: []string{"SEXTANT_THREADS"}, Usage: "CPU `THREADS`; 0: all this process may run on (default: those of the Slurm job, else 0)"},
 	}
 }

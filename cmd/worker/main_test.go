@@ -100,7 +100,7 @@ func start(t *testing.T, dir result.Dir, job plan.Job, prepare func(*exec.Cmd)) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(self, "run", "--run", string(dir), "--job", job.ID, "--threads", "1")
+	cmd := exec.Command(self, "run", "--run", string(dir), "--job", job.ID, "--attempt", "1", "--threads", "1")
 	cmd.Args[0] = "worker"
 	cmd.Path = filepath.Join(t.TempDir(), "worker")
 	if err := os.Symlink(self, cmd.Path); err != nil {
@@ -122,6 +122,49 @@ func start(t *testing.T, dir result.Dir, job plan.Job, prepare func(*exec.Cmd)) 
 	_ = cmd.Process.Kill()
 	t.Fatalf("no rows after 8 s:\n%s", log.String())
 	return nil, nil
+}
+
+// TestScriptStopped sends Slurm's warning to a batch script that has handed over to the worker.
+func TestScriptStopped(t *testing.T) {
+	dir, job := sizable(t)
+	cmd, log := start(t, dir, job, func(cmd *exec.Cmd) {
+		script := filepath.Join(t.TempDir(), "job.sbatch")
+		text := "#!/bin/sh\nexport SEXTANT_JOB=w\nexec " + cmd.Path + " " + strings.Join(cmd.Args[1:], " ") + " --drain\n"
+		if err := os.WriteFile(script, []byte(text), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		cmd.Path, cmd.Args = "/bin/sh", []string{"sh", script}
+	})
+	if err := cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); exitCode(err) != 75 {
+		t.Errorf("exit %v\n%s", err, log)
+	}
+	whole(t, dir, job)
+	end, err := result.ReadEnd(dir.End(job.ID, 1))
+	if err != nil || end.Code != 75 || end.Rows < 4 || end.Tokens == 0 {
+		t.Errorf("the ticket ended with %+v (%v)", end, err)
+	}
+	// The scheduler starts the job anew: the rest is computed under a new number, and no row twice.
+	first, err := os.ReadFile(dir.Rows(job.Shards[0], 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	t.Setenv("SEXTANT_JOB", "w")
+	t.Setenv("SLURM_RESTART_COUNT", "1")
+	if code := run(context.Background(), strings.Fields("worker run --run "+string(dir)+" --job "+job.ID+" --attempt 1 --drain"), &out, &errs); code != 0 {
+		t.Fatalf("exit %d\n%s", code, errs.String())
+	}
+	_, before, _ := result.ReadCheckpoint(dir.Rows(job.Shards[0], 1))
+	h, after, err := result.ReadCheckpoint(dir.Rows(job.Shards[0], 2))
+	if now, e := os.ReadFile(dir.Rows(job.Shards[0], 1)); e != nil || !bytes.Equal(now, first) {
+		t.Errorf("the first attempt's rows were changed (%v)", e)
+	}
+	if again, e := result.ReadEnd(dir.End(job.ID, 2)); err != nil || e != nil || again.Code != 0 || len(before)+len(after) != h.To-h.From {
+		t.Errorf("%d rows and then %d of %+v (%v), %+v (%v)", len(before), len(after), h, err, again, e)
+	}
 }
 
 // whole checks that what an ended worker left can be read: whole rows, and no failure.
@@ -189,7 +232,9 @@ func TestRunInProcess(t *testing.T) {
 		{"run --bogus", 2, "not defined: -bogus"},
 		{"run --run x", 2, "run needs --job"},
 		{"run --run x --job y z", 2, `unexpected argument "z"`},
-		{"run --run x --job y --attempt 0", 2, "--attempt is 1 or more"},
+		{"run --run x --job y --attempt -1", 2, "--attempt is 0 or more"},
+		{"run --run x --job y --deadline-margin -1s", 2, "--deadline-margin is 0 or more"},
+		{"run --run x --job y --time-limit 2-00:00", 2, "time-limit"},
 		{"run --run " + t.TempDir() + " --job y", 64, "plan.json"},
 		{"logits --ids 1", 2, "missing argument MODEL"},
 		{"logits m --ids 1,x", 2, `"x" is no token id`},

@@ -51,7 +51,7 @@ func logits(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	p := worker.Probe{Path: args[0], Backend: c.String("backend"), Threads: c.Int("threads")}
+	p := worker.Probe{Path: args[0], Backend: c.String("backend"), Threads: threads(c, os.Getenv)}
 	if c.String("raw") == "" {
 		return printLogits(c.App.Writer, p, ids)
 	}
@@ -163,7 +163,7 @@ func infoCommand() *cli.Command {
 			}
 			w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
 			for _, name := range kernels.Backends() {
-				fmt.Fprintf(w, "backend %s\t%s\n", name, describe(name, c.Int("threads")))
+				fmt.Fprintf(w, "backend %s\t%s\n", name, describe(name, threads(c, os.Getenv)))
 			}
 			fmt.Fprintf(w, "memory left\t%s\n", gibibytes(worker.Memory()))
 			return w.Flush()

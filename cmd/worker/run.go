@@ -3,6 +3,8 @@ package main
 import (
 	"io"
 	"log/slog"
+	"os"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -10,35 +12,56 @@ import (
 	"sextant/pkg/worker"
 )
 
+// usualMargin is the default of --deadline-margin: Slurm sends its warning up to a minute earlier than asked for, which is a minute.
+const usualMargin = 2 * time.Minute
+
 func runCommand(stderr io.Writer) *cli.Command {
 	return &cli.Command{
 		Name:  "run",
-		Usage: "carry out one job of a run's plan",
-		Description: "Loads the job's model, computes the rows that no file of the run holds yet and commits the results.\n" +
-			"Exit codes: 0 done, 64 bad input or model, 75 try again, 1 anything else.\n\n" +
-			"Example: worker run --run outputs/default/20260714_101500 --job pocket--packed-1 --attempt 1",
+		Usage: "carry out jobs of a run's plan",
+		Description: "Claims the job's ticket, loads its model, computes the rows that no file of the run holds yet and commits the results. Without\n" +
+			"--attempt it makes a new attempt of its own, so that a batch script can be run by hand at any time. With --drain it goes on with\n" +
+			"the open tickets of the same pool, the model loaded once. A worker that finds nothing to do exits at once.\n" +
+			"Exit codes: 0 done or nothing to do, 64 bad input or model, 75 try again, 1 anything else; the worst of its tickets decides.\n\n" +
+			"Of Slurm's variables it heeds SLURM_RESTART_COUNT, SLURMD_NODENAME, SLURM_JOB_END_TIME, SLURM_JOB_START_TIME, SLURM_CPUS_PER_TASK,\n" +
+			"SLURM_CPUS_ON_NODE, SLURM_MEM_PER_NODE and SLURM_MEM_PER_CPU. SEXTANT_JOB is the scheduler's name of the job; SEXTANT_DEADLINE\n" +
+			"the time at which it is ended, in seconds since 1970; SEXTANT_LOAD_DELAY (\"5s\") is slept after the model is loaded, for tests.\n\n" +
+			"Example: worker run --run outputs/default/20260714_101500 --job pocket--packed-1",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "run", Usage: "run directory `DIR` (required)"},
 			&cli.StringFlag{Name: "job", Usage: "`ID` of the job in the plan (required)"},
-			&cli.IntFlag{Name: "attempt", Value: 1, Usage: "number `N` of this attempt, from 1"},
-			&cli.Int64Flag{Name: "kv-memory", Usage: "`BYTES` for the key-value cache; 0: half of what the machine has left, by the share of its processors"},
+			&cli.IntFlag{Name: "attempt", Usage: "number `N` of the ticket's attempt, from 1; 0: a new one"},
+			&cli.BoolFlag{Name: "drain", Usage: "then go on with open tickets of the pool"},
+			&cli.DurationFlag{Name: "time-limit", Usage: "the job is ended `DURATION` after it began (2h30m); 0: as the environment says"},
+			&cli.DurationFlag{Name: "deadline-margin", Value: usualMargin, Usage: "begin no ticket that is not expected to be done `DURATION` before the end"},
+			&cli.Int64Flag{Name: "kv-memory", Usage: "`BYTES` for the key-value cache; 0: half of what the limits and the machine leave, by the share of the processors"},
 		}, backendFlags()...),
-		Action: func(c *cli.Context) error {
-			if _, err := cliargs.Positional(c); err != nil {
-				return err
-			}
-			if err := cliargs.Require(c, "run", "job"); err != nil {
-				return err
-			}
-			if err := checkBackend(c); err != nil {
-				return err
-			}
-			if c.Int("attempt") < 1 || c.Int64("kv-memory") < 0 {
-				return cliargs.Usagef("run: --attempt is 1 or more, --kv-memory 0 or more")
-			}
-			return worker.Run(c.Context, worker.Options{RunDir: c.String("run"), JobID: c.String("job"), Attempt: c.Int("attempt"),
-				Threads: c.Int("threads"), Backend: c.String("backend"), Memory: c.Int64("kv-memory"),
-				Log: slog.New(slog.NewTextHandler(stderr, nil))})
-		},
+		Action: func(c *cli.Context) error { return runJob(c, stderr) },
 	}
+}
+
+func runJob(c *cli.Context, stderr io.Writer) error {
+	if _, err := cliargs.Positional(c); err != nil {
+		return err
+	}
+	if err := cliargs.Require(c, "run", "job"); err != nil {
+		return err
+	}
+	if err := checkBackend(c); err != nil {
+		return err
+	}
+	for name, n := range map[string]int64{"attempt": int64(c.Int("attempt")), "kv-memory": c.Int64("kv-memory"),
+		"time-limit": int64(c.Duration("time-limit")), "deadline-margin": int64(c.Duration("deadline-margin"))} {
+		if n < 0 {
+			return cliargs.Usagef("run: --%s is 0 or more", name)
+		}
+	}
+	o, err := jobOptions(os.Getenv, time.Now(), c.Duration("time-limit"))
+	if err != nil {
+		return err
+	}
+	o.RunDir, o.JobID, o.Attempt, o.Drain = c.String("run"), c.String("job"), c.Int("attempt"), c.Bool("drain")
+	o.Margin, o.Threads, o.Backend, o.Memory = c.Duration("deadline-margin"), threads(c, os.Getenv), c.String("backend"), c.Int64("kv-memory")
+	o.Log = slog.New(slog.NewTextHandler(stderr, nil))
+	return worker.Run(c.Context, o)
 }

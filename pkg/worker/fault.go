@@ -92,6 +92,20 @@ func kindOf(err error) result.FailureKind {
 	return result.FailOther
 }
 
+// anyOf says whether match holds of err, or of one of the shards' that it stands for.
+func anyOf(err error, match func(error) bool) bool {
+	var j *JobError
+	if !errors.As(err, &j) {
+		return match(err)
+	}
+	for _, e := range j.Shards {
+		if match(e) {
+			return true
+		}
+	}
+	return false
+}
+
 func isAny(err error, causes []error) bool {
 	for _, c := range causes {
 		if errors.Is(err, c) {

@@ -1,10 +1,14 @@
 package worker
 
 import (
+	"cmp"
+	"context"
 	"fmt"
+	"time"
 
 	"sextant/kernels"
 	"sextant/pkg/checkpoint"
+	"sextant/pkg/engine"
 	"sextant/pkg/model"
 	"sextant/pkg/plan"
 	"sextant/pkg/spec"
@@ -17,6 +21,68 @@ type loaded struct {
 	tok *tokenizer.Tokenizer
 	dev *kernels.Device
 	m   *model.Model
+}
+
+// shrunk is n after k halvings, but never nothing.
+func shrunk[N int | int64](n N, k int) N { return max(1, n>>min(max(k, 0), 62)) }
+
+// What an engine takes when nobody says, which a shrunk one has to know.
+const (
+	usualBatch  = 128
+	usualTokens = 1024
+)
+
+// load opens the model of a variant, once for all tickets.
+func (w *worker) load(ctx context.Context, variant string) (err error) {
+	begun := time.Now()
+	if w.variant, w.model, err = w.modelOf(variant); err != nil {
+		return err
+	}
+	l, err := openModel(&w.model, w.variant.Fingerprint, kernels.Options{Threads: w.o.Threads}, w.o.Backend)
+	if err != nil {
+		return fmt.Errorf("model %s: %w", w.model.Abbr, err)
+	}
+	w.loaded = l
+	select {
+	case <-ctx.Done():
+	case <-time.After(w.o.LoadDelay):
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	info, err := w.dev.Info()
+	if err != nil {
+		return fmt.Errorf("asking the backend: %w", err)
+	}
+	w.log.Info("model loaded", "model", w.model.Abbr, "backend", w.o.Backend, "features", info.Features, "seconds", time.Since(begun).Seconds())
+	return nil
+}
+
+// build makes the engine, anew when a ticket asks for a smaller one: memory, batches and passes are halved shrink times. What a task knows
+// of the old one goes with it.
+func (w *worker) build(shrink int) error {
+	info, err := w.dev.Info()
+	if err != nil {
+		return fmt.Errorf("asking the backend: %w", err)
+	}
+	o := engine.Options{MaxSeqLen: w.model.MaxSeqLen, BatchSize: w.model.BatchSize, Memory: w.cacheMemory(info.Free, info.Threads),
+		NewDecoder: func(prompt []int32) engine.Decoder { return w.tok.NewDecoder(prompt) }}
+	if shrink > 0 {
+		o.BatchSize, o.TokenBudget = shrunk(cmp.Or(o.BatchSize, usualBatch), shrink), shrunk(usualTokens, shrink)
+		if o.Memory > 0 {
+			o.Memory = shrunk(o.Memory, shrink)
+		}
+		w.log.Info("a smaller engine, after deaths for lack of memory", "shrink", shrink, "batch", o.BatchSize, "tokens", o.TokenBudget, "memory", o.Memory)
+	}
+	if eos, ok := w.tok.EOS(); ok && len(w.m.Config().EOS) == 0 { // the model's own files may not name one
+		o.EOS = []int32{eos}
+	}
+	eng, err := engine.New(w.m, o)
+	if err != nil {
+		return err
+	}
+	w.eng, w.shrink, w.tasks = eng, shrink, map[string]*task{}
+	return nil
 }
 
 // openModel opens the files of m, refuses another model than that of the fingerprint, and loads it.

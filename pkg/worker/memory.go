@@ -3,61 +3,169 @@ package worker
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 )
 
-// Memory is what this process may still use of the machine's memory, in bytes: the least of what the system has and what the control groups
-// it is in (a batch system sets them) leave. 0: unknown.
-func Memory() int64 { return memoryUnder("/") }
+// Limits are what a batch system allows a job on this machine.
+type Limits struct {
+	Memory int64 // bytes; 0: not known
+	CPUs   int   // of the job's, whatever part of them this process has; 0: not known
+}
 
-func memoryUnder(root string) int64 {
-	least := int64(0)
-	note := func(n int64, ok bool) {
-		if ok && (least == 0 || n < least) {
-			least = max(n, 1)
+// left is what memory there is still to be had, in bytes. 0: unknown.
+type left struct {
+	machine int64 // by the system's own count
+	group   int64 // in the control groups this process is in; a batch system makes one for each job
+	own     int64 // that this process holds: not in files
+}
+
+// Memory is what this process may still use of the machine's memory, in bytes: the least of what the system has and what the control groups
+// it is in leave. 0: unknown.
+func Memory() int64 {
+	m := memoryUnder("/")
+	return least(m.machine, m.group)
+}
+
+// least is the smallest of those that are known.
+func least(list ...int64) (n int64) {
+	for _, v := range list {
+		if v > 0 && (n == 0 || v < n) {
+			n = v
 		}
 	}
-	note(available(filepath.Join(root, "proc/meminfo")))
+	return n
+}
+
+// cacheMemory is how much the key-value cache may take: half of what will be left when the weights are in memory, for activations want the
+// rest. There are three counts, and the least holds: of the machine, of which a worker takes its share by processors, for others run beside
+// it; of its control groups; and of the batch system's limit, which it may enforce without them. Of the latter two it takes its share of the
+// job's processors.
+//
+// The weights are mapped files. The kernel counts their pages as memory that can be had at any time, and takes them before it ends a
+// process; but then they are read from the disk again in each pass. So they count as used, in full, whether they are in memory by now or
+// not. Where that leaves next to nothing, a sixteenth is tried all the same: slow is better than not at all.
+func (w *worker) cacheMemory(device int64, threads int) int64 {
+	if w.o.Memory > 0 {
+		return w.o.Memory
+	}
+	m := memoryUnder("/")
+	limit := int64(0)
+	if w.o.Limits.Memory > 0 {
+		limit = max(1, w.o.Limits.Memory-m.own)
+	}
+	return m.cache(budget{device: device, limit: limit, weights: w.variant.WeightBytes, threads: threads,
+		machine: machineCPUs("/"), job: cmp.Or(w.o.Limits.CPUs, runtime.NumCPU())})
+}
+
+// budget is what the memory is divided by.
+type budget struct {
+	device, limit, weights int64 // 0: not known
+	threads                int   // of this process
+	machine, job           int   // processors
+}
+
+func (m left) cache(b budget) int64 {
+	part := func(n int64, cpus int) int64 {
+		if n <= 0 {
+			return 0
+		}
+		n = max(n-b.weights, n/16)
+		all := int64(max(cpus, 1))
+		return max(1, n/2/all*min(max(int64(b.threads), 1), all)) // 0 would be no limit
+	}
+	device := int64(0)
+	if b.device > 0 {
+		device = part(b.device+b.weights, b.job) // the weights are there already
+	}
+	return least(device, part(m.machine, b.machine), part(m.group, b.job), part(b.limit, b.job))
+}
+
+// machineCPUs counts the processors of the machine, of which this process may be allowed but a few.
+func machineCPUs(root string) int {
+	data, _ := os.ReadFile(filepath.Join(root, "sys/devices/system/cpu/online")) // "0-3,8"
+	n := 0
+	for _, part := range strings.Split(strings.TrimSpace(string(data)), ",") {
+		first, last, isRange := strings.Cut(part, "-")
+		from, err := strconv.Atoi(first)
+		to := from
+		if err == nil && isRange {
+			to, err = strconv.Atoi(last)
+		}
+		if err != nil || to < from {
+			return runtime.NumCPU()
+		}
+		n += to - from + 1
+	}
+	return max(n, runtime.NumCPU())
+}
+
+func memoryUnder(root string) (m left) {
+	if n, ok := named(filepath.Join(root, "proc/meminfo"), "MemAvailable:"); ok {
+		m.machine = max(n, 1)
+	}
+	m.own, _ = named(filepath.Join(root, "proc/self/status"), "RssAnon:")
 	data, _ := os.ReadFile(filepath.Join(root, "proc/self/cgroup"))
 	for line := range bytes.Lines(data) {
 		parts := strings.SplitN(strings.TrimSpace(string(line)), ":", 3)
 		if len(parts) != 3 {
 			continue
 		}
-		mount, limit, usage := "sys/fs/cgroup", "memory.max", "memory.current"
+		v := groupFiles{"sys/fs/cgroup", "memory.max", "memory.current", ""}
 		if parts[0] != "0" {
 			if parts[1] != "memory" {
 				continue
 			}
-			mount, limit, usage = "sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
+			v = groupFiles{"sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"}
 		}
 		for dir := filepath.Clean("/" + parts[2]); ; dir = filepath.Dir(dir) {
-			group := filepath.Join(root, mount, dir)
-			most, ok1 := number(filepath.Join(group, limit))
-			used, ok2 := number(filepath.Join(group, usage))
-			note(most-used, ok1 && ok2)
+			if n, ok := v.left(filepath.Join(root, v.mount, dir)); ok {
+				m.group = least(m.group, max(n, 1))
+			}
 			if dir == "/" {
 				break
 			}
 		}
 	}
-	return least
+	return m
 }
 
-// available reads MemAvailable.
-func available(path string) (int64, bool) {
+// groupFiles are the names in one version of the control groups.
+type groupFiles struct{ mount, limit, usage, total string }
+
+// left is what a group's limit leaves. Pages of files count as free: see cacheMemory.
+func (v groupFiles) left(dir string) (int64, bool) {
+	most, ok1 := number(filepath.Join(dir, v.limit))
+	used, ok2 := number(filepath.Join(dir, v.usage))
+	if !ok1 || !ok2 {
+		return 0, false
+	}
+	for _, name := range []string{"active_file ", "inactive_file "} {
+		n, _ := named(filepath.Join(dir, "memory.stat"), v.total+name)
+		used -= n
+	}
+	return most - max(used, 0), true
+}
+
+// named reads the number behind a name, of a file with one a line; "kB" makes it bytes.
+func named(path, name string) (int64, bool) {
 	f, err := os.Open(path)
 	if err != nil {
 		return 0, false
 	}
 	defer f.Close()
 	for s := bufio.NewScanner(f); s.Scan(); {
-		if rest, ok := strings.CutPrefix(s.Text(), "MemAvailable:"); ok {
-			kb, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(rest, "kB")), 10, 64)
-			return kb << 10, err == nil
+		if rest, ok := strings.CutPrefix(s.Text(), name); ok {
+			rest, isKB := strings.CutSuffix(rest, "kB")
+			n, err := strconv.ParseInt(strings.TrimSpace(rest), 10, 64)
+			if isKB {
+				n <<= 10
+			}
+			return n, err == nil
 		}
 	}
 	return 0, false

@@ -18,8 +18,8 @@ func TestMemory(t *testing.T) {
 	}
 	check := func(what string, want int64) {
 		t.Helper()
-		if got := memoryUnder(root); got != want {
-			t.Errorf("%s: %d, want %d", what, got, want)
+		if m := memoryUnder(root); least(m.machine, m.group) != want {
+			t.Errorf("%s: %+v, want %d", what, m, want)
 		}
 	}
 	check("nothing known", 0)
@@ -34,14 +34,49 @@ func TestMemory(t *testing.T) {
 	put("sys/fs/cgroup/memory/job/memory.limit_in_bytes", "5000")
 	put("sys/fs/cgroup/memory/job/memory.usage_in_bytes", "6000")
 	check("the first version, all used up", 1)
+	put("sys/fs/cgroup/memory/job/memory.stat", "cache 9\ninactive_file 7\ntotal_inactive_file 3000\ntotal_active_file 500\n")
+	check("pages of files can be had", 2500)
+	put("proc/self/status", "VmRSS:\t  900 kB\nRssAnon:\t    12 kB\n")
+	if m := memoryUnder(root); m.own != 12<<10 {
+		t.Errorf("this process holds %d", m.own)
+	}
 	if Memory() <= 0 {
 		t.Error("this machine's memory is unknown")
 	}
-	j := &job{}
-	if one, all := j.cacheMemory(1<<20, 1), j.cacheMemory(1<<20, runtime.NumCPU()); all < 1<<18 || all > 1<<19 || one > all || one < 1<<10 {
-		t.Errorf("the cache takes %d and %d bytes of 1 MiB", one, all)
+}
+
+// TestCacheMemory holds the shares against their formula.
+func TestCacheMemory(t *testing.T) {
+	for i, c := range []struct {
+		m    left
+		b    budget
+		want int64
+	}{
+		{left{}, budget{threads: 1}, 0},
+		{left{machine: 1600}, budget{threads: 4, machine: 16}, 200},                                         // half of a quarter
+		{left{machine: 1600}, budget{threads: 4, machine: 4, weights: 600}, 500},                            // the weights count
+		{left{machine: 1600}, budget{threads: 4, machine: 4, weights: 9999}, 48},                            // and leave a sixteenth
+		{left{machine: 1600, group: 400}, budget{threads: 4, machine: 16, job: 4}, 200},                     // both alike
+		{left{machine: 1600, group: 300}, budget{threads: 4, machine: 16, job: 4}, 148},                     // the job's own limit is all its own
+		{left{machine: 1600, group: 300}, budget{threads: 2, machine: 4, job: 4, limit: 100}, 24},           // but for others in the job; integers
+		{left{machine: 1600}, budget{threads: 9, machine: 4, job: 2, limit: 100}, 50},                       // more threads than processors
+		{left{machine: 1600}, budget{threads: 1, machine: 1, job: 1, device: 100, weights: 1000}, 50},       // weights are on the device already
+		{left{machine: 1}, budget{threads: 1, machine: 1}, 1},                                               // not 0, which is no limit
+		{left{machine: 1600, group: 1}, budget{threads: 1, machine: 1, job: 1, limit: 1, weights: 1000}, 1}, // nothing left
+	} {
+		if got := c.m.cache(c.b); got != c.want {
+			t.Errorf("case %d: %+v of %+v is %d, want %d", i, c.b, c.m, got, c.want)
+		}
 	}
-	if got := j.cacheMemory(1, 1); got != 1 {
-		t.Errorf("nothing left is %d, which is no limit", got)
+	root := t.TempDir()
+	path := filepath.Join(root, "sys/devices/system/cpu/online")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o777), os.WriteFile(path, []byte("0-999,2000\n"), 0o666)); err != nil {
+		t.Fatal(err)
+	}
+	if n := machineCPUs(root); n != 1001 {
+		t.Errorf("%d processors, want 1001", n)
+	}
+	if n := machineCPUs(t.TempDir()); n != runtime.NumCPU() {
+		t.Errorf("%d processors where the machine does not say, want %d", n, runtime.NumCPU())
 	}
 }

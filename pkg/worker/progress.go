@@ -26,9 +26,9 @@ type progress struct {
 // progressEvery is the time between two writes.
 const progressEvery = time.Second
 
-func startProgress(path string, log *slog.Logger) *progress {
+func startProgress(path, phase string, log *slog.Logger) *progress {
 	p := &progress{path: path, begun: time.Now(), log: log, stop: make(chan struct{}), done: make(chan struct{})}
-	p.now.Phase = "load"
+	p.now.Phase = phase
 	p.write()
 	go func() {
 		defer close(p.done)
@@ -66,22 +66,28 @@ func (p *progress) count(f func() int64) {
 	p.tokens = f
 }
 
-func (p *progress) write() {
+// state is what is to be told.
+func (p *progress) state() result.Progress {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	now := p.now
 	if p.tokens != nil {
 		now.Tokens = p.tokens()
 	}
-	p.mu.Unlock()
 	now.Seconds = time.Since(p.begun).Seconds()
-	if err := result.CommitJSON(p.path, now); err != nil && !p.failed {
+	return now
+}
+
+func (p *progress) write() {
+	if err := result.CommitJSON(p.path, p.state()); err != nil && !p.failed {
 		p.failed = true
 		p.log.Warn("cannot write progress", "error", err)
 	}
 }
 
-// close writes the last state.
-func (p *progress) close() {
+// close writes the last state and gives it.
+func (p *progress) close() result.Progress {
 	close(p.stop)
 	<-p.done
+	return p.state()
 }

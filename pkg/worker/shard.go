@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"sextant/internal/points"
 	"sextant/pkg/plan"
 	"sextant/pkg/result"
 )
@@ -29,15 +30,18 @@ func (j *job) shard(ctx context.Context, sh plan.Shard) (err error) {
 		return bad(fmt.Errorf("shard %s wants rows up to %d, and %s has %d: the data was changed after the plan was made", sh.ID, sh.To, sh.Task, t.rows()))
 	}
 	h := result.Header{Task: t.plan.ID, Digest: t.plan.Digest, From: sh.From, To: sh.To}
-	if old, _, err := result.Read(j.dir.Result(sh.ID)); err == nil && old.Task == h.Task && old.Digest == h.Digest && old.From == h.From && old.To == h.To {
+	if j.finished(sh.ID, h) {
 		return nil
+	}
+	if err := j.store.Refresh(sh.ID); err != nil {
+		return err
 	}
 	rows, err := j.store.Collect(result.Query{Task: h.Task, Digest: h.Digest, From: sh.From, To: sh.To, Same: t.same})
 	if err != nil {
 		return err
 	}
 	for _, err := range rows.Bad {
-		j.o.Log.Warn("ignored what cannot be trusted", "shard", sh.ID, "reason", err)
+		j.log.Warn("ignored what cannot be trusted", "shard", sh.ID, "reason", err)
 	}
 	records := rows.Records
 	if missing := rows.Missing(); len(missing) > 0 {
@@ -49,12 +53,16 @@ func (j *job) shard(ctx context.Context, sh plan.Shard) (err error) {
 	}
 	j.progress.set(func(p *result.Progress) { p.Phase = "commit" })
 	slices.SortFunc(records, func(a, b result.Record) int { return a.Row - b.Row })
+	if j.finished(sh.ID, h) { // a process that the scheduler has given up may live on: the first result stays
+		return nil
+	}
 	if err := result.Write(j.dir.Result(sh.ID), h, records); err != nil {
 		return err
 	}
+	points.Reached("worker:shard-done")
 	seconds := time.Since(begun).Seconds()
 	n := j.eng.Tokens() - tokens
-	j.o.Log.Info("shard done", "shard", sh.ID, "task", sh.Task, "rows", sh.To-sh.From, "reused", len(rows.Records), "tokens", n,
+	j.log.Info("shard done", "shard", sh.ID, "task", sh.Task, "rows", sh.To-sh.From, "reused", len(rows.Records), "tokens", n,
 		"seconds", seconds, "tokens_per_second", int(float64(n)/max(seconds, 1e-9)))
 	return nil
 }
@@ -62,9 +70,9 @@ func (j *job) shard(ctx context.Context, sh plan.Shard) (err error) {
 // compute runs the rows and appends each record to the attempt's checkpoint as soon as it is final. A row that cannot be computed does not
 // keep the others from it, and is told in the end.
 func (j *job) compute(ctx context.Context, t *task, rows []int, h result.Header, shard string) (out []result.Record, err error) {
-	cp, err := result.CreateCheckpoint(j.dir.Rows(shard, j.o.Attempt), h)
+	cp, err := result.CreateCheckpoint(j.dir.Rows(shard, j.attempt), h)
 	if errors.Is(err, fs.ErrExist) {
-		return nil, bad(fmt.Errorf("attempt %d of shard %s was begun before: give another number by --attempt (%w)", j.o.Attempt, shard, err))
+		return nil, bad(fmt.Errorf("attempt %d of shard %s was begun before: give another number by --attempt (%w)", j.attempt, shard, err))
 	}
 	if err != nil {
 		return nil, err
@@ -77,6 +85,7 @@ func (j *job) compute(ctx context.Context, t *task, rows []int, h result.Header,
 		}
 		out = append(out, r)
 		j.progress.set(func(p *result.Progress) { p.Rows++ })
+		points.Reached("worker:row")
 		return nil
 	})
 	if err == nil {

@@ -12,7 +12,7 @@ import (
 	"sextant/pkg/tokenizer"
 )
 
-// task is one model on one dataset, opened once for all shards of a job.
+// task is one model on one dataset, opened once for all shards that this process does of it.
 type task struct {
 	plan    plan.Task
 	data    spec.Dataset
@@ -29,26 +29,26 @@ type task struct {
 }
 
 // task opens a task of the plan, or gives it again.
-func (j *job) task(id string) (*task, error) {
-	if t := j.tasks[id]; t != nil {
+func (w *worker) task(id string) (*task, error) {
+	if t := w.tasks[id]; t != nil {
 		return t, nil
 	}
-	pt, ok := j.plan.Task(id)
+	pt, ok := w.plan.Task(id)
 	if !ok {
 		return nil, bad(fmt.Errorf("the plan has no task %q", id))
 	}
-	d, ok := j.plan.Dataset(pt.Dataset)
+	d, ok := w.plan.Dataset(pt.Dataset)
 	if !ok {
 		return nil, bad(fmt.Errorf("task %q is of the dataset %q, which the plan's spec lacks", id, pt.Dataset))
 	}
-	t := &task{plan: pt, data: d.WithDefaults(), model: j.model, tok: j.tok, eng: j.eng, limit: j.eng.MaxSeqLen()}
-	if err := t.open(j.plan.Spec.Infer.Limit); err != nil {
+	t := &task{plan: pt, data: d.WithDefaults(), model: w.model, tok: w.tok, eng: w.eng, limit: w.eng.MaxSeqLen()}
+	if err := t.open(w.plan.Spec.Infer.Limit); err != nil {
 		return nil, bad(err)
 	}
 	if err := t.unchanged(&d); err != nil {
 		return nil, bad(err)
 	}
-	j.tasks[id] = t
+	w.tasks[id] = t
 	return t, nil
 }
 
