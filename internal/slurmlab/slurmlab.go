@@ -54,8 +54,9 @@ func (o Options) args() []string {
 
 // Cluster is a running cluster.
 type Cluster struct {
-	Dir    string    // its state and logs
-	parent io.Closer // while it is open, the process that ends the cluster waits
+	Dir     string    // its state and logs
+	parent  io.Closer // while it is open, the process that ends the cluster waits
+	watcher *exec.Cmd // that process
 }
 
 // Up starts a cluster that is there until the test ends.
@@ -159,14 +160,13 @@ func (c *Cluster) watch() error {
 		return err
 	}
 	defer r.Close()
-	cmd := exec.Command("/bin/sh", "-c", `read -r never; [ -d "$1" ] && "$0" down "$2" --kill; rm -rf "$1"`, script(), filepath.Dir(c.Dir), c.Dir)
+	cmd := exec.Command("/bin/sh", "-c", `read -r never; "$0" down "$2" --kill; rm -rf "$1"`, script(), filepath.Dir(c.Dir), c.Dir)
 	cmd.Dir, cmd.Stdin = "/", r
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return errors.Join(err, w.Close())
 	}
-	c.parent = w
-	go func() { _ = cmd.Wait() }()
+	c.parent, c.watcher = w, cmd
 	return nil
 }
 
@@ -190,7 +190,7 @@ func (c *Cluster) script(args ...string) (string, error) {
 
 func (c *Cluster) down() error {
 	_, err := c.script("down", c.Dir, "--kill")
-	return errors.Join(err, os.RemoveAll(filepath.Dir(c.Dir)), c.parent.Close())
+	return errors.Join(err, os.RemoveAll(filepath.Dir(c.Dir)), c.parent.Close(), c.watcher.Wait())
 }
 
 // tail is the end of the daemons' logs.

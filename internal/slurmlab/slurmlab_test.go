@@ -148,6 +148,34 @@ func TestDaemons(t *testing.T) {
 	}
 }
 
+// A cluster that was ended and is brought up again is the same one: its ports, its queue.
+func TestDownUp(t *testing.T) {
+	t.Parallel()
+	c := Up(t, Options{Nodes: 1})
+	id := c.Sbatch(t, "--hold", "-J", "kept", "-o", "/dev/null", "--wrap", "true")
+	conf, err := os.ReadFile(c.conf())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"down", c.Dir}, {"down", c.Dir}, {"up", c.Dir}, {"up", c.Dir, "--nodes", "1"}} {
+		if _, err := c.script(args...); err != nil {
+			t.Fatal(err)
+		}
+		if left := mentions(t, c.Dir); args[0] == "down" && len(left) > 1 { // the one that waits for this process
+			t.Errorf("processes are left: %q", left)
+		}
+	}
+	if again, _ := os.ReadFile(c.conf()); string(again) != string(conf) {
+		t.Errorf("the configuration was\n%s\nand is\n%s", conf, again)
+	}
+	if rows := c.Queue(t); len(rows) != 1 || rows[0].ID != id || rows[0].Name != "kept" || rows[0].Reason != "JobHeldUser" {
+		t.Errorf("the queue is %+v", rows)
+	}
+	if _, err := c.script("up", c.Dir, "--nodes", "2"); err == nil || !strings.Contains(err.Error(), "other options (nodes 1)") {
+		t.Errorf("another number of nodes: %v", err)
+	}
+}
+
 func TestAccounting(t *testing.T) {
 	t.Parallel()
 	start := time.Now()
