@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -39,19 +40,28 @@ func (e *commandError) Unwrap() error { return e.err }
 // leaves it open whether the job is there.
 const commandLimit = 150 * time.Second
 
-// run runs a command and gives what it wrote to its standard output.
+// run runs a command and gives what it wrote to its standard output. The end of ctx ends the command.
 func (c *cli) run(ctx context.Context, stdin string, name string, args ...string) (string, error) {
+	out, _, err := c.output(ctx, stdin, name, args...)
+	return out, err
+}
+
+// output is run that gives standard error too.
+func (c *cli) output(ctx context.Context, stdin string, name string, args ...string) (stdout, stderr string, err error) {
 	c.calls.Add(1)
 	ctx, cancel := context.WithTimeout(ctx, commandLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = environment(os.Environ())
+	// A group of its own: Ctrl-C in the terminal is for this process, not for a command that is half done.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second
 	var out, text bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &text
-	err := cmd.Run()
+	err = cmd.Run()
 	if err == nil {
-		return out.String(), nil
+		return out.String(), text.String(), nil
 	}
 	e := &commandError{Command: name, Code: -1, Text: text.String(), err: err}
 	var exit *exec.ExitError
@@ -61,7 +71,12 @@ func (c *cli) run(ctx context.Context, stdin string, name string, args ...string
 	if ctx.Err() != nil {
 		e.err = errors.Join(context.Cause(ctx), err)
 	}
-	return out.String(), e
+	return out.String(), text.String(), e
+}
+
+// finish is run for a command that changes something at the controller: once begun it is let finish, whatever becomes of ctx.
+func (c *cli) finish(ctx context.Context, name string, args ...string) (string, error) {
+	return c.run(context.WithoutCancel(ctx), "", name, args...)
 }
 
 // environment is what Slurm's commands get: without the variables that would change their options or their output, or say that this process
