@@ -1,0 +1,262 @@
+package main
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"time"
+
+	"sextant/pkg/plan"
+	"sextant/pkg/result"
+	"sextant/pkg/run"
+
+	"github.com/urfave/cli/v2"
+)
+
+// previewVersion is raised when a field of preview changes its meaning or goes.
+const previewVersion = 1
+
+// preview is what --dry-run tells: the table, and with --json this document. Tokens, seconds and hours are estimates; those of
+// tasks, pools and jobs are of the whole plan, whatever is there already, and of one worker.
+type preview struct {
+	Version   int    `json:"version"`
+	Spec      string `json:"spec"`
+	Scheduler string `json:"scheduler"` // "local" or "slurm"
+	Identity  string `json:"identity"`  // of what is asked
+	Digest    string `json:"digest"`    // of the plan
+
+	Run     string `json:"run"`               // directory in which it would be done
+	Exists  bool   `json:"exists"`            // it is there and would be gone on with
+	Written string `json:"written,omitempty"` // where plan and scripts were written: --dry-run=DIR
+	Workers int    `json:"workers"`           // jobs at once
+
+	Tasks   []taskPreview   `json:"tasks"`
+	Total   taskPreview     `json:"total"` // of all tasks
+	Pools   []poolPreview   `json:"pools"` // jobs that share a model and a shape
+	Jobs    []jobPreview    `json:"jobs"`  // longest first
+	Left    leftPreview     `json:"left"`  // what is still to be done
+	Cluster *clusterPreview `json:"cluster,omitempty"`
+	Scripts []scriptPreview `json:"scripts,omitempty"` // with --show-scripts
+}
+
+// taskPreview is one task. Reused + New = Rows; Stale are those of New that are there, but of other data, prompts, settings or model.
+type taskPreview struct {
+	Task     string  `json:"task,omitempty"`
+	Rows     int     `json:"rows"`
+	Reused   int     `json:"reused"`
+	New      int     `json:"new"`
+	Stale    int     `json:"stale"`
+	Shards   int     `json:"shards"`
+	Cost     int     `json:"cost"`   // in OpenCompass units
+	Tokens   int64   `json:"tokens"` // estimated, put through the model
+	Seconds  float64 `json:"seconds"`
+	GPUHours float64 `json:"gpu_hours"`
+}
+
+type poolPreview struct {
+	Pool     string  `json:"pool"`
+	Jobs     int     `json:"jobs"`
+	Left     int     `json:"left"` // jobs that still have rows to do
+	NumGPUs  int     `json:"num_gpus"`
+	NumProcs int     `json:"num_procs"`
+	Tokens   int64   `json:"tokens"`
+	Seconds  float64 `json:"seconds"`
+	Load     float64 `json:"load"`               // seconds to load the model, once a worker
+	Walltime string  `json:"walltime,omitempty"` // time limit of a job as Slurm gets it
+}
+
+type jobPreview struct {
+	Job     string   `json:"job"`
+	Pool    string   `json:"pool"`
+	Shards  []string `json:"shards"`
+	Rows    int      `json:"rows"`
+	New     int      `json:"new"` // 0: it need not run
+	Cost    int      `json:"cost"`
+	Tokens  int64    `json:"tokens"`
+	Seconds float64  `json:"seconds"`
+}
+
+// leftPreview forecasts the work that is left, with all workers at once and without waiting in a queue.
+type leftPreview struct {
+	Rough    bool          `json:"rough"` // a speed was not measured but guessed: right within a few times
+	Jobs     int           `json:"jobs"`
+	GPUHours float64       `json:"gpu_hours"` // that draining workers hold, loads included
+	CPUHours float64       `json:"cpu_hours"` // of workers without a GPU
+	Draining plan.Schedule `json:"draining"`  // workers that load a model once and do one job after another
+	OneEach  plan.Schedule `json:"one_each"`  // a worker for every job
+}
+
+// clusterPreview is what the cluster said to sbatch --test-only.
+type clusterPreview struct {
+	Start string `json:"start,omitempty"` // of the first job, RFC 3339
+	Text  string `json:"text,omitempty"`  // what it said
+	Error string `json:"error,omitempty"`
+}
+
+type scriptPreview struct {
+	Name string `json:"name"`
+	Text string `json:"text"`
+}
+
+// dryRun prints what an evaluation would do. It changes nothing but the directory that --dry-run names.
+func (e env) dryRun(c *cli.Context) error {
+	p, err := e.plan(c)
+	if err != nil {
+		return err
+	}
+	v, err := look(p, c.String("reuse"), c.String("dry-run"))
+	if err != nil {
+		return err
+	}
+	if p.Spec.Infer.Scheduler == "slurm" {
+		v.Cluster = askCluster(c.Context, p, v.Run)
+	}
+	if dir := c.String("dry-run"); dir != "" || c.Bool("show-scripts") {
+		scripts, err := scriptsOf(c.Context, p, v.Run, dir != "")
+		if err != nil {
+			return badInput{err}
+		}
+		if dir != "" {
+			if err := writeDry(v.Run, p, scripts); err != nil {
+				return err
+			}
+			v.Written = v.Run
+		}
+		if c.Bool("show-scripts") {
+			for _, s := range scripts {
+				v.Scripts = append(v.Scripts, scriptPreview{Name: s.Name, Text: string(s.Data)})
+			}
+		}
+	}
+	if c.Bool("json") {
+		enc := json.NewEncoder(e.stdout)
+		enc.SetEscapeHTML(false)
+		enc.SetIndent("", "  ")
+		return enc.Encode(v)
+	}
+	return v.print(e.stdout)
+}
+
+// look sees what the plan would do, in the directory given or else in the run that it would go on with.
+func look(p *plan.Plan, reuse, dir string) (*preview, error) {
+	v := &preview{Version: previewVersion, Spec: p.Spec.Name, Scheduler: p.Spec.Infer.Scheduler, Identity: p.Identity, Digest: p.Digest,
+		Workers: p.Spec.Infer.MaxNumWorkers}
+	var err error
+	if dir != "" {
+		v.Run = dir
+	} else if v.Run, v.Exists, err = findRun(p, reuse); err != nil {
+		return nil, err
+	}
+	if v.Run, err = filepath.Abs(v.Run); err != nil {
+		return nil, err
+	}
+	done := map[string]int{} // rows, by shard
+	v.Tasks = make([]taskPreview, len(p.Tasks))
+	tasks := map[string]*taskPreview{}
+	for i, t := range p.Tasks {
+		v.Tasks[i] = taskPreview{Task: t.ID, Rows: t.Rows, New: t.Rows, Cost: t.Cost, Tokens: t.Tokens}
+		tasks[t.ID] = &v.Tasks[i]
+	}
+	if v.Exists || dir != "" {
+		if done, err = v.cover(p); err != nil {
+			return nil, err
+		}
+	}
+	v.jobs(p, tasks, done)
+	for _, t := range v.Tasks {
+		v.Total.add(t)
+	}
+	return v, nil
+}
+
+func (t *taskPreview) add(o taskPreview) {
+	t.Rows, t.Reused, t.New, t.Stale = t.Rows+o.Rows, t.Reused+o.Reused, t.New+o.New, t.Stale+o.Stale
+	t.Shards, t.Cost, t.Tokens = t.Shards+o.Shards, t.Cost+o.Cost, t.Tokens+o.Tokens
+	t.Seconds, t.GPUHours = t.Seconds+o.Seconds, t.GPUHours+o.GPUHours
+}
+
+// cover counts the good rows that the run directory has, by task and by shard, reading only.
+func (v *preview) cover(p *plan.Plan) (map[string]int, error) {
+	store := result.NewStore(result.Dir(v.Run))
+	if err := store.Refresh(); err != nil {
+		return nil, err
+	}
+	shards := map[string][]plan.Shard{}
+	for _, s := range p.Shards {
+		shards[s.Task] = append(shards[s.Task], s)
+	}
+	done := map[string]int{}
+	for i, t := range p.Tasks {
+		rows, err := store.Collect(result.Query{Task: t.ID, Digest: t.Digest, To: t.Rows, Same: plan.SameRow(p, t)})
+		if err != nil {
+			return nil, err
+		}
+		line := &v.Tasks[i]
+		line.Reused, line.Stale = len(rows.Records), rows.Stale
+		line.New = line.Rows - line.Reused
+		at := 0 // records and shards are both in order
+		for _, s := range shards[t.ID] {
+			for ; at < len(rows.Records) && rows.Records[at].Row < s.To; at++ {
+				done[s.ID]++
+			}
+		}
+	}
+	return done, nil
+}
+
+// jobs lists the plan's jobs and pools, with what is foreseen of them.
+func (v *preview) jobs(p *plan.Plan, tasks map[string]*taskPreview, done map[string]int) {
+	shards := make(map[string]plan.Shard, len(p.Shards))
+	for _, s := range p.Shards {
+		shards[s.ID] = s
+		tasks[s.Task].Shards++
+	}
+	var left []plan.Job
+	fresh := map[string]int{} // rows to do, by shard
+	pools := map[string]int{}
+	times := newTimes(p)
+	for _, j := range p.Jobs {
+		line := jobPreview{Job: j.ID, Pool: j.Pool(), Shards: j.Shards, Cost: j.Cost}
+		for _, id := range j.Shards {
+			s := shards[id]
+			seconds := times.seconds(line.Pool, s.Tokens)
+			fresh[id] = s.To - s.From - done[id]
+			line.Rows += s.To - s.From
+			line.New += fresh[id]
+			line.Tokens += s.Tokens
+			line.Seconds += seconds
+			t := tasks[s.Task]
+			t.Seconds += seconds
+			t.GPUHours += seconds * float64(j.NumGPUs) / time.Hour.Seconds()
+		}
+		i, ok := pools[line.Pool]
+		if !ok {
+			i = len(v.Pools)
+			pools[line.Pool] = i
+			v.Pools = append(v.Pools, poolPreview{Pool: line.Pool, NumGPUs: j.NumGPUs, NumProcs: j.NumProcs,
+				Load: times.byPool[line.Pool].Load, Walltime: times.walltime(j)})
+		}
+		pool := &v.Pools[i]
+		pool.Jobs++
+		pool.Tokens += line.Tokens
+		pool.Seconds += line.Seconds
+		if line.New > 0 {
+			pool.Left++
+			left = append(left, j)
+		}
+		v.Jobs = append(v.Jobs, line)
+	}
+	f := times.left(left, fresh)
+	v.Left = leftPreview{Rough: f.Rough, Jobs: len(left), GPUHours: f.GPUHours, CPUHours: f.CPUHours, Draining: f.Draining, OneEach: f.OneEach}
+}
+
+// findRun is the run directory that an evaluation would work in. One that is not there yet has no time in its name.
+func findRun(p *plan.Plan, reuse string) (dir string, found bool, err error) {
+	dir, found, err = run.Find(p.Spec.WorkDir, p, reuse)
+	if err != nil {
+		return "", false, badInput{err}
+	}
+	if !found {
+		dir = filepath.Join(p.Spec.WorkDir, "DATE_TIME-"+p.Identity[:8])
+	}
+	return dir, found, nil
+}
