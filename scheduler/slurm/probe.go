@@ -120,5 +120,5 @@ func readForecast(said string) (start time.Time, text string, err error) {
 	if at, err := time.ParseInLocation("2006-01-02T15:04:05", m[1], time.Local); err == nil {
 		start = at
 	}
-	return start, fmt.Sprintf("a job would start at %s on %s, with %s CPUs", m[1], strings.TrimPrefix(m[3], "nodes "), m[2]), nil
+	return start, fmt.Sprintf("a job would start at %s on %s, with %s CPUs", oneLine(m[1]), oneLine(strings.TrimPrefix(m[3], "nodes ")), m[2]), nil
 }

@@ -111,3 +111,15 @@ func TestReadForecast(t *testing.T) {
 		}
 	}
 }
+
+// FuzzReadForecast holds that what sbatch says is read or refused, in one line.
+func FuzzReadForecast(f *testing.F) {
+	f.Add("sbatch: Job 6 to start at 2026-11-21T17:37:45 using 1 processors on nodes node1 in partition llmeval\n")
+	f.Add("Job 1 to start at x using 1 processor on \r\x00")
+	f.Fuzz(func(t *testing.T, said string) {
+		start, text, err := readForecast(said)
+		if (err == nil) == (text == "") || err != nil && !start.IsZero() || strings.ContainsAny(text, "\n\r\x00\x1b") {
+			t.Errorf("%q: %v %q %v", said, start, text, err)
+		}
+	})
+}
