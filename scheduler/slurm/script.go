@@ -16,8 +16,8 @@ import (
 // scriptMode lets everybody read a script and run it by hand: there is nothing secret in it.
 const scriptMode fs.FileMode = 0o755
 
-// script is the batch script of one job, which runs by hand too: sbatch FILE. The jobs' own arguments and name come from the dispatcher of
-// arrayScript; without it the script is that of job j without its tail.
+// script is the batch script of one job, which runs by hand too: sbatch FILE. A job's own name and tail come from the dispatcher of
+// arrayScript; without it the script is nobody's, has its own name and no tail. Jobs of one Script have the same script to the byte.
 func (o *Options) script(j scheduler.Job, f features) ([]byte, error) {
 	name := strings.TrimSuffix(scriptName(j), ".sbatch")
 	d, err := o.ask(name, j, f)
@@ -128,7 +128,8 @@ exec /bin/bash "$script" "$@"
 // body is what the script of a job does. What is not a plain constant is quoted; the prologue alone is the user's shell.
 func (o *Options) body(j scheduler.Job) (string, error) {
 	var b strings.Builder
-	fmt.Fprintf(&b, "export SEXTANT_JOB=\"${SEXTANT_JOB:-%s}\"\n", j.Name)
+	// Of several jobs' script no job's own name may be in it: it would be another script for each.
+	fmt.Fprintf(&b, "export SEXTANT_JOB=\"${SEXTANT_JOB:-%s}\"\n", strings.TrimSuffix(scriptName(j), ".sbatch"))
 	if o.Ask.SignalLead > 0 {
 		b.WriteString("trap : USR1 # the warning is the command's; it must not end this shell\n")
 	}

@@ -76,6 +76,19 @@ func TestScriptGoldens(t *testing.T) {
 	}
 }
 
+func TestJobsOfOneScript(t *testing.T) {
+	o, j := exampleJob()
+	k := j
+	k.Name, k.Tail = "demo.PJLM.s0001.2", []string{"--attempt", "2"}
+	a, err := o.script(j, features{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := o.script(k, features{}); err != nil || string(a) != string(b) {
+		t.Errorf("%v\n%s\n%s", err, a, b)
+	}
+}
+
 func TestArrayScript(t *testing.T) {
 	o, j := exampleJob()
 	got, err := o.arrayScript("tok", []scheduler.Job{j}, 0, "123", features{})
