@@ -91,8 +91,12 @@ func (c *controller) settle(ctx context.Context) (ended []string, err error) {
 		return nil, err
 	}
 	for _, name := range sortedKeys(c.hands) {
-		c.hands[name].status = status[name]
-		if status[name].State.Terminal() {
+		st, told := status[name]
+		if !told {
+			continue
+		}
+		c.hands[name].status = st
+		if st.State.Terminal() {
 			ended = append(ended, name)
 		}
 	}
@@ -170,8 +174,8 @@ func (c *controller) expel(ctx context.Context, list []*hand) error {
 		}
 		var left []*hand
 		for _, h := range list {
-			st := status[h.ref.Name]
-			if !st.State.Terminal() {
+			st, told := status[h.ref.Name]
+			if !told || !st.State.Terminal() {
 				left = append(left, h)
 			} else if err := c.run.journal.add(entry{Event: evGone, Job: h.ticket.Job, Attempt: h.ticket.Attempt, Ref: h.ref, Status: &st}); err != nil {
 				return err

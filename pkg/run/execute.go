@@ -86,7 +86,8 @@ type controller struct {
 	seen    map[result.Ticket]bool      // claims that were read
 	blame   blame
 	nodes   nodes
-	given   map[string]bool // shards given up
+	given   map[string]bool   // shards given up
+	failed  map[string]string // by task: why a shard of it was given up, the first
 	worker  string
 	hold    time.Time // nothing is submitted before
 	pause   time.Duration
@@ -99,7 +100,8 @@ func newController(r *Run, s Scheduler, observe func(Event)) *controller {
 	}
 	c := &controller{run: r, sched: s, observe: observe, cover: newCoverage(r), shards: map[string]plan.Shard{}, jobs: map[string]plan.Job{},
 		live: map[string]*attempt{}, hands: map[string]*hand{}, gone: map[string]scheduler.Status{}, seen: map[result.Ticket]bool{},
-		blame: newBlame(r.Plan.Spec.Infer.Retry), nodes: newNodes(), given: map[string]bool{}}
+		blame: newBlame(r.Plan.Spec.Infer.Retry), nodes: newNodes(), given: map[string]bool{},
+		failed: map[string]string{}}
 	for _, s := range r.Plan.Shards {
 		c.shards[s.ID] = s
 	}
@@ -127,16 +129,16 @@ func (c *controller) loop(ctx context.Context) error {
 		}
 		again, err := c.apply(ctx, Reconcile(c.run.Plan, c.observed()))
 		if err == nil && !again {
+			if len(c.live) == 0 {
+				return c.dismiss(ctx)
+			}
 			again, err = c.send(ctx)
 		}
 		if err != nil {
 			return err
 		}
-		if again {
+		if again || len(c.live) == 0 { // what was sent may have ended already
 			continue
-		}
-		if len(c.live) == 0 {
-			return c.dismiss(ctx)
 		}
 		if c.run.detach && len(c.unsent()) == 0 {
 			c.detach()
@@ -178,16 +180,18 @@ func (c *controller) observed() Observed {
 
 // apply does the actions and says whether there may be more to do at once.
 func (c *controller) apply(ctx context.Context, actions []Action) (again bool, err error) {
-	var submit []Action
+	var submit, giveUp []Action
 	for _, a := range actions {
 		switch a.Kind {
 		case Commit:
 			points.Reached("run:commit")
 			again, err = true, c.cover.commit(c.shards[a.Shards[0]])
 		case GiveUp:
-			err = c.giveUp(a)
+			giveUp = append(giveUp, a)
 		case Cancel:
-			err = c.cancel(ctx, a.Job)
+			var finished bool
+			finished, err = c.cancel(ctx, a.Job)
+			again = again || finished
 		case Submit:
 			submit = append(submit, a)
 		}
@@ -195,39 +199,57 @@ func (c *controller) apply(ctx context.Context, actions []Action) (again bool, e
 			return false, err
 		}
 	}
+	if err := c.giveUp(giveUp); err != nil {
+		return false, err
+	}
 	if len(submit) > 0 {
 		err = c.makeTickets(submit)
 	}
 	return again, err
 }
 
-func (c *controller) giveUp(a Action) error {
-	id := a.Shards[0]
-	if c.given[id] {
+// giveUp gives shards up, each once.
+func (c *controller) giveUp(actions []Action) error {
+	var entries []entry
+	for _, a := range actions {
+		id := a.Shards[0]
+		if c.given[id] {
+			continue
+		}
+		c.given[id] = true
+		task := c.shards[id].Task
+		c.out.Failures = append(c.out.Failures, Failure{Task: task, Shard: id, Reason: a.Reason})
+		if c.failed[task] == "" {
+			c.failed[task] = a.Reason
+		}
+		c.emit(Event{Kind: GaveUp, Shard: id, Reason: a.Reason})
+		entries = append(entries, entry{Event: evGiveUp, Shards: a.Shards, Reason: a.Reason})
+	}
+	if len(entries) == 0 {
 		return nil
 	}
-	c.given[id] = true
-	c.out.Failures = append(c.out.Failures, Failure{Task: c.shards[id].Task, Shard: id, Reason: a.Reason})
-	c.emit(Event{Kind: GaveUp, Shard: id, Reason: a.Reason})
-	return c.run.journal.add(entry{Event: evGiveUp, Shards: a.Shards, Reason: a.Reason})
+	points.Reached("run:giveup")
+	return c.run.journal.add(entries...)
 }
 
-// cancel takes a ticket that cannot succeed out of play. A worker that is at it is stopped, unless it has other work too: it will find out.
-func (c *controller) cancel(ctx context.Context, job string) error {
+// cancel takes a ticket that cannot succeed out of play, and says whether that is done. A worker that is at it is stopped, unless it has
+// other work too: it will find out.
+func (c *controller) cancel(ctx context.Context, job string) (finished bool, err error) {
 	a := c.live[job]
 	h := c.hands[a.hand]
 	if a.claimed || h != nil && !c.run.drain {
 		if c.run.drain || h == nil || h.cancelled {
-			return nil
+			return false, nil
 		}
 		h.cancelled = true
-		return c.quietly(c.sched.Cancel(ctx, []scheduler.Ref{h.ref}))
+		return false, c.quietly(c.sched.Cancel(ctx, []scheduler.Ref{h.ref}))
 	}
 	taken, err := c.run.Dir.Take(result.Claim{Ticket: a.ticket(), Time: time.Now(), Closed: "its task cannot succeed"})
 	if err != nil || !taken {
-		return err
+		return false, err
 	}
-	return c.finish(a, scheduler.Status{State: scheduler.Cancelled, Reason: "its task cannot succeed"})
+	points.Reached("run:cancelled")
+	return true, c.finish(a, scheduler.Status{State: scheduler.Cancelled, Reason: "its task cannot succeed"})
 }
 
 // wait sleeps until the scheduler has news or it is time to look at the workers' files.

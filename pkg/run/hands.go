@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -85,6 +86,9 @@ func (c *controller) leave(names []string) error {
 		st := h.status
 		entries = append(entries, entry{Event: evGone, Job: h.ticket.Job, Attempt: h.ticket.Attempt, Ref: h.ref, Status: &st})
 	}
+	if len(names) == 0 {
+		return nil
+	}
 	held := map[string][]*attempt{}
 	for _, job := range sortedKeys(c.live) {
 		a := c.live[job]
@@ -97,9 +101,7 @@ func (c *controller) leave(names []string) error {
 			}
 		}
 	}
-	if len(entries) == 0 {
-		return nil
-	}
+	points.Reached("run:left")
 	return c.run.journal.add(entries...)
 }
 
@@ -214,6 +216,7 @@ func (c *controller) done(a *attempt, end result.End) error {
 	st := scheduler.Status{State: scheduler.Done, Node: end.Host}
 	if h := c.hands[a.hand]; h != nil {
 		st.Log = h.status.Log
+		st.Node = cmp.Or(h.status.Node, st.Node)
 	}
 	if end.Code != 0 {
 		st.State, st.ExitCode, st.Reason = scheduler.Failed, end.Code, fmt.Sprintf("exit code %d", end.Code)
@@ -342,7 +345,7 @@ func (c *controller) stop() error {
 			status, err = c.sched.Poll(ctx, c.refs())
 		}
 		for name, h := range c.hands {
-			if st := status[name]; st.State.Terminal() {
+			if st, told := status[name]; told && st.State.Terminal() {
 				c.note(entry{Event: evGone, Job: h.ticket.Job, Attempt: h.ticket.Attempt, Ref: h.ref, Status: &st})
 				delete(c.hands, name)
 			}

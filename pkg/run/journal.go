@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"sextant/pkg/result"
@@ -137,7 +139,7 @@ type orphan struct {
 
 // past reads the journal for the plan of an identity.
 func (j *journal) past(identity string) past {
-	tickets, hands := orphans{at: map[result.Ticket]int{}}, orphans{at: map[result.Ticket]int{}}
+	tickets, hands := orphans[result.Ticket]{at: map[result.Ticket]int{}}, orphans[string]{at: map[string]int{}}
 	var p past
 	ours := false
 	for _, e := range j.entries {
@@ -148,47 +150,50 @@ func (j *journal) past(identity string) past {
 				p.faults = nil
 			}
 		case evSubmit:
-			tickets.add(orphan{e, ours})
-			hands.add(orphan{e, ours})
+			tickets.add(e.ticket(), orphan{e, ours})
+			if _, known := hands.at[e.Ref.Name]; !known { // else the worker has made a ticket for itself
+				hands.add(e.Ref.Name, orphan{e, ours})
+			}
 		case evAccept:
-			hands.known(e)
+			hands.known(e.Ref.Name, orphan{e, ours})
 		case evEnd:
-			tickets.drop(e)
+			delete(tickets.at, e.ticket())
 			p.faults = append(p.faults, e.Faults...)
 		case evGone:
-			hands.drop(e)
+			delete(hands.at, e.Ref.Name)
 		}
 	}
 	p.tickets, p.hands = tickets.left(), hands.left()
 	return p
 }
 
-// orphans are entries in order, by ticket.
-type orphans struct {
-	at   map[result.Ticket]int
+func (e *entry) ticket() result.Ticket { return result.Ticket{Job: e.Job, Attempt: e.Attempt} }
+
+// orphans are entries in order, by ticket or by the worker's name.
+type orphans[K comparable] struct {
+	at   map[K]int
 	list []orphan
 }
 
-func (o *orphans) add(e orphan) {
-	o.at[result.Ticket{Job: e.Job, Attempt: e.Attempt}] = len(o.list)
+func (o *orphans[K]) add(key K, e orphan) {
+	o.at[key] = len(o.list)
 	o.list = append(o.list, e)
 }
 
-func (o *orphans) known(e entry) {
-	if i, ok := o.at[result.Ticket{Job: e.Job, Attempt: e.Attempt}]; ok {
+// known takes up the scheduler's ID. One that was thought gone is there again.
+func (o *orphans[K]) known(key K, e orphan) {
+	if i, ok := o.at[key]; ok {
 		o.list[i].Ref = e.Ref
+	} else {
+		o.add(key, e)
 	}
 }
 
-func (o *orphans) drop(e entry) { delete(o.at, result.Ticket{Job: e.Job, Attempt: e.Attempt}) }
-
 // left lists what was not dropped.
-func (o *orphans) left() []orphan {
+func (o *orphans[K]) left() []orphan {
 	var left []orphan
-	for i, e := range o.list {
-		if at, ok := o.at[result.Ticket{Job: e.Job, Attempt: e.Attempt}]; ok && at == i {
-			left = append(left, e)
-		}
+	for _, i := range slices.Sorted(maps.Values(o.at)) {
+		left = append(left, o.list[i])
 	}
 	return left
 }
