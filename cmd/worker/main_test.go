@@ -69,8 +69,11 @@ func planInto(path string, dir result.Dir) error {
 	return p.Save(dir.Plan())
 }
 
-// sizable is a run that takes a few seconds, so that it can be stopped while it runs.
-func sizable(t *testing.T) (dir result.Dir, job plan.Job) {
+// oneJob packs everything.
+const oneJob = "max_partition_size = 40000"
+
+// sizable is a run that takes a few seconds, so that it can be stopped while it runs. infer is what it says of [infer].
+func sizable(t *testing.T, infer string) (dir result.Dir, job plan.Job) {
 	t.Helper()
 	root, err := filepath.Abs("../../examples/pocket")
 	if err != nil {
@@ -78,7 +81,7 @@ func sizable(t *testing.T) (dir result.Dir, job plan.Job) {
 	}
 	path := filepath.Join(t.TempDir(), "eval.toml")
 	text := "models = [{ abbr = \"pocket\", path = \"" + root + "/model\", batch_size = 1 }]\ndata_dir = \"" + root + "/data\"\n" +
-		"datasets = [\"pocket_cloze\", \"pocket_piqa\", \"pocket_siqa_ppl\"]\ninfer = { max_partition_size = 40000 }\n"
+		"datasets = [\"pocket_cloze\", \"pocket_piqa\", \"pocket_siqa_ppl\"]\ninfer = { " + infer + " }\n"
 	if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +129,7 @@ func start(t *testing.T, dir result.Dir, job plan.Job, prepare func(*exec.Cmd)) 
 
 // TestScriptStopped sends Slurm's warning to a batch script that has handed over to the worker.
 func TestScriptStopped(t *testing.T) {
-	dir, job := sizable(t)
+	dir, job := sizable(t, oneJob+", limit = 80")
 	cmd, log := start(t, dir, job, func(cmd *exec.Cmd) {
 		script := filepath.Join(t.TempDir(), "job.sbatch")
 		text := "#!/bin/sh\nexport SEXTANT_JOB=w\nexec " + cmd.Path + " " + strings.Join(cmd.Args[1:], " ") + " --drain\n"
@@ -188,7 +191,7 @@ func exitCode(err error) int {
 
 func TestSignals(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1} {
-		dir, job := sizable(t)
+		dir, job := sizable(t, oneJob)
 		cmd, log := start(t, dir, job, func(*exec.Cmd) {})
 		if err := cmd.Process.Signal(sig); err != nil {
 			t.Fatal(err)
@@ -202,7 +205,7 @@ func TestSignals(t *testing.T) {
 
 // A worker whose parent is gone, however it went, ends by itself.
 func TestParentGone(t *testing.T) {
-	dir, job := sizable(t)
+	dir, job := sizable(t, oneJob)
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

@@ -34,7 +34,7 @@ func runCommand(stderr io.Writer) *cli.Command {
 			&cli.BoolFlag{Name: "drain", Usage: "then go on with open tickets of the pool"},
 			&cli.DurationFlag{Name: "time-limit", Usage: "the job is ended `DURATION` after it began (2h30m); 0: as the environment says"},
 			&cli.DurationFlag{Name: "deadline-margin", Value: usualMargin, Usage: "begin no ticket that is not expected to be done `DURATION` before the end"},
-			&cli.Int64Flag{Name: "kv-memory", Usage: "`BYTES` for the key-value cache; 0: half of what the limits and the machine leave, by the share of the processors"},
+			&cli.Int64Flag{Name: "kv-memory", Usage: "`BYTES` for the key-value cache; 0: half of what limits and machine leave, by the share of the processors"},
 		}, backendFlags()...),
 		Action: func(c *cli.Context) error { return runJob(c, stderr) },
 	}

@@ -75,6 +75,9 @@ func (d Dir) Take(c Claim) (bool, error) {
 // mine tells a link that an NFS server made, but of which the answer was lost and the request sent again, from another's.
 func (d Dir) mine(c Claim) (bool, error) {
 	got, err := ReadClaim(d.Claim(c.Ticket))
+	if gone(err) { // not to be seen from here yet: ours would be
+		return false, nil
+	}
 	if err != nil {
 		return false, err
 	}

@@ -59,7 +59,8 @@ func (j *job) end(err error, took time.Duration) {
 		j.log.Error("cannot write how the ticket ended", "error", err)
 	}
 	points.Reached("worker:ticket-done")
-	j.log.Info("ticket ended", "ticket", result.Ticket{Job: j.job.ID, Attempt: j.attempt}, "code", e.Code, "rows", e.Rows, "tokens", e.Tokens, "seconds", e.Seconds)
+	j.log.Info("ticket ended", "ticket", result.Ticket{Job: j.job.ID, Attempt: j.attempt}, "code", e.Code, "rows", e.Rows, "tokens", e.Tokens,
+		"seconds", e.Seconds)
 }
 
 // ready makes the model and the engine ready for the ticket.

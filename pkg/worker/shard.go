@@ -72,7 +72,8 @@ func (j *job) shard(ctx context.Context, sh plan.Shard) (err error) {
 func (j *job) compute(ctx context.Context, t *task, rows []int, h result.Header, shard string) (out []result.Record, err error) {
 	cp, err := result.CreateCheckpoint(j.dir.Rows(shard, j.attempt), h)
 	if errors.Is(err, fs.ErrExist) {
-		return nil, bad(fmt.Errorf("attempt %d of shard %s was begun before: give another number by --attempt (%w)", j.attempt, shard, err))
+		err = fmt.Errorf("attempt %d of shard %s was begun before, with another job: the next attempt has another number (%w)", j.attempt, shard, err)
+		return nil, &fault{kind: result.FailRetry, err: err}
 	}
 	if err != nil {
 		return nil, err

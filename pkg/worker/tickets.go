@@ -49,8 +49,11 @@ func (w *worker) tickets(ctx context.Context) iter.Seq2[*job, error] {
 func (w *worker) take(j plan.Job, attempt int) (*job, error) {
 	t := result.Ticket{Job: j.ID, Attempt: attempt}
 	ok, err := w.dir.Take(result.Claim{Ticket: t, Worker: w.o.Worker, Restart: w.o.Restart, Host: w.o.Host, PID: os.Getpid(), Time: time.Now()})
-	if err != nil || !ok {
+	if !ok {
 		return nil, err
+	}
+	if err != nil {
+		w.log.Warn("a ticket was taken, and may be forgotten if the machine dies", "ticket", t, "error", err)
 	}
 	points.Reached("worker:claimed")
 	w.log.Info("took a ticket", "ticket", t, "shards", len(j.Shards))
@@ -102,8 +105,8 @@ func (w *worker) own(restarted bool) (*job, error) {
 		w.log.Info("another has done the ticket", "ticket", t)
 		return nil, nil
 	}
-	return nil, &fault{kind: result.FailRetry, err: fmt.Errorf("another has the ticket %s, and its results are not there: \"submit resume %s\" goes on with the "+
-		"run, and --attempt 0 does the job here and now", t, w.o.RunDir)}
+	return nil, &fault{kind: result.FailRetry, err: fmt.Errorf("another has the ticket %s, and its results are not there: "+
+		"\"submit resume %s\" goes on with the run, and --attempt 0 does the job here and now", t, w.o.RunDir)}
 }
 
 // byHand is a new attempt of the plan's job, for one who runs a script himself.
@@ -140,36 +143,20 @@ func (w *worker) finished(shard string, h result.Header) bool {
 
 // unfinished lists the jobs of tickets that this worker had claimed before the scheduler started it anew, and did not get done. Those that
 // failed by themselves, and those of which there is a newer ticket already, are left to who decides about them.
-func (w *worker) unfinished() ([]plan.Job, error) {
+func (w *worker) unfinished() (again []plan.Job, err error) {
 	if w.o.Worker == "" || w.o.Restart == 0 {
 		return nil, nil
+	}
+	if err := w.readOffers(); err != nil {
+		return nil, err
 	}
 	claimed, err := w.dir.Claimed()
 	if err != nil {
 		return nil, err
 	}
-	if err := w.readOffers(); err != nil {
-		return nil, err
-	}
-	newest := map[string]int{}
+	newest := w.newest(claimed)
 	for _, t := range claimed {
-		newest[t.Job] = max(newest[t.Job], t.Attempt)
-	}
-	for _, o := range w.offers {
-		for _, t := range o.Tickets {
-			newest[t.Job] = max(newest[t.Job], t.Attempt)
-		}
-	}
-	var again []plan.Job
-	for _, t := range claimed {
-		if t.Attempt < newest[t.Job] {
-			continue
-		}
-		c, err := result.ReadClaim(w.dir.Claim(t))
-		if err != nil || c.Worker != w.o.Worker || c.Restart >= w.o.Restart || c.Closed != "" {
-			continue
-		}
-		if end, err := result.ReadEnd(w.dir.End(t.Job, t.Attempt)); err == nil && end.Code != ExitRetry {
+		if t.Attempt < newest[t.Job] || !w.begun(t) {
 			continue
 		}
 		if _, err := w.readPlan(); err != nil {
@@ -185,6 +172,30 @@ func (w *worker) unfinished() ([]plan.Job, error) {
 		}
 	}
 	return again, nil
+}
+
+// newest is the highest attempt of each job, of those claimed and those offered.
+func (w *worker) newest(claimed []result.Ticket) map[string]int {
+	n := map[string]int{}
+	for _, t := range claimed {
+		n[t.Job] = max(n[t.Job], t.Attempt)
+	}
+	for _, o := range w.offers {
+		for _, t := range o.Tickets {
+			n[t.Job] = max(n[t.Job], t.Attempt)
+		}
+	}
+	return n
+}
+
+// begun says that this worker had a ticket before its restart and has not ended it, or only because it was told to stop.
+func (w *worker) begun(t result.Ticket) bool {
+	c, err := result.ReadClaim(w.dir.Claim(t))
+	if err != nil || c.Worker != w.o.Worker || c.Restart >= w.o.Restart || c.Closed != "" {
+		return false
+	}
+	end, err := result.ReadEnd(w.dir.End(t.Job, t.Attempt))
+	return err != nil || end.Code == ExitRetry
 }
 
 // readOffers reads the offers that were added. One that cannot be read yet is looked at again later.
@@ -245,31 +256,44 @@ func (w *worker) open() (*job, error) {
 		return nil, err
 	}
 	tooLong := 0
-	for _, name := range slices.Sorted(maps.Keys(w.offers)) {
-		for _, t := range w.offers[name].Tickets {
-			if w.offers[name].Pool != w.pool || claimed[t] || w.refused[t] {
-				continue
-			}
-			if same, err := w.readPlan(); err != nil || !same {
-				return nil, err
-			}
-			if !w.fits(t.Job) {
-				tooLong++
-				continue
-			}
-			j, err := w.try(t)
-			if j != nil || err != nil {
-				return j, err
-			}
-			if claimed, err = w.claimed(); err != nil { // somebody was faster, and may have been at others too
-				return nil, err
-			}
+	for t := range w.offered() {
+		if claimed[t] || w.refused[t] {
+			continue
+		}
+		if same, err := w.readPlan(); err != nil || !same {
+			return nil, err
+		}
+		if !w.fits(t.Job) {
+			tooLong++
+			continue
+		}
+		if j, err := w.try(t); j != nil || err != nil {
+			return j, err
+		}
+		if claimed, err = w.claimed(); err != nil { // somebody was faster, and may have been at others too
+			return nil, err
 		}
 	}
 	if tooLong > 0 {
 		w.log.Info("leaving tickets to others: too little time is left", "tickets", tooLong, "until", w.o.Deadline.Add(-w.o.Margin))
 	}
 	return nil, nil
+}
+
+// offered yields the tickets offered to the pool, in the order in which they are to be taken.
+func (w *worker) offered() iter.Seq[result.Ticket] {
+	return func(yield func(result.Ticket) bool) {
+		for _, name := range slices.Sorted(maps.Keys(w.offers)) {
+			if w.offers[name].Pool != w.pool {
+				continue
+			}
+			for _, t := range w.offers[name].Tickets {
+				if !yield(t) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // try reads what a ticket asks for, and then claims it. One that cannot be read, or is not of this pool, is not tried again.
