@@ -215,6 +215,10 @@ func TestStartedAnew(t *testing.T) {
 	claim(all[2], "w") // not its first ticket
 	claim(all[3], "w") // failed by itself
 	claim(all[4], "w") // and a newer ticket is there
+	claim(all[5], "w") // given to somebody else again
+	if err := os.MkdirAll(dir.Attempt(all[5].Job, 2), 0o777); err != nil {
+		t.Fatal(err)
+	}
 	for i, code := range map[int]int{2: ExitRetry, 3: ExitInput} {
 		if err := result.CommitJSON(dir.End(all[i].Job, 1), result.End{Code: code}); err != nil {
 			t.Fatal(err)
@@ -248,16 +252,19 @@ func TestStartedAnew(t *testing.T) {
 	if _, rows, err := result.ReadCheckpoint(dir.Rows(sh.ID, 2)); err != nil || len(rows) != left {
 		t.Errorf("%d rows computed again (%v), want %d", len(rows), err, left)
 	}
-	if first, second := strings.Index(log, all[2].Job+".2"), strings.Index(log, all[5].Job+".1"); first < 0 || second < first {
+	if first, second := strings.Index(log, all[2].Job+".2"), strings.Index(log, all[6].Job+".1"); first < 0 || second < first {
 		t.Errorf("a new ticket was begun before those of before were done:\n%s", log)
 	}
 	done, err := dir.ResultNames()
-	if err != nil || len(done) != len(p.Shards)-2 {
-		t.Errorf("%d of %d shards are done (%v), want all but two", len(done), len(p.Shards), err)
+	if err != nil || len(done) != len(p.Shards)-3 {
+		t.Errorf("%d of %d shards are done (%v), want all but three", len(done), len(p.Shards), err)
 	}
-	// Once more: nothing of it is unfinished.
-	if log, err := drain(dir, "w", all[0], func(o *Options) { o.Restart = 2 }); err != nil || strings.Contains(log, "model loaded") {
-		t.Errorf("%v\n%s", err, log)
+	// Once more: nothing is left for it, whether it drains or not.
+	for i, own := range []result.Ticket{all[0], all[5]} {
+		log, err := drain(dir, "w", own, func(o *Options) { o.Restart, o.Drain = 2, i == 0 })
+		if err != nil || strings.Contains(log, "model loaded") {
+			t.Errorf("%v\n%s", err, log)
+		}
 	}
 }
 

@@ -33,7 +33,7 @@ func (w *worker) tickets(ctx context.Context) iter.Seq2[*job, error] {
 				return
 			}
 		}
-		if !give(w.own(len(again) > 0)) {
+		if !give(w.own()) {
 			return
 		}
 		for w.o.Drain {
@@ -78,12 +78,13 @@ func (w *worker) renew(j plan.Job) (*job, error) {
 }
 
 // own is the ticket that this process was started for, or nil when there is nothing to do about it.
-func (w *worker) own(restarted bool) (*job, error) {
+func (w *worker) own() (*job, error) {
 	t := result.Ticket{Job: w.o.JobID, Attempt: w.o.Attempt}
 	claim, err := result.ReadClaim(w.dir.Claim(t))
 	taken := err == nil
-	if taken && (w.o.Drain || restarted) {
-		w.log.Info("another has the ticket", "ticket", t, "worker", claim.Worker, "host", claim.Host, "closed", claim.Closed)
+	before := taken && claim.Worker != "" && claim.Worker == w.o.Worker && claim.Restart < w.o.Restart // decided on by unfinished
+	if taken && (w.o.Drain || before) {
+		w.log.Info("the ticket is taken", "ticket", t, "worker", claim.Worker, "host", claim.Host, "closed", claim.Closed)
 		return nil, nil
 	}
 	if _, err := w.readPlan(); err != nil {
@@ -157,6 +158,13 @@ func (w *worker) unfinished() (again []plan.Job, err error) {
 	newest := w.newest(claimed)
 	for _, t := range claimed {
 		if t.Attempt < newest[t.Job] || !w.begun(t) {
+			continue
+		}
+		last, err := w.dir.LastAttempt(t.Job) // a ticket may be given to a worker alone, without an offer
+		if err != nil {
+			return nil, err
+		}
+		if last > t.Attempt {
 			continue
 		}
 		if _, err := w.readPlan(); err != nil {
