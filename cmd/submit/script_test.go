@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"testing"
 
+	"sextant/internal/slurmlab"
 	"sextant/internal/smalldisk"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -17,8 +18,11 @@ import (
 var bin string
 
 func TestMain(m *testing.M) {
+	if os.Getenv(asSubmit) != "" {
+		os.Exit(submitWithPoints())
+	}
 	smalldisk.Enter()
-	code, err := withBinaries(m.Run)
+	code, err := withBinaries(func() int { return slurmlab.Main(m) })
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
