@@ -89,8 +89,8 @@ func (e env) app() *cli.App {
 		Usage: "evaluate language models: plan, run, score, report",
 		UsageText: "submit [eval.toml] [flags]\n   submit eval.toml --max-num-workers 2 --max-partition-size 4000\n" +
 			"   submit eval.toml --slurm -p llmeval -q auto --max-num-workers 32 --max-partition-size 4000",
-		Description: "Reads the spec (default: ./eval.toml), cuts it into shards, runs them on this machine or a Slurm cluster and prints the scores. The\n" +
-			"same command again goes on where it stopped; on a finished run it only prints the scores.\n\n" +
+		Description: "Reads the spec (default: ./eval.toml), cuts it into shards, runs them on this machine or a Slurm cluster and prints the scores.\n" +
+			"The same command again goes on where it stopped; on a finished run it only prints the scores.\n\n" +
 			"Exit codes: 0 done, 1 failed, 2 wrong usage, spec or input, 3 incomplete results, 130 interrupted.",
 		HideHelpCommand: true,
 		Writer:          e.stdout,

@@ -134,10 +134,12 @@ func writeDry(dir string, p *plan.Plan, scripts []slurm.File) error {
 	d := result.Dir(dir)
 	old, err := plan.Load(d.Plan())
 	switch {
+	case err == nil && old.Digest == p.Digest && exists(d.Journal()):
+		return badInput{fmt.Errorf("--dry-run=%s: the directory is a run that submit has worked in, and its jobs may read the scripts; name another", dir)}
 	case err == nil && old.Digest == p.Digest:
 	case err == nil:
-		return badInput{fmt.Errorf("--dry-run=%s: the directory holds another plan, %s and not %s; name another directory, or remove it (submit plan diff tells the difference)",
-			dir, old.Digest[:8], p.Digest[:8])}
+		return badInput{fmt.Errorf("--dry-run=%s: the directory holds another plan, %s and not %s; name another directory, or remove it "+
+			"(submit plan diff tells the difference)", dir, old.Digest[:8], p.Digest[:8])}
 	case !errors.Is(err, fs.ErrNotExist):
 		return badInput{fmt.Errorf("--dry-run=%s: the directory holds a plan that cannot be read: %w", dir, err)}
 	default:
@@ -163,6 +165,11 @@ func writeDry(dir string, p *plan.Plan, scripts []slurm.File) error {
 		return nil
 	}
 	return p.Save(d.Plan())
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // writeScript leaves a script that is there and the same as it is.

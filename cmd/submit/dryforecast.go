@@ -17,6 +17,7 @@ type times struct {
 	known  plan.Calibration
 	whole  plan.Forecast
 	byPool map[string]plan.PoolForecast
+	limits map[string]time.Duration // by pool
 }
 
 // newTimes goes by what the work directory knows of earlier runs. A calibration that cannot be read is as none: the forecast is rough then.
@@ -25,9 +26,9 @@ func newTimes(p *plan.Plan) times {
 	if err != nil {
 		known = plan.Calibration{}
 	}
-	t := times{plan: p, known: known, whole: p.Forecast(known), byPool: map[string]plan.PoolForecast{}}
+	t := times{plan: p, known: known, whole: p.Forecast(known), byPool: map[string]plan.PoolForecast{}, limits: map[string]time.Duration{}}
 	for _, f := range t.whole.Pools {
-		t.byPool[f.Pool] = f
+		t.byPool[f.Pool], t.limits[f.Pool] = f, t.whole.Walltime(f.Pool)
 	}
 	return t
 }
@@ -41,7 +42,7 @@ func (t times) seconds(pool string, tokens int64) float64 {
 }
 
 // limit is the time limit that a job asks for: what the spec says wins over it.
-func (t times) limit(j plan.Job) time.Duration { return t.whole.Walltime(j.Pool()) }
+func (t times) limit(j plan.Job) time.Duration { return t.limits[j.Pool()] }
 
 // left forecasts the jobs that still have rows to do, each by the share of its tokens that is left: fresh rows by shard.
 func (t times) left(jobs []plan.Job, fresh map[string]int) plan.Forecast {

@@ -12,7 +12,8 @@ import (
 // print writes the preview for a person: tasks, pools, then what is foreseen, then the scripts.
 func (v *preview) print(out io.Writer) error {
 	w := &strings.Builder{}
-	fmt.Fprintf(w, "plan %s of %s: %s, %s in %s\n\n", v.Digest[:8], v.Spec, count(len(v.Tasks), "task"), count(v.Total.Shards, "shard"), count(len(v.Jobs), "job"))
+	fmt.Fprintf(w, "plan %s of %s: %s, %s in %s\n\n", v.Digest[:8], v.Spec,
+		count(len(v.Tasks), "task"), count(v.Total.Shards, "shard"), count(len(v.Jobs), "job"))
 	v.printTasks(w)
 	fmt.Fprintln(w)
 	v.printPools(w)
@@ -60,7 +61,8 @@ func (v *preview) printTasks(w io.Writer) {
 }
 
 func (t *taskPreview) print(w io.Writer, name string) {
-	fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t\n", name, t.Rows, t.Reused, t.Stale, t.Shards, t.Cost, t.Tokens, duration(t.Seconds), hours(t.GPUHours))
+	fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t\n", name, t.Rows, t.Reused, t.Stale, t.Shards, t.Cost, t.Tokens,
+		duration(t.Seconds), hours(t.GPUHours))
 }
 
 func (v *preview) printPools(w io.Writer) {
@@ -71,7 +73,8 @@ func (v *preview) printPools(w io.Writer) {
 		if limit == "" {
 			limit = "-"
 		}
-		fmt.Fprintf(tw, "%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%s\t\n", p.Pool, p.Jobs, p.Left, p.NumGPUs, p.NumProcs, p.Tokens, duration(p.Seconds), duration(p.Load), limit)
+		fmt.Fprintf(tw, "%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%s\t\n", p.Pool, p.Jobs, p.Left, p.NumGPUs, p.NumProcs, p.Tokens,
+			duration(p.Seconds), duration(p.Load), limit)
 	}
 	tw.Flush()
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"slices"
 	"strings"
 
 	"sextant/pkg/cliargs"
@@ -75,7 +74,8 @@ func setCategory(f cli.Flag, category string) {
 
 func lookFlags() []keyed {
 	return []keyed{
-		{&cli.StringFlag{Name: "dry-run", Usage: "print the plan and change nothing; with `[=DIR]` write it and its scripts to DIR, to be submitted by hand"}, ""},
+		{&cli.StringFlag{Name: "dry-run",
+			Usage: "print the plan and change nothing; with `[=DIR]` write it and its scripts to DIR, to be submitted by hand"}, ""},
 		{&cli.BoolFlag{Name: "show-scripts", Usage: "with --dry-run and Slurm: print every batch script after the plan"}, ""},
 		{&cli.BoolFlag{Name: "json", Usage: "with --dry-run: one JSON document in the place of the table"}, ""},
 	}
@@ -84,7 +84,8 @@ func lookFlags() []keyed {
 func shardFlags() []keyed {
 	return []keyed{
 		{&cli.IntFlag{Name: "max-num-workers", DefaultText: "1", Usage: "jobs at once (infer.max_num_workers)"}, "infer.max_num_workers"},
-		{&cli.IntFlag{Name: "max-partition-size", DefaultText: "2000", Usage: "cost a shard may have, in OpenCompass units (infer.max_partition_size)"}, "infer.max_partition_size"},
+		{&cli.IntFlag{Name: "max-partition-size", DefaultText: "2000",
+			Usage: "cost a shard may have, in OpenCompass units (infer.max_partition_size)"}, "infer.max_partition_size"},
 		{&cli.IntFlag{Name: "gen-task-coef", DefaultText: "20", Usage: "cost of a generated row (infer.gen_task_coef)"}, "infer.gen_task_coef"},
 		{&cli.StringFlag{Name: "partition", DefaultText: "size",
 			Usage: "how tasks are cut: by \"size\", or into as many parts as \"workers\" (infer.partition). Slurm's partition is -p"}, "infer.partition"},
@@ -100,7 +101,8 @@ func slurmFlags() []keyed {
 	part.key = "slurm.partition"
 	part.flag.(*cli.StringFlag).Usage = "`PARTITION` of the cluster (slurm.partition)"
 	return []keyed{
-		{&cli.BoolFlag{Name: "slurm", Usage: "run the jobs on a Slurm cluster (infer.scheduler = \"slurm\"); --slurm=false: on this machine, whatever the spec says"}, ""},
+		{&cli.BoolFlag{Name: "slurm",
+			Usage: "run the jobs on a Slurm cluster (infer.scheduler = \"slurm\"); --slurm=false: on this machine, whatever the spec says"}, ""},
 		part,
 		text("quotatype", "`TYPE` of quota: --quotatype where sbatch knows it, else --qos", "q"),
 		text("qos", "quality of service"),
@@ -108,15 +110,19 @@ func slurmFlags() []keyed {
 		text("reservation", "`NAME` of a reservation"),
 		text("time", "`LIMIT` of a job, \"4:00:00\"; default: by the plan's estimate"),
 		text("mem", "memory on each node, \"64G\""),
-		{&cli.IntFlag{Name: "cpus", DefaultText: "4 without GPUs, else the cluster's", Usage: "CPUs of each process (slurm.cpus)"}, "slurm.cpus"},
-		{&cli.StringFlag{Name: "gpu-option", DefaultText: "gres", Usage: "what asks for GPUs: gres, gpus, gpus-per-node or none (slurm.gpu_option)"}, "slurm.gpu_option"},
+		{&cli.IntFlag{Name: "cpus", DefaultText: "4 without GPUs, else the cluster's",
+			Usage: "CPUs of each process (slurm.cpus)"}, "slurm.cpus"},
+		{&cli.StringFlag{Name: "gpu-option", DefaultText: "gres",
+			Usage: "what asks for GPUs: gres, gpus, gpus-per-node or none (slurm.gpu_option)"}, "slurm.gpu_option"},
 		text("gpu-type", "`TYPE` of GPU, \"h100\""),
 		text("constraint", "`FEATURES` a node must have", "C"),
 		text("nodelist", "`NODES` to use"),
 		text("exclude", "`NODES` never to use"),
 		text("comment", "`TEXT` that everybody on the cluster can read"),
-		{&cli.StringSliceFlag{Name: "sbatch-option", Usage: "a further `OPTION` of sbatch, --sbatch-option=--nice=100; may be repeated, and replaces slurm.extra"}, "slurm.extra"},
-		{&cli.BoolFlag{Name: "one-shard-per-job", Usage: "a job ends after the shards the plan gave it (slurm.one_shard_per_job)"}, "slurm.one_shard_per_job"},
+		{&cli.StringSliceFlag{Name: "sbatch-option",
+			Usage: "a further `OPTION` of sbatch, --sbatch-option=--nice=100; may be repeated, and replaces slurm.extra"}, "slurm.extra"},
+		{&cli.BoolFlag{Name: "one-shard-per-job",
+			Usage: "a job ends after the shards the plan gave it (slurm.one_shard_per_job)"}, "slurm.one_shard_per_job"},
 		{&cli.BoolFlag{Name: "no-requeue", Usage: "Slurm must not start a job again by itself (slurm.no_requeue)"}, "slurm.no_requeue"},
 		{&cli.BoolFlag{Name: "detach", Usage: "leave when the jobs are queued; one more job gathers their results"}, ""},
 	}
@@ -124,7 +130,8 @@ func slurmFlags() []keyed {
 
 func localFlags() []keyed {
 	return []keyed{
-		{&cli.IntFlag{Name: "threads", DefaultText: "this machine's, divided among the workers", Usage: "CPU threads a worker (local.threads)"}, "local.threads"},
+		{&cli.IntFlag{Name: "threads", DefaultText: "this machine's, divided among the workers",
+			Usage: "CPU threads a worker (local.threads)"}, "local.threads"},
 		{&cli.StringFlag{Name: "worker", Usage: "the worker `BINARY` (local.worker)"}, "local.worker"},
 	}
 }
@@ -200,9 +207,9 @@ func checkFlags(c *cli.Context) error {
 			return cliargs.Usagef("--%s goes with --dry-run: add that", name)
 		}
 	}
-	mode := c.String("mode")
-	if modes := []string{modeAll, modeInfer, modeEval, modeViz}; !slices.Contains(modes, mode) {
-		return cliargs.Usagef("--mode %q: there are %s", mode, strings.Join(modes, ", "))
+	mode, err := modeOf(c)
+	if err != nil {
+		return err
 	}
 	for _, name := range []string{"dry-run", "detach"} {
 		if c.IsSet(name) && (mode == modeEval || mode == modeViz) {
@@ -213,7 +220,8 @@ func checkFlags(c *cli.Context) error {
 		return cliargs.Usagef("--debug shows the jobs' logs and --detach leaves before there are any; leave one of them out")
 	}
 	if flag := needsSlurm(c); flag != "" && !usesSlurm(c) {
-		return cliargs.Usagef("--%s is for a Slurm cluster, and these jobs run on this machine: add --slurm, or write scheduler = \"slurm\" under [infer] in the spec", flag)
+		return cliargs.Usagef("--%s is for a Slurm cluster, and these jobs run on this machine: add --slurm, "+
+			"or write scheduler = \"slurm\" under [infer] in the spec", flag)
 	}
 	return nil
 }

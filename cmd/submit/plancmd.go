@@ -11,10 +11,8 @@ import (
 	"strings"
 
 	"sextant/pkg/cliargs"
-	"sextant/pkg/dataset"
 	"sextant/pkg/plan"
 	"sextant/pkg/run"
-	"sextant/pkg/score"
 	"sextant/pkg/spec"
 
 	"github.com/urfave/cli/v2"
@@ -63,7 +61,7 @@ func (e env) planDiff(c *cli.Context) error {
 	}
 	var plans [2]*plan.Plan
 	for i, path := range args {
-		if plans[i], err = readPlan(path); err != nil {
+		if plans[i], err = e.readPlan(path); err != nil {
 			return badInput{err}
 		}
 	}
@@ -84,7 +82,7 @@ func (e env) planDiff(c *cli.Context) error {
 }
 
 // readPlan reads the plan of a directory or file, or makes that of a spec.
-func readPlan(path string) (*plan.Plan, error) {
+func (e env) readPlan(path string) (*plan.Plan, error) {
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
@@ -92,29 +90,9 @@ func readPlan(path string) (*plan.Plan, error) {
 	case info.IsDir():
 		return run.LoadPlan(path)
 	case strings.HasSuffix(path, ".toml"):
-		return planOf(path)
+		return e.planOf(path, nil)
 	}
 	return plan.Load(path)
-}
-
-// planOf plans a spec without flags.
-func planOf(path string) (*plan.Plan, error) {
-	catalog, err := dataset.NewCatalog()
-	if err != nil {
-		return nil, err
-	}
-	s, err := spec.Load(path, spec.Options{Catalog: catalog})
-	if err == nil {
-		err = score.Validate(s)
-	}
-	if err != nil {
-		return nil, err
-	}
-	in, err := plan.Survey(*s)
-	if err != nil {
-		return nil, err
-	}
-	return plan.Make(*s, in)
 }
 
 // difference is what sets b apart from a. Plans are the same when their digests are; of settings that plan.Diff does not look at, as they

@@ -94,7 +94,7 @@ func TestSlurmExtra(t *testing.T) {
 		{"--gpus=8", "run_cfg.num_gpus"}, {"--gpus-per-node=8", "run_cfg.num_gpus"}, {"--cpus-per-task=4", "write slurm.cpus"},
 		{"--ntasks=4", "run_cfg.num_procs"}, {"--nodes=4", "run_cfg.num_procs"}, {"--constraint=x", "write slurm.constraint"},
 		{"--nodelist=x", "write slurm.nodelist"}, {"--exclude=x", "write slurm.exclude"}, {"--reservation=x", "write slurm.reservation"},
-		{"--comment=x", "write slurm.comment"}, {"--help", "submit nothing"}, {"--usage", "submit nothing"}, {"--version", "submit nothing"},
+		{"--comment=x", "write slurm.comment"}, {"--help", "submit nothing"}, {"--usage", "submit nothing"}, {"--version", "submit nothing"}, {"--uid=0", "the submitter's"},
 		// sbatch takes abbreviations.
 		{"--arr=0-9", "--array"}, {"--part=x", "--partition"}, {"--job=x", "--job-name"}, {"--dep=x", "--dependency"}, {"--tim=5", "--time"}, {"--cluster=a", "--clusters"},
 		{"--export=ALL,HF_TOKEN=x", "[slurm.env]"},
@@ -125,6 +125,9 @@ func TestSlurmChecks(t *testing.T) {
 		{"prologue = \"a\\r\\nb\"", "eval.toml:2:1: slurm.prologue: has a carriage return"},
 		{"prologue = \"a\\u0000\"", "slurm.prologue: contains a NUL"},
 		{"prologue = '''\nmodule load cuda\n#SBATCH --uid=0\n'''", "slurm.prologue: has a line"},
+		{`prologue = "module load a \\\n"`, "slurm.prologue: ends with a backslash"},
+		{"gpu_type = 'a,b'", "slurm.gpu_type: \"a,b\" cannot be a type of GPU"},
+		{"env = { UID = '0' }", "slurm.env.UID: cannot be set"},
 		{"env = { A = 'x', 'B C' = 'y' }", "eval.toml:2:18: slurm.env.\"B C\": cannot be a variable's name"},
 		{"env = { '9A' = 'x' }", "cannot be a variable's name"},
 		{"env = { 'A=B' = 'x' }", "cannot be a variable's name"},

@@ -21,6 +21,7 @@ var sbatchOurs = map[string]string{
 	"open-mode": "submit decides where logs are", "input": "jobs read nothing", "chdir": "jobs run in the run directory",
 	"export-file": "write [slurm.env]", "wrap": "submit writes the scripts", "parsable": "submit reads what sbatch says",
 	"wait": "submit waits by itself; --detach does not", "test-only": "--dry-run does it", "clusters": "set SLURM_CLUSTERS around submit",
+	"uid": "jobs are the submitter's", "gid": "jobs are the submitter's", "ignore-pbs": "there is nothing of PBS in the scripts",
 	"help": "sbatch would submit nothing", "usage": "sbatch would submit nothing", "version": "sbatch would submit nothing",
 }
 
@@ -65,6 +66,9 @@ func (c *checker) slurm(root *node, s *Slurm) {
 	if problem := badPrologue(s.Prologue); problem != "" {
 		c.add(n, "slurm", []string{"prologue"}, "%s", problem)
 	}
+	if s.GPUType != "" && !gpuType.MatchString(s.GPUType) {
+		c.add(n, "slurm", []string{"gpu_type"}, "%q cannot be a type of GPU; write a name as `sinfo -o %%G` shows it, \"h100\"", s.GPUType)
+	}
 	c.extra(n.get("extra"), s)
 	for _, name := range slices.Sorted(maps.Keys(s.Env)) {
 		if problem := badVariable(name, s.Env[name]); problem != "" {
@@ -95,6 +99,8 @@ func (c *checker) extra(l *node, s *Slurm) {
 	}
 }
 
+var gpuType = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
+
 var directive = regexp.MustCompile(`(?m)^#SBATCH\b`)
 
 func badPrologue(text string) string {
@@ -103,6 +109,8 @@ func badPrologue(text string) string {
 		return "has a carriage return, which the shell takes for a part of the word before it; end lines with a newline alone"
 	case strings.ContainsRune(text, 0):
 		return "contains a NUL character"
+	case strings.HasSuffix(strings.TrimRight(text, "\n"), `\`):
+		return "ends with a backslash, which would join the worker's command to it; take it out"
 	case directive.MatchString(text):
 		return `has a line "#SBATCH ...", which has no effect here; use the keys of [slurm]: extra = ["--name=value"]`
 	}
@@ -114,16 +122,23 @@ var (
 	secretName   = regexp.MustCompile(`(?i)(^|_)(token|secret|password|passwd|(api|access|secret|private)_?key)$`)
 )
 
+// shellsOwn are the variables that bash does not let be set, or sets by itself; and the one that tells a job its name.
+var shellsOwn = []string{"BASHOPTS", "BASHPID", "BASH_ARGC", "BASH_ARGV", "BASH_ARGV0", "BASH_LINENO", "BASH_SOURCE", "BASH_SUBSHELL", "BASH_VERSINFO",
+	"DIRSTACK", "EPOCHREALTIME", "EPOCHSECONDS", "EUID", "FUNCNAME", "GROUPS", "LINENO", "PIPESTATUS", "PPID", "RANDOM", "SECONDS", "SEXTANT_JOB",
+	"SHELLOPTS", "SHLVL", "SRANDOM", "UID", "_"}
+
 // badVariable says what is wrong with a variable for the nodes. A secret must come from the environment: scripts can be read by others.
 func badVariable(name, value string) string {
 	switch {
 	case !variableName.MatchString(name):
 		return "cannot be a variable's name; write letters, digits and _, no digit first"
+	case slices.Contains(shellsOwn, name):
+		return "cannot be set: it is not the user's; choose another name"
 	case strings.ContainsAny(value, "\n\r\x00"):
 		return "has a line break or a NUL character in its value; write it in one line"
 	case secretName.MatchString(name) && value != "" && !strings.Contains(value, "$"):
-		return fmt.Sprintf("looks like a secret, and what is written here can be read in the scripts; write %s = \"${%s}\" and set it where submit is started, "+
-			"or read it from a file of yours in slurm.prologue", name, name)
+		return fmt.Sprintf("looks like a secret, and what is written here can be read in the scripts; write %s = \"${%s}\" and set it where "+
+			"submit is started, or read it from a file of yours in slurm.prologue", name, name)
 	}
 	return ""
 }
