@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
+	"sextant/internal/points"
 	"sextant/pkg/plan"
 	"sextant/pkg/result"
 	"sextant/scheduler"
@@ -28,9 +30,15 @@ func (c *controller) adopt(ctx context.Context) error {
 	if err := c.cover.all(); err != nil {
 		return err
 	}
+	for _, e := range c.run.journal.entries {
+		if e.Event == evEnd { // who had it matters no more
+			c.seen[e.ticket()] = true
+		}
+	}
 	if err := c.seeClaims(); err != nil {
 		return err
 	}
+	points.Reached("run:adopted")
 	c.begin()
 	return c.part(ended)
 }
@@ -47,24 +55,27 @@ func (c *controller) recall() (foreign []*hand) {
 			foreign = append(foreign, h)
 		}
 	}
+	var aside, again []*attempt
 	for _, o := range past.tickets {
-		a := &attempt{job: plan.Job{ID: o.Job, Shards: o.Shards}, n: o.Attempt, hand: o.Ref.Name, sent: true}
+		a := &attempt{job: plan.Job{ID: o.Job, Shards: o.Shards}, n: o.Attempt, name: o.Ref.Name, hand: o.Ref.Name, sent: true}
 		j, known := c.jobs[o.Job]
 		for _, s := range o.Shards {
 			_, ok := c.shards[s]
 			known = known && ok
 		}
 		if !o.ours || !known {
-			c.close(a, "it is of another plan")
+			aside = append(aside, a)
 			continue
 		}
 		a.job = j
 		a.job.Shards = o.Shards
 		if older := c.live[o.Job]; older != nil {
-			c.close(older, "it was made again")
+			again = append(again, older)
 		}
 		c.live[o.Job] = a
 	}
+	c.close("it is of another plan", aside...)
+	c.close("it was made again", again...)
 	if c.run.goOn {
 		for _, f := range past.faults {
 			c.blame.apply(f, c.shards[f.Shard].Task)
@@ -73,12 +84,30 @@ func (c *controller) recall() (foreign []*hand) {
 	return foreign
 }
 
-// close takes a ticket out of play that nobody is to do.
-func (c *controller) close(a *attempt, why string) {
-	if c.run.claims {
-		_, _ = c.run.Dir.Take(result.Claim{Ticket: a.ticket(), Time: time.Now(), Closed: why})
+// closers is how many tickets are closed at once: on a network file system each takes its time.
+const closers = 16
+
+// close takes tickets out of play that nobody is to do.
+func (c *controller) close(why string, list ...*attempt) {
+	var wg sync.WaitGroup
+	var entries []entry
+	slots := make(chan struct{}, closers)
+	for _, a := range list {
+		entries = append(entries, c.endOf(a, entry{Reason: why}))
+		if a.claimed || !c.run.claims {
+			continue
+		}
+		slots <- struct{}{}
+		wg.Go(func() {
+			_, _ = c.run.Dir.Take(result.Claim{Ticket: a.ticket(), Time: time.Now(), Closed: why})
+			<-slots
+		})
 	}
-	c.note(entry{Event: evEnd, Job: a.job.ID, Attempt: a.n, Reason: why})
+	wg.Wait()
+	if len(entries) > 0 {
+		points.Reached("run:closed")
+		c.note(entries...)
+	}
 }
 
 // settle asks which workers of ours have ended, and gives their names.
@@ -105,15 +134,19 @@ func (c *controller) settle(ctx context.Context) (ended []string, err error) {
 
 // seeClaims takes up who has which ticket, without looking whether they are done.
 func (c *controller) seeClaims() error {
+	points.Reached("run:claims")
 	claimed, err := c.run.Dir.Claimed()
 	if err != nil {
 		return err
 	}
 	for _, t := range claimed {
-		if err := c.claim(t); err != nil {
-			return err
+		if !c.seen[t] {
+			if err := c.claim(t); err != nil {
+				return err
+			}
 		}
 	}
+	points.Reached("run:claimed")
 	return nil
 }
 

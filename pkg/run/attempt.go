@@ -18,7 +18,8 @@ import (
 type attempt struct {
 	job     plan.Job // with the shards it asks for
 	n       int
-	hand    string // the worker that has it, or that will be asked for to do it
+	name    string // the worker that will be asked for to do it
+	hand    string // the worker that has it; as long as none has it, name
 	sent    bool   // that one was asked for
 	claimed bool
 	ended   time.Time // when its worker said that all went well, though its rows cannot be seen yet
@@ -94,7 +95,8 @@ func (c *controller) prepare(action Action) (*attempt, error) {
 		}
 	}
 	a := &attempt{job: j, n: n, had: had}
-	a.hand = c.command(a).Name
+	a.name = c.command(a).Name
+	a.hand = a.name
 	return a, nil
 }
 
@@ -137,6 +139,11 @@ func (c *controller) send(ctx context.Context) (again bool, err error) {
 	}
 	refs, err := c.sched.Submit(ctx, jobs)
 	points.Reached("run:submitted")
+	if errors.Is(err, scheduler.ErrDown) && c.run.claims {
+		for _, a := range list[len(refs):] {
+			c.doubt[a.name] = true
+		}
+	}
 	if jerr := c.accepted(list, refs); jerr != nil {
 		return false, jerr
 	}
@@ -162,7 +169,8 @@ func (c *controller) accepted(list []*attempt, refs []scheduler.Ref) error {
 	for i, ref := range refs {
 		a := list[i]
 		a.sent = true
-		c.hands[a.hand] = &hand{ticket: a.ticket(), pool: a.job.Pool(), ref: ref, status: scheduler.Status{State: scheduler.Pending}}
+		delete(c.doubt, a.name)
+		c.hands[a.name] = &hand{ticket: a.ticket(), pool: a.job.Pool(), ref: ref, status: scheduler.Status{State: scheduler.Pending}}
 		if ref.ID != "" {
 			entries = append(entries, entry{Event: evAccept, Job: a.job.ID, Attempt: a.n, Ref: ref})
 		}
@@ -202,24 +210,29 @@ func reasonOf(err error) string {
 // finish journals the end of a ticket that nobody did.
 func (c *controller) finish(a *attempt, st scheduler.Status) error {
 	delete(c.live, a.job.ID)
-	return c.run.journal.add(entry{Event: evEnd, Job: a.job.ID, Attempt: a.n, Status: &st, Reason: st.Reason})
+	return c.run.journal.add(c.endOf(a, entry{Status: &st, Reason: st.Reason}))
+}
+
+// endOf is the journal's word of the end of a ticket, and of its worker too when none was asked for.
+func (c *controller) endOf(a *attempt, e entry) entry {
+	e.Event, e.Job, e.Attempt = evEnd, a.job.ID, a.n
+	if !a.sent && !c.doubt[a.name] {
+		e.Ref.Name = a.name
+	}
+	return e
 }
 
 // ended takes in how a ticket ended: what its worker left, and whose fault a failure was.
 func (c *controller) ended(a *attempt, st scheduler.Status) error {
 	delete(c.live, a.job.ID)
-	var shards []plan.Shard
-	for _, id := range a.job.Shards {
-		shards = append(shards, c.shards[id])
-	}
-	if err := c.cover.shards(shards); err != nil {
+	if err := c.cover.shards(c.shardsOf(a)); err != nil {
 		return err
 	}
 	points.Reached("run:ended")
 	v := c.judge(a, st)
 	v.elsewhere = c.nodes.anyBegan()
 	faults := c.blame.take(a, v)
-	if err := c.run.journal.add(entry{Event: evEnd, Job: a.job.ID, Attempt: a.n, Status: &st, Reason: v.reason, Faults: faults}); err != nil {
+	if err := c.run.journal.add(c.endOf(a, entry{Status: &st, Reason: v.reason, Faults: faults})); err != nil {
 		return err
 	}
 	for _, f := range faults {

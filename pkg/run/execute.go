@@ -83,6 +83,7 @@ type controller struct {
 	live    map[string]*attempt         // by job: the ticket that is being done or waits
 	hands   map[string]*hand            // by name: workers that the scheduler has
 	gone    map[string]scheduler.Status // by name: workers that have ended
+	doubt   map[string]bool             // by name: workers that may be there, though the scheduler does not say so
 	seen    map[result.Ticket]bool      // claims that were read
 	blame   blame
 	nodes   nodes
@@ -99,7 +100,7 @@ func newController(r *Run, s Scheduler, observe func(Event)) *controller {
 		observe = func(Event) {}
 	}
 	c := &controller{run: r, sched: s, observe: observe, cover: newCoverage(r), shards: map[string]plan.Shard{}, jobs: map[string]plan.Job{},
-		live: map[string]*attempt{}, hands: map[string]*hand{}, gone: map[string]scheduler.Status{}, seen: map[result.Ticket]bool{},
+		live: map[string]*attempt{}, hands: map[string]*hand{}, gone: map[string]scheduler.Status{}, doubt: map[string]bool{}, seen: map[result.Ticket]bool{},
 		blame: newBlame(r.Plan.Spec.Infer.Retry), nodes: newNodes(), given: map[string]bool{},
 		failed: map[string]string{}}
 	for _, s := range r.Plan.Shards {

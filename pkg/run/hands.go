@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"sextant/internal/points"
@@ -83,6 +84,9 @@ func (c *controller) leave(names []string) error {
 			h.status.Cause, h.status.Reason = evicted, "it was cancelled, but not by submit"
 		}
 		c.gone[name] = h.status
+		if h.status.State == scheduler.Lost && c.run.claims {
+			c.doubt[name] = true
+		}
 		st := h.status
 		entries = append(entries, entry{Event: evGone, Job: h.ticket.Job, Attempt: h.ticket.Attempt, Ref: h.ref, Status: &st})
 	}
@@ -108,7 +112,10 @@ func (c *controller) leave(names []string) error {
 // abandoned ends a ticket whose worker has ended. One that the worker never took is taken out of play first: another may be about to take it,
 // and has it then.
 func (c *controller) abandoned(a *attempt, st scheduler.Status) error {
-	if !a.claimed && c.run.claims {
+	if a.claimed {
+		return c.bereft(a, st)
+	}
+	if c.run.claims {
 		taken, err := c.run.Dir.Take(result.Claim{Ticket: a.ticket(), Time: time.Now(), Closed: "its worker never came"})
 		if err != nil {
 			return err
@@ -123,18 +130,44 @@ func (c *controller) abandoned(a *attempt, st scheduler.Status) error {
 	return c.ended(a, st)
 }
 
+// bereft ends a ticket that a worker took which has ended since. When that went well, what it did may only be unseen yet.
+func (c *controller) bereft(a *attempt, st scheduler.Status) error {
+	if st.State == scheduler.Done {
+		if late, err := c.unseen(a); err != nil || late {
+			return err
+		}
+	}
+	return c.ended(a, st)
+}
+
+// unseen says that the rows of a ticket whose worker is said to be done are not all to be seen, but may come: files of another machine may be
+// seen late.
+func (c *controller) unseen(a *attempt) (bool, error) {
+	if a.ended.IsZero() {
+		a.ended = time.Now()
+	}
+	if time.Since(a.ended) >= c.run.grace {
+		return false, nil
+	}
+	shards := c.shardsOf(a)
+	if err := c.cover.shards(shards); err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(shards, func(s plan.Shard) bool { return !c.cover.final[s.ID] }), nil
+}
+
+func (c *controller) shardsOf(a *attempt) []plan.Shard {
+	var shards []plan.Shard
+	for _, id := range a.job.Shards {
+		shards = append(shards, c.shards[id])
+	}
+	return shards
+}
+
 // tickets takes in which tickets were claimed, and which are done.
 func (c *controller) tickets() error {
-	claimed, err := c.run.Dir.Claimed()
-	if err != nil {
+	if err := c.seeClaims(); err != nil {
 		return err
-	}
-	for _, t := range claimed {
-		if !c.seen[t] {
-			if err := c.claim(t); err != nil {
-				return err
-			}
-		}
 	}
 	for _, job := range sortedKeys(c.live) {
 		if a := c.live[job]; a.claimed {
@@ -157,6 +190,9 @@ func (c *controller) claim(t result.Ticket) error {
 	}
 	c.seen[t] = true
 	c.nodes.began(claim.Host)
+	if err := c.meet(claim); err != nil {
+		return err
+	}
 	a := c.live[t.Job]
 	switch {
 	case claim.Closed != "":
@@ -166,6 +202,39 @@ func (c *controller) claim(t result.Ticket) error {
 		return c.retaken(a, claim)
 	}
 	return nil
+}
+
+// meet takes up a worker that was asked for, but that was not known to be there: the scheduler did not answer, or did not know it at first.
+func (c *controller) meet(claim result.Claim) error {
+	name := claim.Worker
+	t, asked := c.run.journal.asked[name]
+	j, known := c.jobs[t.Job]
+	if _, ended := c.gone[name]; !asked || !known || claim.Closed != "" || c.hands[name] != nil || ended && !c.doubt[name] || c.run.journal.left[name] {
+		return nil
+	}
+	c.expect(name)
+	c.hands[name].pool = j.Pool()
+	if a := c.live[t.Job]; a != nil && a.n == t.Attempt {
+		a.sent = true
+	}
+	return c.run.journal.add(entry{Event: evAccept, Job: t.Job, Attempt: t.Attempt, Ref: c.hands[name].ref})
+}
+
+// expect counts a worker among those that are there until the scheduler says otherwise.
+func (c *controller) expect(name string) {
+	delete(c.gone, name)
+	delete(c.doubt, name)
+	t := c.run.journal.asked[name]
+	c.hands[name] = &hand{ticket: t, pool: c.jobs[t.Job].Pool(), ref: scheduler.Ref{Name: name}, status: scheduler.Status{State: scheduler.Pending}}
+}
+
+// recount takes up the workers of which nobody is sure that they are not there.
+func (c *controller) recount() {
+	for _, name := range sortedKeys(c.doubt) {
+		if c.hands[name] == nil {
+			c.expect(name)
+		}
+	}
 }
 
 // retaken takes up a ticket that a worker made for itself, after the scheduler started it anew.
@@ -182,7 +251,7 @@ func (c *controller) retaken(old *attempt, claim result.Claim) error {
 	}
 	entries := []entry{{Event: evSubmit, Job: j.ID, Attempt: claim.Attempt, Shards: j.Shards, Ref: c.hands[claim.Worker].ref}}
 	if old != nil {
-		entries = append(entries, entry{Event: evEnd, Job: j.ID, Attempt: old.n, Reason: "its worker was started anew"})
+		c.close("its worker was started anew", old)
 	}
 	c.live[j.ID] = &attempt{job: j, n: claim.Attempt, hand: claim.Worker, sent: true, claimed: true}
 	return c.run.journal.add(entries...)
@@ -203,7 +272,7 @@ func (c *controller) look(a *attempt) error {
 		return nil
 	}
 	if st, ok := c.gone[a.hand]; ok {
-		return c.ended(a, st)
+		return c.bereft(a, st)
 	}
 	if info, err := os.Stat(c.run.Dir.Progress(a.job.ID, a.n)); err == nil && time.Since(info.ModTime()) < stale {
 		return nil // started by hand, and alive
@@ -220,22 +289,8 @@ func (c *controller) done(a *attempt, end result.End) error {
 	}
 	if end.Code != 0 {
 		st.State, st.ExitCode, st.Reason = scheduler.Failed, end.Code, fmt.Sprintf("exit code %d", end.Code)
-	} else if a.ended.IsZero() || time.Since(a.ended) < c.run.grace {
-		if a.ended.IsZero() {
-			a.ended = time.Now()
-		}
-		var shards []plan.Shard
-		for _, id := range a.job.Shards {
-			shards = append(shards, c.shards[id])
-		}
-		if err := c.cover.shards(shards); err != nil {
-			return err
-		}
-		for _, s := range shards {
-			if !c.cover.final[s.ID] && c.run.grace > 0 {
-				return nil
-			}
-		}
+	} else if late, err := c.unseen(a); err != nil || late {
+		return err
 	}
 	if c.run.measured != nil && end.Tokens > 0 {
 		c.run.measured(a.job, end)
@@ -254,9 +309,13 @@ func (c *controller) thin(ctx context.Context) error {
 			open[a.job.Pool()] = true
 		}
 	}
+	busy := map[string]bool{} // by name: its own ticket is not with another, nor done; or it was started before, and waits to be started anew
+	for _, a := range c.live {
+		busy[a.hand] = true
+	}
 	var idle []scheduler.Ref
 	for _, name := range sortedKeys(c.hands) {
-		if h := c.hands[name]; !open[h.pool] && h.status.State == scheduler.Pending && !h.cancelled && c.ownDone(h) {
+		if h := c.hands[name]; !open[h.pool] && h.status.State == scheduler.Pending && !h.cancelled && !busy[name] {
 			h.cancelled = true
 			idle = append(idle, h.ref)
 		}
@@ -268,19 +327,10 @@ func (c *controller) thin(ctx context.Context) error {
 	return c.quietly(c.sched.Cancel(ctx, idle))
 }
 
-// ownDone says that the ticket for which a worker was asked for is with another, or done. A worker that was started before and waits to be
-// started anew still has its own.
-func (c *controller) ownDone(h *hand) bool {
-	for _, a := range c.live {
-		if c.hands[a.hand] == h {
-			return false
-		}
-	}
-	return true
-}
-
 // dismiss lets the last workers go, when all is done: none of ours is left in the queue.
 func (c *controller) dismiss(ctx context.Context) error {
+	c.recount()
+	points.Reached("run:dismiss")
 	var waiting []scheduler.Ref
 	for _, name := range sortedKeys(c.hands) {
 		if h := c.hands[name]; h.status.State == scheduler.Pending {
@@ -331,9 +381,11 @@ const stopLimit = 2 * time.Minute
 func (c *controller) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
 	defer cancel()
+	c.recount()
 	if len(c.hands) > 0 {
 		c.emit(Event{Kind: Stopping})
 	}
+	points.Reached("run:stop")
 	var err error
 	for asked := false; len(c.hands) > 0 && err == nil; {
 		if !asked {
@@ -361,16 +413,15 @@ func (c *controller) stop() error {
 	if err != nil {
 		return fmt.Errorf("stopping the jobs: %w; see whether some are left with submit status %s", err, c.run.Dir)
 	}
+	var open []*attempt
 	for _, job := range sortedKeys(c.live) {
-		a := c.live[job]
-		if !a.claimed && c.run.claims {
-			_, _ = c.run.Dir.Take(result.Claim{Ticket: a.ticket(), Time: time.Now(), Closed: "stopped"})
-		}
-		c.note(entry{Event: evEnd, Job: a.job.ID, Attempt: a.n, Reason: "stopped"})
-		delete(c.live, job)
+		open = append(open, c.live[job])
 	}
+	c.close("stopped", open...)
+	clear(c.live)
+	points.Reached("run:stopped")
 	return nil
 }
 
 // note journals what is good to know but not worth failing for.
-func (c *controller) note(e entry) { _ = c.run.journal.add(e) }
+func (c *controller) note(e ...entry) { _ = c.run.journal.add(e...) }

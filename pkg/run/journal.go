@@ -46,16 +46,24 @@ type entry struct {
 type journal struct {
 	f       *os.File
 	entries []entry
-	last    map[string]int // by job: the highest number of an attempt
+	last    map[string]int           // by job: the highest number of an attempt
+	asked   map[string]result.Ticket // by worker's name: the ticket it is for
+	left    map[string]bool          // by worker's name: it has ended
 }
 
 // note takes entries up.
 func (j *journal) note(entries []entry) {
 	if j.last == nil {
-		j.last = map[string]int{}
+		j.last, j.asked, j.left = map[string]int{}, map[string]result.Ticket{}, map[string]bool{}
 	}
 	for _, e := range entries {
 		j.last[e.Job] = max(j.last[e.Job], e.Attempt)
+		switch _, known := j.asked[e.Ref.Name]; {
+		case e.Event == evSubmit && !known:
+			j.asked[e.Ref.Name] = e.ticket()
+		case e.Event == evGone && (e.Status == nil || e.Status.State != scheduler.Lost):
+			j.left[e.Ref.Name] = true
+		}
 	}
 	j.entries = append(j.entries, entries...)
 }
@@ -158,6 +166,7 @@ func (j *journal) past(identity string) past {
 			hands.known(e.Ref.Name, orphan{e, ours})
 		case evEnd:
 			delete(tickets.at, e.ticket())
+			delete(hands.at, e.Ref.Name) // named when none was asked for
 			p.faults = append(p.faults, e.Faults...)
 		case evGone:
 			delete(hands.at, e.Ref.Name)
