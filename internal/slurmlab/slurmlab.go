@@ -4,6 +4,7 @@ package slurmlab
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -33,12 +34,10 @@ type Options struct {
 
 func (o Options) args() []string {
 	var args []string
-	for _, f := range []struct {
-		name  string
-		value int
-	}{{"--nodes", o.Nodes}, {"--gpus", o.GPUs}, {"--cpus", o.CPUs}, {"--mem", o.MemoryMB}, {"--min-job-age", o.MinJobAge}, {"--cred-expire", o.CredExpire}} {
-		if f.value != 0 {
-			args = append(args, f.name, strconv.Itoa(max(f.value, 0)))
+	for name, value := range map[string]int{"--nodes": o.Nodes, "--gpus": o.GPUs, "--cpus": o.CPUs, "--mem": o.MemoryMB,
+		"--min-job-age": o.MinJobAge, "--cred-expire": o.CredExpire} {
+		if value != 0 {
+			args = append(args, name, strconv.Itoa(max(value, 0)))
 		}
 	}
 	for name, on := range map[string]bool{"--accounting": o.Accounting, "--cgroup": o.Cgroup} {
@@ -84,9 +83,13 @@ var shared struct {
 	options  []Options
 }
 
-// Main runs the tests of a package that calls Shared, and ends the shared clusters. It is what TestMain gives to os.Exit.
+// Main runs the tests of a package that calls Shared, and ends the shared clusters. It is what TestMain gives to os.Exit. Parallel tests are
+// sixteen at once unless -parallel says otherwise: they wait for the cluster most of the time.
 func Main(m *testing.M) int {
 	shared.inMain = true
+	if err := flag.Set("test.parallel", "16"); err != nil {
+		panic(err)
+	}
 	code := m.Run()
 	for _, c := range shared.clusters {
 		if err := c.down(); err != nil {
@@ -147,7 +150,8 @@ func up(o Options) (*Cluster, error) {
 func fast() string {
 	const shm = "/dev/shm"
 	var fs unix.Statfs_t
-	if err := unix.Statfs(shm, &fs); err != nil || fs.Flags&unix.ST_NOEXEC != 0 || unix.Access(shm, unix.W_OK) != nil || fs.Bavail*uint64(fs.Bsize) < 512<<20 {
+	err := errors.Join(unix.Statfs(shm, &fs), unix.Access(shm, unix.W_OK))
+	if err != nil || fs.Flags&unix.ST_NOEXEC != 0 || fs.Bavail*uint64(fs.Bsize) < 512<<20 {
 		return os.TempDir()
 	}
 	return shm

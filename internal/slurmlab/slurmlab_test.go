@@ -223,8 +223,8 @@ func TestPackagesMissing(t *testing.T) {
 func TestUsage(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	for _, args := range []string{"", "up", "up --nodes 3", "up " + dir + " --nodes", "up " + dir + " --nodes x", "up " + dir + " --nodes 0", "up " + dir + " --what",
-		"up " + dir + " --port 80", "up " + dir + strings.Repeat("/long", 20), "down", "pid " + dir, "fly " + dir} {
+	for _, args := range []string{"", "up", "up --nodes 3", "up " + dir + " --nodes", "up " + dir + " --nodes x", "up " + dir + " --nodes 0",
+		"up " + dir + " --what", "up " + dir + " --port 80", "up " + dir + strings.Repeat("/long", 20), "down", "pid " + dir, "fly " + dir} {
 		cmd := (&Cluster{}).Command(script(), strings.Fields(args)...)
 		out, _ := cmd.CombinedOutput()
 		if cmd.ProcessState.ExitCode() != 2 || len(out) == 0 {
