@@ -51,6 +51,11 @@ func (s *Scheduler) Cancel(ctx context.Context, refs []scheduler.Ref) error {
 		early, late := a.targets(wanted[a])
 		waiting, running = append(waiting, early...), append(running, late...)
 	}
+	for _, a := range order {
+		for _, i := range wanted[a] {
+			a.elements[i].cancel = true
+		}
+	}
 	err := s.scancel(ctx, waiting)
 	for _, token := range tokens {
 		err = errors.Join(err, s.scancelNamed(ctx, token))

@@ -152,9 +152,14 @@ func (s *Scheduler) note(rows []row) {
 			s.seen(a, r.index, r)
 		}
 	}
-	// A row without an index is for all those elements that were never told apart.
+	// A row without an index is of all those elements that were never told apart, though it does not say which these were. That they have
+	// ended is for resolve to weigh.
 	for _, r := range rows {
 		if a := s.byToken[r.token]; a != nil && r.index < 0 && a.id == r.array && !a.doomed {
+			if phaseOf(r.state).state.Terminal() {
+				a.rest = &r
+				continue
+			}
 			for i := range a.elements {
 				if a.elements[i].look != s.looks {
 					s.seen(a, i, r)

@@ -33,7 +33,7 @@ func (s *Scheduler) resolve(ctx context.Context) {
 		return
 	}
 	for _, p := range open {
-		s.expire(p.element())
+		s.expire(p)
 	}
 }
 
@@ -187,18 +187,23 @@ func failure(st *scheduler.Status, r record) {
 	}
 }
 
-// expire ends a job of which nobody has told for the grace how it ended.
-func (s *Scheduler) expire(e *element) {
-	if s.now().Sub(e.since) < s.opt.Grace {
-		return
+// expire ends a job of which sacct and scontrol do not tell: at once where that says enough, else after the grace. Slurm forgets an element
+// at once that is cancelled by itself while it waits; of those cancelled with all that wait, one row is left.
+func (s *Scheduler) expire(p place) {
+	e := p.element()
+	late := s.now().Sub(e.since) >= s.opt.Grace
+	switch {
+	case e.failed && late:
+		s.end(e, record{row: row{node: e.status.Node, start: e.status.Started, end: e.status.Ended}}, phases["FAILED"])
+	case e.failed:
+	case p.rest != nil && !e.occupied:
+		s.end(e, record{row: *p.rest}, phaseOf(p.rest.state))
+	case e.cancel && (late || !e.occupied):
+		s.end(e, record{}, phases["CANCELLED"])
+	case late:
+		e.final, e.occupied = true, false
+		e.status = scheduler.Status{State: scheduler.Lost, Node: e.status.Node, Started: e.status.Started, Ended: s.now(),
+			Reason: "Slurm no longer knows the job"}
+		s.soon()
 	}
-	if e.failed {
-		r := record{row: row{node: e.status.Node, start: e.status.Started, end: e.status.Ended}}
-		s.end(e, r, phases["FAILED"])
-		return
-	}
-	e.final, e.occupied = true, false
-	e.status = scheduler.Status{State: scheduler.Lost, Node: e.status.Node, Started: e.status.Started, Ended: s.now(),
-		Reason: "Slurm no longer knows the job"}
-	s.soon()
 }

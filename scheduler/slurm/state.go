@@ -66,6 +66,7 @@ type array struct {
 	waiting  bool            // for the arrays before it
 	missing  time.Time       // since when it has no number and is not found; zero: not looked for
 	misses   int             // looks that did not find it
+	rest     *row            // how those of its elements ended that have no row of their own
 	noted    bool            // its number is in its file
 	ghosts   map[string]bool // numbers of arrays that have its name and must not run
 }
@@ -79,6 +80,7 @@ type element struct {
 	since    time.Time // when gone or failed was first seen
 	look     int       // in which it was last seen
 	asked    bool      // somebody wants to know of it
+	cancel   bool      // it was cancelled
 	unwanted bool      // it was cancelled before its number was known
 	occupied bool      // it holds a place: it runs, or begins or ends to
 }
