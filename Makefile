@@ -15,15 +15,14 @@ help: ## list the targets
 quickstart: build ## evaluate the pocket model on the pocket suite and print the table
 	@$(BIN)/submit examples/pocket/eval.toml --max-num-workers 2
 
-# The cluster's state is in memory where that may run programs: jobs' scripts lie there. What a failed run left is kept.
+# The cluster's state is in memory where that may run programs: jobs' scripts lie there. The run stays, under outputs.
 slurm-quickstart: build ## run the pocket suite on a throw-away Slurm cluster and print the table
 	@base=/tmp; if [ -w /dev/shm ] && ! grep -q ' /dev/shm .*noexec' /proc/mounts; then base=/dev/shm; fi; \
-	dir=$$(mktemp -d $$base/sextant.XXXXXX); work=$$(mktemp -d); \
+	dir=$$(mktemp -d $$base/sextant.XXXXXX); mkdir -p outputs; work=$$(mktemp -d outputs/slurm.XXXXXX); \
 	trap 'scripts/slurm-cluster down $$dir/c --kill; rm -rf $$dir' EXIT; trap 'exit 130' INT TERM; \
 	scripts/slurm-cluster up $$dir/c --nodes 4 --gpus 8 >&2; \
 	SLURM_CONF=$$dir/c/etc/slurm.conf $(BIN)/submit examples/pocket/eval.toml --slurm -p llmeval -q auto \
-	  --max-num-workers 4 --max-partition-size 400 -w $$work || { code=$$?; echo "the run is in $$work" >&2; exit $$code; }; \
-	rm -rf $$work
+	  --max-num-workers 4 --max-partition-size 400 -w $$work
 
 build: ## bin/submit (static) and bin/worker
 	@mkdir -p $(BIN)
