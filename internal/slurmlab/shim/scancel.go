@@ -22,7 +22,8 @@ func (c *Cluster) scancel(_ *Call, p *parsed) *reply {
 			return failed(1, "scancel: error: Invalid job id %s", id)
 		}
 	}
-	do := func() { c.cancel(ids, p, filtered) }
+	r := new(reply)
+	do := func() { c.cancel(r, ids, p, filtered) }
 	patience := 9
 	if filtered {
 		patience = 18
@@ -40,7 +41,7 @@ func (c *Cluster) scancel(_ *Call, p *parsed) *reply {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	do()
-	return new(reply)
+	return r
 }
 
 // identifiers cuts arguments at the commas outside of brackets.
@@ -62,20 +63,36 @@ func identifiers(args []string) (ids []string) {
 	return ids
 }
 
-func (c *Cluster) cancel(ids []string, p *parsed, filtered bool) {
+// cancel ends what ids name and filters let through. With filters an id that nothing alive has is an error, and the id of one task that waits
+// stands for all that wait of its array: so the real one was seen to do it.
+func (c *Cluster) cancel(r *reply, ids []string, p *parsed, filtered bool) {
 	chosen := func(e *element) bool {
-		return (p.accepts("name", e.array.name) && p.accepts("jobname", e.array.name) && p.ours() && p.accepts("partition", e.array.partition) && p.accepts("account", e.array.account) && p.accepts("qos", e.array.qos)) &&
+		return (p.accepts("name", e.array.name) && p.accepts("jobname", e.array.name) && p.ours() && p.accepts("partition", e.array.partition) &&
+			p.accepts("account", e.array.account) && p.accepts("qos", e.array.qos)) &&
 			(p.accepts("state", e.state) || p.accepts("state", states[e.state]))
 	}
+	rest := func(e *element) bool { return !chosen(e) }
 	if len(ids) == 0 {
 		for _, a := range c.arrays {
-			c.end(slices.DeleteFunc(slices.Clone(a.elements), func(e *element) bool { return !chosen(e) }), p, false)
+			c.end(slices.DeleteFunc(slices.Clone(a.elements), rest), p, false)
 		}
 		return
 	}
 	for _, id := range ids {
 		found, _ := c.find(id)
-		c.end(slices.DeleteFunc(found, func(e *element) bool { return !chosen(e) }), p, strings.Contains(id, "_") && !filtered)
+		single := strings.Contains(id, "_")
+		if filtered && !slices.ContainsFunc(found, func(e *element) bool { return !e.ended() }) {
+			r.fail(1, "scancel: error: Kill job error on job id %s: Invalid job id specified", id)
+			continue
+		}
+		if filtered && single {
+			for _, e := range slices.Clone(found) {
+				if e.waits() && e.index >= 0 && e.own == 0 {
+					found = slices.Concat(found, slices.DeleteFunc(slices.Clone(e.array.elements), func(o *element) bool { return !o.waits() || o.own != 0 }))
+				}
+			}
+		}
+		c.end(slices.DeleteFunc(found, rest), p, single)
 	}
 }
 
@@ -93,6 +110,7 @@ func (c *Cluster) end(found []*element, p *parsed, single bool) {
 			e.requeueAtEnd = false
 		case e.state == "RUNNING":
 			c.kill(e, "CANCELLED", "0:0", "")
+		case e.waits() && single && e.index >= 0 && e.own == 0 && slices.Contains(waiting, e):
 		case e.waits() && single && e.index >= 0 && e.own == 0:
 			waiting = append(waiting, e)
 		case e.waits():

@@ -2,6 +2,7 @@ package shim
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -251,7 +252,7 @@ func (c *Cluster) update(args []string) *reply {
 	}
 	id := first(values["jobid"], values["job"])
 	for _, k := range order {
-		if !slices.Contains([]string{"jobid", "job", "arraytaskthrottle", "excnodelist", "timelimit", "comment"}, k) {
+		if !slices.Contains([]string{"jobid", "job", "arraytaskthrottle", "excnodelist", "timelimit", "dependency", "comment"}, k) {
 			return failed(1, "Update of this parameter is not supported: %s=%s\nRequest aborted", k, values[k])
 		}
 	}
@@ -265,9 +266,21 @@ func (c *Cluster) update(args []string) *reply {
 		return failed(1, "Invalid job id specified for job %s", id)
 	}
 	r := new(reply)
+	by := map[string][]int{}
 	for _, e := range found {
-		if why := c.change(e, values); why != "" {
-			r.fail(1, "%s: %s", e.id(), why) // it is done for the others all the same
+		why := first(c.change(e, values), "No error")
+		by[why] = append(by[why], e.index)
+		if why != "No error" {
+			r.code = 1 // it is done for the others all the same
+		}
+	}
+	for _, why := range slices.Sorted(maps.Keys(by)) {
+		switch {
+		case r.code == 0:
+		case found[0].index < 0:
+			fmt.Fprintf(&r.err, "%s for job %s\n", why, id)
+		default:
+			fmt.Fprintf(&r.err, "%d_%s: %s\n", found[0].array.id, spans(by[why]), why)
 		}
 	}
 	c.kick()
@@ -293,6 +306,12 @@ func (c *Cluster) change(e *element, values map[string]string) string {
 			return "Invalid node name specified"
 		}
 		e.exclude = hosts(v)
+	}
+	if v, ok := values["dependency"]; ok {
+		if !e.waits() {
+			return "Job is no longer pending execution"
+		}
+		e.array.dependency = v
 	}
 	if v, ok := values["timelimit"]; ok {
 		e.array.limit, _ = minutes(v)

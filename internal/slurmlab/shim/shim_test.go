@@ -249,6 +249,22 @@ func TestCancelledWhileWaiting(t *testing.T) {
 	}
 }
 
+// TestCancelWithFilter: a name beside the id of one waiting task cancels all that wait, seen on a real cluster.
+func TestCancelWithFilter(t *testing.T) {
+	b := newBench(t, Options{})
+	b.script("s.sh", "sleep 60")
+	id := b.submit("-J", "ours", "--hold", "--array=0-4", "s.sh")
+	if _, text, code := b.run("scancel", "--name=other", id+"_2", id); code != 0 || text != "" || strings.Count(b.queue(), "PENDING") != 5 {
+		t.Errorf("another name: %d %q, %s", code, text, b.queue())
+	}
+	if _, text, code := b.run("scancel", "--name=ours", id+"_2"); code != 0 || text != "" || b.queue() != id+"|1|CANCELLED|N/A" {
+		t.Errorf("its name: %d %q, %s", code, text, b.queue())
+	}
+	if _, text, code := b.run("scancel", "--name=ours", id+"_3"); code != 1 || text != "scancel: error: Kill job error on job id 1_3: Invalid job id specified\n" {
+		t.Errorf("again: %d %q", code, text)
+	}
+}
+
 func TestRequeueAndSplitBrain(t *testing.T) {
 	b := newBench(t, Options{RequeueDelay: 5})
 	b.script("s.sh", "#SBATCH --open-mode=append -o s.log\necho \"run${SLURM_RESTART_COUNT}\"\nsleep 60")
@@ -371,6 +387,27 @@ func TestVanishedUntilSacctKnows(t *testing.T) {
 	if out, _, _ := b.run("sacct", "-X", "-n", "-P", "-o", "State", "-j", id); strings.Count(out, "COMPLETED") != 10 {
 		t.Errorf("sacct: %q", out)
 	}
+}
+
+// TestUpdateOfAPartlyFinishedArray complains of what has ended and does it for the others.
+func TestUpdateOfAPartlyFinishedArray(t *testing.T) {
+	b := newBench(t, Options{Pretend: func(e Element) Outcome { return Outcome{Never: e.Index > 1} }})
+	b.script("s.sh", "true")
+	gate := b.submit("--hold", "s.sh")
+	id := b.submit("--array=0-4%1", "s.sh")
+	waits := b.submit("-d", "afterany:"+gate, "s.sh")
+	b.until("COMPLETED", id+"_0", id+"_1")
+	b.until("RUNNING", id+"_2")
+	_, text, code := b.run("scontrol", "update", "jobid="+id, "ArrayTaskThrottle=2")
+	if want := id + "_0-1: Job has already finished\n" + id + "_2-4: No error\n"; code != 1 || text != want {
+		t.Errorf("%d %q, want 1 %q", code, text, want)
+	}
+	b.until("RUNNING", id+"_2", id+"_3")
+	b.until("PENDING", id+"_4", waits)
+	if _, text, code := b.run("scontrol", "update", "jobid="+waits, "Dependency="); code != 0 || text != "" {
+		t.Errorf("%d %q", code, text)
+	}
+	b.until("COMPLETED", waits)
 }
 
 // TestThousands holds the emulator to being fast enough for plans of ten thousand.
