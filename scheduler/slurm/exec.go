@@ -80,7 +80,7 @@ func (c *cli) finish(ctx context.Context, name string, args ...string) (string, 
 }
 
 // environment is what Slurm's commands get: without the variables that would change their options or their output, or say that this process
-// is itself inside a job.
+// is itself inside a job: a job gets what is left.
 func environment(env []string) []string {
 	keep := []string{"SLURM_TIME_FORMAT=standard", "LC_ALL=C"}
 	for _, kv := range env {
@@ -88,7 +88,8 @@ func environment(env []string) []string {
 		switch {
 		case name == "SLURM_CONF" || name == "SLURM_CONF_SERVER" || name == "SLURM_CLUSTERS" || name == "SLURM_JWT":
 		case strings.HasPrefix(name, "SBATCH_"), strings.HasPrefix(name, "SQUEUE_"), strings.HasPrefix(name, "SACCT_"),
-			strings.HasPrefix(name, "SCANCEL_"), strings.HasPrefix(name, "SLURM_"), name == "LC_ALL":
+			strings.HasPrefix(name, "SCANCEL_"), strings.HasPrefix(name, "SLURM_"), name == "LC_ALL",
+			name == "SEXTANT_JOB", name == "SEXTANT_DEADLINE", name == "SEXTANT_THREADS", name == "SEXTANT_PARENT_FD":
 			continue
 		}
 		keep = append(keep, kv)

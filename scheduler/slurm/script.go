@@ -65,7 +65,7 @@ func (o *Options) arrayScript(token string, jobs []scheduler.Job, throttle int, 
 	if err != nil {
 		return nil, wrap(err)
 	}
-	return o.render(d, fmt.Sprintf("%s: %d jobs", token, len(jobs)), body+deadline(limitOf(o.Ask, j))+become), nil
+	return o.render(d, fmt.Sprintf("%s: %d jobs", token, len(jobs)), body+deadline(limitOf(o.Ask, j), "$((now + %d))")+become), nil
 }
 
 var arrayID = regexp.MustCompile(`^[0-9]{1,12}$`)
@@ -129,13 +129,13 @@ const become = `exec /bin/bash "$script" "$@"
 `
 
 // deadline tells the command when it will be ended, which not every version of Slurm does: in SEXTANT_DEADLINE, in seconds of Unix time. An
-// array's limit may be another than its scripts have, and goes first.
-func deadline(limit string) string {
+// array's limit may be another than its scripts have, which keep to it.
+func deadline(limit, value string) string {
 	s := seconds(limit)
 	if s == 0 {
 		return ""
 	}
-	return fmt.Sprintf("printf -v now '%%(%%s)T' -1\nexport SEXTANT_DEADLINE=\"${SEXTANT_DEADLINE:-$((now + %d))}\"\n", s)
+	return "printf -v now '%(%s)T' -1\nexport SEXTANT_DEADLINE=\"" + fmt.Sprintf(value, s) + "\"\n"
 }
 
 // body is what the script of a job does. What is not a plain constant is quoted; the prologue alone is the user's shell.
@@ -146,7 +146,7 @@ func (o *Options) body(j scheduler.Job) (string, error) {
 	if o.Ask.SignalLead > 0 {
 		b.WriteString("trap : USR1 # the warning is the command's; it must not end this shell\n")
 	}
-	b.WriteString(deadline(limitOf(o.Ask, j)))
+	b.WriteString(deadline(limitOf(o.Ask, j), "${SEXTANT_DEADLINE:-$((now + %d))}"))
 	switch {
 	case j.Dir == "":
 		b.WriteString("cd -- \"${SLURM_SUBMIT_DIR:-.}\" || exit 127\n")
