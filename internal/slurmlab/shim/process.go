@@ -49,7 +49,7 @@ func (c *Cluster) launch(e *element) error {
 		return err
 	}
 	script := filepath.Join(spool, "slurm_script")
-	if err := writeScript(script, a.script); err != nil {
+	if err := writeProgram(script, []byte(a.script)); err != nil {
 		return err
 	}
 	mode := os.O_TRUNC
@@ -92,11 +92,11 @@ func (c *Cluster) launch(e *element) error {
 	return nil
 }
 
-// writeScript writes a script that can be run at once: a process forked while the descriptor is open for writing would keep the file busy.
-func writeScript(path, text string) error {
+// writeProgram writes a program that can be run at once: a process forked while the descriptor is open for writing would keep the file busy.
+func writeProgram(path string, text []byte) error {
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
-	return os.WriteFile(path, []byte(text), 0o700)
+	return os.WriteFile(path, text, 0o700)
 }
 
 // reap waits for the batch shell; when it is gone Slurm kills what it left behind.

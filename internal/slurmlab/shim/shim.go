@@ -122,17 +122,20 @@ type Cluster struct {
 	strays []*process // of runs that the controller has given up
 }
 
-var client = sync.OnceValues(func() (string, error) {
+// client is the program that stands for each command, built once a test run.
+var client = sync.OnceValues(func() ([]byte, error) {
 	dir, err := os.MkdirTemp("", "sxclient")
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	cmd := exec.Command("go", "build", "-ldflags=-s -w", "-o", filepath.Join(dir, "client"), "sextant/internal/slurmlab/shim/internal/client")
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "client")
+	cmd := exec.Command("go", "build", "-ldflags=-s -w", "-o", path, "sextant/internal/slurmlab/shim/internal/client")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building the emulated commands: %w\n%s", err, out)
+		return nil, fmt.Errorf("building the emulated commands: %w\n%s", err, out)
 	}
-	return filepath.Join(dir, "client"), nil
+	return os.ReadFile(path)
 })
 
 // Commands are those that are emulated.
@@ -170,12 +173,16 @@ func (c *Cluster) link() error {
 	if err := os.Mkdir(c.Bin, 0o755); err != nil {
 		return err
 	}
-	from, err := client()
+	program, err := client()
 	if err != nil {
 		return err
 	}
-	for _, name := range Commands {
-		if err := os.Link(from, filepath.Join(c.Bin, name)); err != nil {
+	first := filepath.Join(c.Bin, Commands[0])
+	if err := writeProgram(first, program); err != nil {
+		return err
+	}
+	for _, name := range Commands[1:] {
+		if err := os.Link(first, filepath.Join(c.Bin, name)); err != nil {
 			return err
 		}
 	}
