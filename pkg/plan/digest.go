@@ -102,9 +102,10 @@ const digestSize = 32
 
 // digest is of the plan's JSON with an empty digest.
 func digest(p *Plan) (string, error) {
-	body := *p
-	body.Digest = ""
-	d, err := hash(digestSize, body)
+	stated := p.Digest
+	p.Digest = ""
+	d, err := hash(digestSize, p)
+	p.Digest = stated
 	if err != nil {
 		return "", fmt.Errorf("digesting the plan: %w", err)
 	}

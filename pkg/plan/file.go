@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
 
 	"sextant/pkg/result"
-	"sextant/pkg/spec"
 )
 
 // Save commits the plan as a file.
@@ -26,7 +24,7 @@ func Load(path string) (*Plan, error) {
 		return nil, fmt.Errorf("loading the plan %q: %w", path, err)
 	}
 	if p.Version != Version {
-		return nil, fmt.Errorf("loading the plan %q: its format version is %d, this program knows version %d", path, p.Version, Version)
+		return nil, fmt.Errorf("loading the plan %q: %w", path, otherVersion(p.Version))
 	}
 	d, err := fileDigest(b, p.Digest)
 	if err != nil {
@@ -36,6 +34,15 @@ func Load(path string) (*Plan, error) {
 		return nil, fmt.Errorf("loading the plan %q: its digest is %s, its contents have %s: it was changed by hand", path, p.Digest, d)
 	}
 	return &p, nil
+}
+
+// otherVersion says what to do with a plan of another format. No row is lost with it: results are of rows and their digests.
+func otherVersion(v int) error {
+	if v > Version {
+		return fmt.Errorf("its format version is %d, this program knows version %d: use the newer submit and worker that made it", v, Version)
+	}
+	return fmt.Errorf("its format version is %d, this program knows version %d: run submit on the spec again, which plans anew in the same "+
+		"run directory and reuses every finished row", v, Version)
 }
 
 // ReadIdentity reads only a plan file's identity, which stands near its beginning.
@@ -63,44 +70,6 @@ func ReadIdentity(path string) (string, error) {
 		return "", fmt.Errorf("%q is no plan: %w", path, err)
 	}
 	return id, nil
-}
-
-// Task finds a task by its ID.
-func (p *Plan) Task(id string) (Task, bool) {
-	return find(p.Tasks, func(t Task) bool { return t.ID == id })
-}
-
-// Shard finds a shard by its ID.
-func (p *Plan) Shard(id string) (Shard, bool) {
-	return find(p.Shards, func(s Shard) bool { return s.ID == id })
-}
-
-// Job finds a job by its ID.
-func (p *Plan) Job(id string) (Job, bool) {
-	return find(p.Jobs, func(j Job) bool { return j.ID == id })
-}
-
-// Variant finds a variant by its ID.
-func (p *Plan) Variant(id string) (Variant, bool) {
-	return find(p.Variants, func(v Variant) bool { return v.ID == id })
-}
-
-// Model finds a model of the spec by its abbr.
-func (p *Plan) Model(abbr string) (spec.Model, bool) {
-	return find(p.Spec.Models, func(m spec.Model) bool { return m.Abbr == abbr })
-}
-
-// Dataset finds a dataset of the spec by its abbr.
-func (p *Plan) Dataset(abbr string) (spec.Dataset, bool) {
-	return find(p.Spec.Datasets, func(d spec.Dataset) bool { return d.Abbr == abbr })
-}
-
-func find[T any](list []T, match func(T) bool) (T, bool) {
-	if i := slices.IndexFunc(list, match); i >= 0 {
-		return list[i], true
-	}
-	var none T
-	return none, false
 }
 
 // SaveJob records what an attempt of a job is asked to do: the job with the shards that still lack rows.

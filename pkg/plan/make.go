@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,7 +9,7 @@ import (
 )
 
 // Version is the version of plan.json.
-const Version = 1
+const Version = 2
 
 // Inputs is what Make must know of the world, as Survey finds it.
 type Inputs struct {
@@ -26,37 +25,36 @@ type TaskInput struct {
 	Labels  int    // ppl, ll: labels of a row; 0 where it does not apply
 	Data    string // digest of the bytes of the files used
 	Prompt  string // 6 hex digits of the prompt configuration
+
+	Estimate Estimate // of its rows' tokens
 }
 
-// Make plans a spec: every task cut into shards of at most MaxPartitionSize cost units (one row at least), the shards dealt into jobs, and
-// the jobs ordered longest first. It is pure and deterministic.
+// Make plans a spec: every task cut into shards, the shards dealt into jobs, and the jobs ordered longest first by their estimated tokens
+// and the size of their model. It is pure and deterministic. The spec's infer.partition says how tasks are cut:
+//
+//   - "size" (or ""): as OpenCompass's SizePartitioner does. A task over max_partition_size cost units becomes as many shards of at most
+//     that cost (one row at least), each a job; smaller ones of a variant are packed into jobs of at most that cost.
+//   - "workers": as its NumWorkerPartitioner does. A task of 16 rows at most stays whole, another becomes shards of
+//     max(16, rows / max_num_workers) rows; a variant's shards are dealt into max_num_workers jobs.
+//
+// Either way the shards of a task are as even in estimated tokens as their number and most rows allow.
 func Make(s spec.Spec, in Inputs) (*Plan, error) {
 	if s.Infer.MaxPartitionSize < 1 {
 		return nil, fmt.Errorf("planning: max_partition_size is %d; it must be at least 1", s.Infer.MaxPartitionSize)
 	}
 	p := &Plan{Version: Version, Spec: s, Variants: in.Variants}
-	tasks, err := makeTasks(&s, in)
-	if err != nil {
+	inputs := map[taskKey]*TaskInput{}
+	for i, t := range in.Tasks {
+		inputs[taskKey{t.Variant, t.Dataset}] = &in.Tasks[i]
+	}
+	var err error
+	if p.Tasks, err = makeTasks(&s, in.Variants, inputs); err != nil {
 		return nil, fmt.Errorf("planning: %w", err)
 	}
-	p.Tasks = tasks
-	b := builder{limit: s.Infer.MaxPartitionSize, names: names{}}
-	models := map[string]spec.RunCfg{}
-	for _, m := range s.Models {
-		models[m.Abbr] = m.RunCfg
+	b := builder{infer: s.Infer, inputs: inputs, names: names{}}
+	if err := b.build(p); err != nil {
+		return nil, fmt.Errorf("planning: %w", err)
 	}
-	for _, v := range in.Variants {
-		b.partition(v, models[v.Model], slices.DeleteFunc(slices.Clone(tasks), func(t Task) bool { return t.Variant != v.ID }))
-	}
-	p.Shards, p.Jobs = b.shards, b.jobs
-	order := map[string]int{}
-	for i, t := range tasks {
-		order[t.ID] = i
-	}
-	slices.SortStableFunc(p.Shards, func(a, b Shard) int {
-		return cmp.Or(cmp.Compare(order[a.Task], order[b.Task]), cmp.Compare(a.From, b.From))
-	})
-	slices.SortStableFunc(p.Jobs, func(a, b Job) int { return cmp.Compare(b.Cost, a.Cost) })
 	p.Identity = identity(p.Tasks)
 	if p.Digest, err = digest(p); err != nil {
 		return nil, err
@@ -64,28 +62,25 @@ func Make(s spec.Spec, in Inputs) (*Plan, error) {
 	return p, nil
 }
 
+type taskKey struct{ variant, dataset string }
+
 // makeTasks lists the tasks: variants in their order, and for each the datasets in the spec's order.
-func makeTasks(s *spec.Spec, in Inputs) ([]Task, error) {
-	type key struct{ variant, dataset string }
-	inputs := map[key]TaskInput{}
-	for _, t := range in.Tasks {
-		inputs[key{t.Variant, t.Dataset}] = t
-	}
+func makeTasks(s *spec.Spec, variants []Variant, inputs map[taskKey]*TaskInput) ([]Task, error) {
 	var tasks []Task
-	for _, v := range in.Variants {
+	for _, v := range variants {
 		i := slices.IndexFunc(s.Models, func(m spec.Model) bool { return m.Abbr == v.Model })
 		if i < 0 {
 			return nil, fmt.Errorf("variant %q is of model %q, which the spec does not have", v.ID, v.Model)
 		}
 		for _, d := range s.Datasets {
-			t, ok := inputs[key{v.ID, d.Abbr}]
+			t := inputs[taskKey{v.ID, d.Abbr}]
 			switch {
-			case !ok:
+			case t == nil:
 				return nil, fmt.Errorf("nothing is known of task %q", v.ID+"/"+d.Abbr)
 			case t.Rows < 1:
 				return nil, fmt.Errorf("dataset %q has no rows for model %q", d.Abbr, v.ID)
 			}
-			task, err := newTask(s, &s.Models[i], &d, v, t)
+			task, err := newTask(s, &s.Models[i], &d, v, *t)
 			if err != nil {
 				return nil, fmt.Errorf("task %q: %w", task.ID, err)
 			}
@@ -99,7 +94,7 @@ func makeTasks(s *spec.Spec, in Inputs) ([]Task, error) {
 }
 
 func newTask(s *spec.Spec, m *spec.Model, d *spec.Dataset, v Variant, in TaskInput) (t Task, err error) {
-	t = Task{ID: v.ID + "/" + d.Abbr, Variant: v.ID, Dataset: d.Abbr, Rows: in.Rows, Prompt: in.Prompt}
+	t = Task{ID: v.ID + "/" + d.Abbr, Variant: v.ID, Dataset: d.Abbr, Rows: in.Rows, Prompt: in.Prompt, Data: in.Data[:min(len(in.Data), 16)]}
 	if t.Settings, err = settings(m, d, v.Fingerprint); err != nil {
 		return t, err
 	}
@@ -109,72 +104,4 @@ func newTask(s *spec.Spec, m *spec.Model, d *spec.Dataset, v Variant, in TaskInp
 	t.Factor = factor(d, in.Labels, s.Infer.GenTaskCoef)
 	t.Cost = t.Rows * t.Factor
 	return t, nil
-}
-
-// builder collects shards and jobs and gives them names.
-type builder struct {
-	limit  int
-	names  names
-	shards []Shard
-	jobs   []Job
-	packed int
-}
-
-// partition cuts and packs one variant's tasks as OpenCompass's SizePartitioner does: by falling cost, a task over the limit is cut into
-// even steps, each a job; a smaller one joins the open job if it fits, else it opens the next. Packed tasks stay shards of their own.
-func (b *builder) partition(v Variant, run spec.RunCfg, tasks []Task) {
-	slices.SortStableFunc(tasks, func(a, b Task) int { return cmp.Compare(b.Cost, a.Cost) })
-	open := Job{}
-	flush := func() {
-		if len(open.Shards) > 0 {
-			b.addJob(v, run, open)
-		}
-		open = Job{}
-	}
-	for _, t := range tasks {
-		if t.Cost > b.limit {
-			for _, s := range b.cut(t) {
-				b.addJob(v, run, Job{Shards: []string{s.ID}, Cost: s.Cost})
-			}
-			continue
-		}
-		if open.Cost+t.Cost > b.limit {
-			flush()
-		}
-		s := b.addShard(t, 0, t.Rows)
-		open.Shards = append(open.Shards, s.ID)
-		open.Cost += s.Cost
-	}
-	flush()
-}
-
-// cut tiles a task with steps of at most limit/factor rows, evened out.
-func (b *builder) cut(t Task) []Shard {
-	step := max(b.limit/t.Factor, 1)
-	step = ceil(t.Rows, ceil(t.Rows, step))
-	var shards []Shard
-	for from := 0; from < t.Rows; from += step {
-		shards = append(shards, b.addShard(t, from, min(from+step, t.Rows)))
-	}
-	return shards
-}
-
-func ceil(a, b int) int { return (a + b - 1) / b }
-
-func (b *builder) addShard(t Task, from, to int) Shard {
-	id := b.names.unique(fmt.Sprintf("%s--%s--%d-%d", t.Variant, t.Dataset, from, to))
-	s := Shard{ID: id, Task: t.ID, From: from, To: to, Cost: (to - from) * t.Factor}
-	b.shards = append(b.shards, s)
-	return s
-}
-
-// addJob names a job: a job of one shard has the shard's name, a packed one "VARIANT--packed-N".
-func (b *builder) addJob(v Variant, run spec.RunCfg, j Job) {
-	j.ID = j.Shards[0]
-	if len(j.Shards) > 1 {
-		b.packed++
-		j.ID = b.names.unique(fmt.Sprintf("%s--packed-%d", v.ID, b.packed))
-	}
-	j.Variant, j.NumGPUs, j.NumProcs = v.ID, run.NumGPUs, max(run.NumProcs, 1)
-	b.jobs = append(b.jobs, j)
 }

@@ -26,13 +26,13 @@ func Survey(s spec.Spec) (Inputs, error) {
 	var in Inputs
 	for i := range s.Models {
 		m := &s.Models[i]
-		variant, tok, err := surveyModel(m)
+		variant, look, err := surveyModel(m)
 		if err != nil {
 			v.add(fmt.Errorf("model %q: %w", m.Abbr, err))
 			continue
 		}
 		in.Variants = append(in.Variants, variant)
-		in.Tasks = append(in.Tasks, v.tasks(m, variant, tok)...)
+		in.Tasks = append(in.Tasks, v.tasks(m, variant, look)...)
 	}
 	if err := v.errs.ErrorOrNil(); err != nil {
 		return Inputs{}, err
@@ -50,6 +50,7 @@ type surveyor struct {
 type openSet struct {
 	*dataset.Set
 	digest string
+	sizes  []uint32 // nil: rolling
 }
 
 func (v *surveyor) add(err error) {
@@ -75,12 +76,16 @@ func (v *surveyor) datasets() {
 			v.add(err)
 			continue
 		}
-		v.sets[d.Abbr] = &openSet{set, digest}
+		open := &openSet{Set: set, digest: digest}
+		if d.Mode != spec.Rolling {
+			open.sizes = set.Sizes()
+		}
+		v.sets[d.Abbr] = open
 	}
 }
 
 // tasks surveys one model on every dataset that could be opened.
-func (v *surveyor) tasks(m *spec.Model, variant Variant, tok *tokenizer.Tokenizer) []TaskInput {
+func (v *surveyor) tasks(m *spec.Model, variant Variant, look *estimator) []TaskInput {
 	var tasks []TaskInput
 	for _, d := range v.spec.Datasets {
 		set := v.sets[d.Abbr]
@@ -88,20 +93,32 @@ func (v *surveyor) tasks(m *spec.Model, variant Variant, tok *tokenizer.Tokenize
 			continue
 		}
 		t := TaskInput{Variant: variant.ID, Dataset: d.Abbr, Data: set.digest, Prompt: dataset.PromptHash(d, m.MetaTemplate)}
-		var err error
-		if d.Mode == spec.Rolling {
-			t.Rows, err = countWindows(d, set.Set, tok)
-		} else {
-			t.Rows = set.Len()
-			t.Labels, err = countLabels(set.Set, m.MetaTemplate)
-		}
-		if err != nil {
+		look.data = d.WithDefaults()
+		if err := look.task(&t, set); err != nil {
 			v.add(err)
 			continue
 		}
 		tasks = append(tasks, t)
 	}
 	return tasks
+}
+
+// task counts a task's rows and labels, and estimates its tokens.
+func (e *estimator) task(t *TaskInput, set *openSet) (err error) {
+	if e.data.Mode == spec.Rolling {
+		w, err := Windows(e.data, set.Set, e.tok)
+		if err != nil {
+			return fmt.Errorf("dataset %s: %w", e.data.Abbr, err)
+		}
+		t.Rows, t.Estimate = len(w), windowSizes(w)
+		return nil
+	}
+	t.Rows = set.Len()
+	if t.Labels, err = countLabels(set.Set, e.model.MetaTemplate); err != nil {
+		return err
+	}
+	t.Estimate, err = e.items(set.Set, set.sizes)
+	return err
 }
 
 // labelledRows are looked at for the number of labels, which few datasets vary from row to row. It only decides the cost.
@@ -117,14 +134,6 @@ func countLabels(set *dataset.Set, meta *spec.MetaTemplate) (int, error) {
 		n = max(n, len(item.Labels))
 	}
 	return n, nil
-}
-
-func countWindows(d spec.Dataset, set *dataset.Set, tok *tokenizer.Tokenizer) (int, error) {
-	w, err := Windows(d, set, tok)
-	if err != nil {
-		return 0, fmt.Errorf("dataset %s: %w", d.Abbr, err)
-	}
-	return len(w), nil
 }
 
 // Windows tokenizes a rolling dataset and cuts it: its rows are these windows, for the plan and for who computes them. The token before a
@@ -153,7 +162,7 @@ func startToken(tok *tokenizer.Tokenizer, wanted bool) int32 {
 	return -1
 }
 
-func surveyModel(m *spec.Model) (Variant, *tokenizer.Tokenizer, error) {
+func surveyModel(m *spec.Model) (Variant, *estimator, error) {
 	v := Variant{ID: m.Abbr, Model: m.Abbr, Recipe: "pretrain"}
 	f, err := OpenModel(m)
 	if err != nil {
@@ -161,7 +170,8 @@ func surveyModel(m *spec.Model) (Variant, *tokenizer.Tokenizer, error) {
 	}
 	defer f.Checkpoint.Close()
 	v.Fingerprint = f.Fingerprint
-	return v, f.Tokenizer, nil
+	v.Params, v.WeightBytes, err = params(f.Checkpoint)
+	return v, &estimator{model: m, tok: f.Tokenizer, limit: contextOf(m, f.Checkpoint.Config())}, err
 }
 
 // ModelFiles is a model's checkpoint, which is to be closed, and its tokenizer. Fingerprint is of both: a variant's of the untouched model.

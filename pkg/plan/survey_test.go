@@ -58,6 +58,14 @@ func TestSurveyPocket(t *testing.T) {
 	if f := p.Variants[0].Fingerprint; len(f) != 32 {
 		t.Errorf("fingerprint %q", f)
 	}
+	// The weights' file holds every tensor once, and a header.
+	info, err := os.Stat(filepath.Join(s.Models[0].Path, "model.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v := p.Variants[0]; v.WeightBytes > info.Size() || v.WeightBytes < info.Size()*98/100 || v.Params*2 != v.WeightBytes {
+		t.Errorf("%d parameters, %d bytes, in a file of %d", v.Params, v.WeightBytes, info.Size())
+	}
 	path := filepath.Join(t.TempDir(), "plan.json")
 	if err := p.Save(path); err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	"sextant/pkg/spec"
 )
@@ -17,6 +18,8 @@ type Plan struct {
 	Tasks    []Task    `json:"tasks"`
 	Shards   []Shard   `json:"shards"`
 	Jobs     []Job     `json:"jobs"`
+
+	found atomic.Pointer[index]
 }
 
 // Variant is a model after a quantization recipe. Only "pretrain", the untouched model, exists so far.
@@ -24,7 +27,9 @@ type Variant struct {
 	ID          string `json:"id"` // the model's abbr for pretrain, else "ABBR-RECIPE"
 	Model       string `json:"model"`
 	Recipe      string `json:"recipe"`
-	Fingerprint string `json:"fingerprint"` // of config, tokenizer and weights
+	Fingerprint string `json:"fingerprint"`            // of config, tokenizer and weights
+	Params      int64  `json:"params,omitempty"`       // the model's parameters; 0: not known
+	WeightBytes int64  `json:"weight_bytes,omitempty"` // that a worker loads
 }
 
 // Task is one variant on one dataset.
@@ -36,17 +41,20 @@ type Task struct {
 	Settings string `json:"settings"` // digest of model fingerprint, mode and decoding settings; part of every row's digest
 	Digest   string `json:"digest"`   // of Settings, data files and prompt; equal digests need no look at the rows
 	Prompt   string `json:"prompt"`   // 6 hex digits of the prompt configuration, for the report
+	Data     string `json:"data"`     // 16 hex digits of the data files' digest
 	Factor   int    `json:"factor"`   // OpenCompass cost of a row
 	Cost     int    `json:"cost"`     // Rows x Factor
+	Tokens   int64  `json:"tokens"`   // estimated, put through the model by all of its shards
 }
 
 // Shard is a half-open row range of one task.
 type Shard struct {
-	ID   string `json:"id"` // file-name safe
-	Task string `json:"task"`
-	From int    `json:"from"`
-	To   int    `json:"to"`
-	Cost int    `json:"cost"`
+	ID     string `json:"id"` // file-name safe
+	Task   string `json:"task"`
+	From   int    `json:"from"`
+	To     int    `json:"to"`
+	Cost   int    `json:"cost"`
+	Tokens int64  `json:"tokens"` // estimated
 }
 
 // Job is what the scheduler runs: shards of one variant, done one after another with one model load.
