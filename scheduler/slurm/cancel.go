@@ -22,10 +22,10 @@ func (s *Scheduler) Cancel(ctx context.Context, refs []scheduler.Ref) error {
 	s.soon()
 	wanted := map[*array][]int{}
 	var order []*array
-	var strays, tokens []string
+	strays := map[string][]string{}
 	for _, r := range refs {
-		if id, ok := s.stray(r); ok {
-			strays = append(strays, id)
+		if a := s.stray(r); a != nil {
+			strays[a.Token] = append(strays[a.Token], r.ID)
 			continue
 		}
 		p, ok := s.byName[r.Name]
@@ -37,43 +37,45 @@ func (s *Scheduler) Cancel(ctx context.Context, refs []scheduler.Ref) error {
 		}
 		wanted[p.array] = append(wanted[p.array], p.index)
 	}
-	waiting, running := strays, []string(nil)
+	var waiting, running []target
+	for token, ids := range strays {
+		waiting = append(waiting, target{token, ids})
+	}
 	for _, a := range order {
 		if a.id == "" {
 			for _, i := range wanted[a] {
 				a.elements[i].unwanted = true // should it appear
 			}
 			if len(wanted[a]) >= unended(a) {
-				tokens = append(tokens, a.Token)
+				waiting = append(waiting, target{token: a.Token})
 			}
 			continue
 		}
 		early, late := a.targets(wanted[a])
-		waiting, running = append(waiting, early...), append(running, late...)
+		waiting, running = append(waiting, target{a.Token, early}), append(running, target{a.Token, late})
 	}
 	for _, a := range order {
 		for _, i := range wanted[a] {
 			a.elements[i].cancel = true
 		}
 	}
-	err := s.scancel(ctx, waiting)
-	for _, token := range tokens {
-		err = errors.Join(err, s.scancelNamed(ctx, token))
-	}
-	return errors.Join(err, s.scancel(ctx, running))
+	return s.scancel(ctx, slices.Concat(waiting, running))
 }
 
-// stray is the number of a job that Live found under a number that is not its name's.
-func (s *Scheduler) stray(r scheduler.Ref) (string, bool) {
-	id, _, _ := strings.Cut(r.ID, "_")
-	a := s.strays[id]
-	if a == nil {
-		return "", false
+// target is what one scancel ends: jobs of a name, and of these numbers. A number alone may be another's by now: a controller that was killed
+// gives numbers again.
+type target struct {
+	token string
+	ids   []string // none: all of that name
+}
+
+// stray is the array of a job that Live found under a number that is not its name's.
+func (s *Scheduler) stray(r scheduler.Ref) *array {
+	a := s.strays[r.ID]
+	if p, ok := s.byName[r.Name]; a != nil && ok && p.array == a && a.id == arrayOf(r.ID) {
+		return nil
 	}
-	if p, ok := s.byName[r.Name]; ok && p.array == a && a.id == id {
-		return "", false
-	}
-	return r.ID, true
+	return a
 }
 
 func unended(a *array) int {
@@ -100,7 +102,7 @@ func (a *array) targets(indexes []int) (waiting, running []string) {
 	}
 	switch {
 	case len(indexes) >= unended(a) && len(late) == 0:
-		return []string{a.id}, nil
+		return []string{a.id}, []string{}
 	case len(indexes) >= unended(a):
 		// Its pending elements go first; by then others may have begun.
 		return ranges(a.id, early), []string{a.id}
@@ -110,7 +112,7 @@ func (a *array) targets(indexes []int) (waiting, running []string) {
 
 // ranges writes indexes, which are sorted, in Slurm's short form, in words of a length that it takes.
 func ranges(id string, indexes []int) []string {
-	var words []string
+	words := []string{}
 	var b strings.Builder
 	for i := 0; i < len(indexes); {
 		j := i
@@ -136,20 +138,27 @@ func ranges(id string, indexes []int) []string {
 // atOnce is how many words a scancel gets.
 const atOnce = 200
 
-func (s *Scheduler) scancel(ctx context.Context, ids []string) error {
+func (s *Scheduler) scancel(ctx context.Context, targets []target) error {
 	var all error
-	for part := range slices.Chunk(ids, atOnce) {
-		points.Reached("slurm:before-scancel")
-		_, err := s.cli.finish(ctx, "scancel", part...)
-		points.Reached("slurm:after-scancel")
-		all = errors.Join(all, cancelled(err))
+	user := strconv.Itoa(os.Getuid())
+	for _, t := range targets {
+		if t.ids == nil {
+			all = errors.Join(all, s.scancelOnce(ctx, "--name="+t.token, "-u", user))
+		}
+		for part := range slices.Chunk(t.ids, atOnce) {
+			if errors.Is(all, scheduler.ErrDown) {
+				return all // each try takes ten seconds
+			}
+			all = errors.Join(all, s.scancelOnce(ctx, slices.Concat([]string{"--name=" + t.token}, part)...))
+		}
 	}
 	return all
 }
 
-// scancelNamed cancels an array whose number is not known.
-func (s *Scheduler) scancelNamed(ctx context.Context, token string) error {
-	_, err := s.cli.finish(ctx, "scancel", "--name="+token, "-u", strconv.Itoa(os.Getuid()))
+func (s *Scheduler) scancelOnce(ctx context.Context, args ...string) error {
+	points.Reached("slurm:before-scancel")
+	_, err := s.cli.finish(ctx, "scancel", args...)
+	points.Reached("slurm:after-scancel")
 	return cancelled(err)
 }
 
@@ -160,8 +169,16 @@ func cancelled(err error) error {
 	}
 	var e *commandError
 	if errors.As(err, &e) {
-		text := strings.ToLower(e.Text)
-		if strings.Contains(text, "already completing or completed") || strings.Contains(text, "invalid job id") {
+		other, known := false, false
+		for line := range strings.Lines(strings.ToLower(e.Text)) {
+			switch {
+			case strings.Contains(line, "already completing or completed"), strings.Contains(line, "invalid job id"):
+				known = true
+			default:
+				other = other || strings.TrimSpace(line) != ""
+			}
+		}
+		if known && !other {
 			return nil
 		}
 		if e.Code == 8 {

@@ -54,6 +54,7 @@ cat $F/accounts
 `,
 	"scontrol": `[ "$1" = show ] && [ "$2" = config ] && echo "MaxArraySize            = 1001" && exit
 echo "scontrol $*" >>$F/calls
+[ "$1" = update ] && [ -e $F/partly ] && cat $F/partly >&2 && exit 1
 [ "$1" = update ] || cat $F/show
 `,
 	"scancel": `echo "scancel $*" >>$F/calls

@@ -91,7 +91,9 @@ func (s *Scheduler) look(ctx context.Context) error {
 		return nil
 	}
 	rows, err := s.queue(ctx, arrays)
-	s.looked, s.lookErr = s.now(), err
+	if ctx.Err() == nil { // else the next caller, who has another, looks anew
+		s.looked, s.lookErr = s.now(), err
+	}
 	if err != nil {
 		return err
 	}
@@ -290,10 +292,10 @@ func (s *Scheduler) missed(a *array) error {
 // bust cancels arrays that appeared after they were given up, for their jobs may have been submitted again, and jobs that were cancelled
 // before their numbers were known.
 func (s *Scheduler) bust(ctx context.Context, arrays []*array) error {
-	var ids []string
+	var targets []target
 	for _, a := range arrays {
 		for id := range a.ghosts {
-			ids = append(ids, id)
+			targets = append(targets, target{a.Token, []string{id}})
 		}
 		a.ghosts = nil
 		var late []int
@@ -304,13 +306,15 @@ func (s *Scheduler) bust(ctx context.Context, arrays []*array) error {
 				}
 			}
 		}
-		ids = append(ids, ranges(a.id, late)...)
+		if len(late) > 0 {
+			targets = append(targets, target{a.Token, ranges(a.id, late)})
+		}
 	}
-	if len(ids) == 0 {
+	if len(targets) == 0 {
 		return nil
 	}
 	points.Reached("slurm:ghost-found")
-	return s.scancel(ctx, ids)
+	return s.scancel(ctx, targets)
 }
 
 // Live gives every job of this directory that has not ended, those included that were refused or given up and came after all. It is one look
@@ -325,13 +329,13 @@ func (s *Scheduler) Live(ctx context.Context) ([]scheduler.Ref, error) {
 	if err != nil {
 		return nil, err
 	}
+	clear(s.strays)
 	var refs []scheduler.Ref
 	for _, r := range rows {
 		a := s.byToken[r.token]
 		if a == nil || phaseOf(r.state).state.Terminal() {
 			continue
 		}
-		s.strays[r.array] = a
 		ref := scheduler.Ref{Name: a.Token, ID: r.array}
 		if r.index >= 0 {
 			ref.ID = fmt.Sprintf("%s_%d", r.array, r.index)
@@ -339,6 +343,7 @@ func (s *Scheduler) Live(ctx context.Context) ([]scheduler.Ref, error) {
 		if r.index >= 0 && r.index < len(a.Jobs) {
 			ref.Name = a.Jobs[r.index]
 		}
+		s.strays[ref.ID] = a
 		refs = append(refs, ref)
 	}
 	return refs, nil

@@ -1,6 +1,7 @@
 package slurm
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -69,12 +70,12 @@ func TestDoubtLost(t *testing.T) {
 	}
 	if live, err := other.Live(t.Context()); err != nil || !slices.Equal(live, []scheduler.Ref{{Name: "a0", ID: "777_0"}}) {
 		t.Errorf("live: %v %v", live, err)
-	} else if err := other.Cancel(t.Context(), live); err != nil || f.calls("scancel")[0] != "777_0" {
+	} else if err := other.Cancel(t.Context(), live); err != nil || !strings.HasSuffix(f.calls("scancel")[0], " 777_0") {
 		t.Errorf("cancelling it: %v, %q", err, f.calls("scancel"))
 	}
 	f.submit(other, some(1, "b"))
 	f.poll(other, "b0")
-	if calls := f.calls("scancel"); calls[len(calls)-1] != "777" {
+	if calls := f.calls("scancel"); calls[len(calls)-1] != "--name="+s.arrays[0].Token+" 777" {
 		t.Errorf("the ghost was not cancelled: %q", calls)
 	}
 }
@@ -235,6 +236,57 @@ func TestPollTorn(t *testing.T) {
 	}
 }
 
+// The row that is left of cancelled elements does not say which they were: those that sacct knows to have ended otherwise were not among them.
+func TestPollRowOfAll(t *testing.T) {
+	f := newFake(t)
+	f.submit(f.new(4), some(2, "a"))
+	s := f.new(4)
+	token := s.arrays[0].Token
+	f.set("queue", "101|"+token+"|CANCELLED||N/A|x|2026-11-21T11:00:00|None\n")
+	f.set("accounts", "101_0|102|"+token+"|COMPLETED|0:0|node1|2026-11-21T10:00:00|2026-11-21T10:00:05\n")
+	for name, want := range map[string]scheduler.State{"a0": scheduler.Done, "a1": scheduler.Cancelled} {
+		if got := f.poll(s, name); got.State != want {
+			t.Errorf("%s: %+v, want %s", name, got, want)
+		}
+	}
+}
+
+// A waiting element that is cancelled by itself is forgotten at once. One that ran may have ended well: sacct has time to tell.
+func TestPollCancelledAlone(t *testing.T) {
+	f := newFake(t)
+	s := f.new(4)
+	refs := f.submit(s, some(3, "a"))
+	token := s.arrays[0].Token
+	f.edit("101_1|"+token+"|PENDING", "101_1|"+token+"|RUNNING")
+	f.poll(s, "a1")
+	if err := s.Cancel(t.Context(), refs[:2]); err != nil {
+		t.Fatal(err)
+	}
+	f.set("queue", "101_2|"+token+"|PENDING||N/A|x|N/A|None\n")
+	f.poll(s, "a1")
+	for _, want := range []scheduler.State{scheduler.Running, scheduler.Cancelled} {
+		if a0, a1 := f.poll(s, "a0"), f.poll(s, "a1"); a0.State != scheduler.Cancelled || a1.State != want {
+			t.Errorf("got %+v and %+v, want the second %s", a0, a1, want)
+		}
+		f.later(time.Minute)
+	}
+}
+
+// A look that its caller broke off says nothing to the next.
+func TestPollBrokenOff(t *testing.T) {
+	f := newFake(t)
+	s := f.new(4)
+	refs := f.submit(s, some(1, "a"))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.Poll(ctx, refs); !errors.Is(err, context.Canceled) || errors.Is(err, scheduler.ErrDown) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := s.Poll(t.Context(), refs); err != nil {
+		t.Errorf("the next got %v", err)
+	}
+}
+
 // Jobs whose manifest cannot be read are submitted again; what is left of them is cancelled. Other files are no manifests.
 func TestDamagedManifest(t *testing.T) {
 	f := newFake(t)
@@ -246,17 +298,15 @@ func TestDamagedManifest(t *testing.T) {
 		}
 		f.unset("calls")
 		s := f.new(4)
-		s.opt.Workers = 4
 		s.arrays[0].Time = f.clock
-		refs := f.submit(s, some(1, "b"))
+		f.submit(s, some(1, "b"))
 		f.poll(s, "b0")
-		if calls := f.calls("scancel"); !slices.Equal(calls, []string{"101"}) {
+		if calls := f.calls("scancel"); !slices.Equal(calls, []string{"--name=" + s.arrays[0].Token + " 101"}) {
 			t.Errorf("damaged by %q: scancel got %q", damage, calls)
 		}
 		if err := os.Remove(s.path(s.byName["b0"].Token, manifestSuffix)); err != nil {
 			t.Fatal(err)
 		}
-		_ = refs
 	}
 	if err := os.WriteFile(f.dir+"/arrays/notes.json", []byte("mine"), 0o644); err != nil {
 		t.Fatal(err)
@@ -277,6 +327,9 @@ func TestCancel(t *testing.T) {
 	cancel := func(refs []scheduler.Ref, want ...string) {
 		t.Helper()
 		f.unset("calls")
+		for i := range want {
+			want[i] = "--name=" + s.arrays[0].Token + " " + want[i]
+		}
 		if err := s.Cancel(t.Context(), refs); err != nil || !slices.Equal(f.calls("scancel"), want) {
 			t.Errorf("scancel got %q, want %q; %v", f.calls("scancel"), want, err)
 		}
@@ -301,7 +354,7 @@ func TestCancelInDoubt(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.poll(s, "a0")
-	if calls := f.calls("scancel"); len(calls) != 2 || !strings.HasPrefix(calls[0], "--name="+s.arrays[0].Token+" -u ") || calls[1] != "101_[0-1]" {
+	if calls := f.calls("scancel"); len(calls) != 2 || !strings.HasPrefix(calls[0], "--name="+s.arrays[0].Token+" -u ") || calls[1] != "--name="+s.arrays[0].Token+" 101_[0-1]" {
 		t.Errorf("scancel got %q", calls)
 	}
 }
@@ -338,7 +391,6 @@ func TestWait(t *testing.T) {
 	if d := time.Since(began); d < 117*time.Millisecond {
 		t.Errorf("four waits took %s", d)
 	}
-	s.opt.PollMin = time.Hour
 	s.interval, s.due = time.Hour, time.Now().Add(time.Hour)
 	s.opt.PollMin = 10 * time.Millisecond
 	go func() {

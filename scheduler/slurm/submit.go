@@ -57,7 +57,7 @@ func (s *Scheduler) submit(ctx context.Context, jobs []scheduler.Job) error {
 	fresh = fresh[:n]
 	berths := s.berths(ctx, slices.DeleteFunc(slices.Clone(fresh), func(j scheduler.Job) bool { return len(s.gate(j.After)) > 0 }))
 	s.avoid(ctx, fresh)
-	s.size *= 2
+	s.guess()
 	queue := s.pieces(fresh, order)
 	for len(queue) > 0 {
 		p := queue[0]
@@ -66,6 +66,7 @@ func (s *Scheduler) submit(ctx context.Context, jobs []scheduler.Job) error {
 		began := s.now()
 		err := s.submitArray(ctx, first.jobs, berths[first.jobs[0].Pool])
 		if err == nil {
+			s.grow()
 			continue
 		}
 		at := s.smaller(first.jobs, err, s.now().Sub(began))
@@ -89,6 +90,33 @@ func (s *Scheduler) unknown(jobs []scheduler.Job) (fresh []scheduler.Job, order 
 		}
 	}
 	return fresh, order
+}
+
+// guess says of what size the next array should be, from what was there when the cluster last refused more.
+func (s *Scheduler) guess() {
+	s.refusedNow = false
+	if s.full > 0 {
+		s.size = max(s.full-s.liveJobs(), 1)
+	}
+}
+
+// grow makes the next array bigger when there has been no refusal since guess.
+func (s *Scheduler) grow() {
+	if s.refusedNow || s.size == 0 {
+		return
+	}
+	if s.size *= 2; s.size > s.features.maxArraySize {
+		s.size, s.full = 0, 0
+	}
+}
+
+// liveJobs is how many jobs have not ended, as far as is known.
+func (s *Scheduler) liveJobs() int {
+	n := 0
+	for _, a := range s.arrays {
+		n += a.live
+	}
+	return n
 }
 
 // limit is how many jobs an array may have.
@@ -139,7 +167,7 @@ const slow = 20 * time.Second
 func (s *Scheduler) smaller(jobs []scheduler.Job, err error, took time.Duration) int {
 	switch {
 	case errors.Is(err, scheduler.ErrBusy):
-		s.size = max(len(jobs)/2, 1)
+		s.size, s.full, s.refusedNow = max(len(jobs)/2, 1), max(s.liveJobs(), 1), true
 		if took > slow {
 			return 0
 		}

@@ -161,6 +161,28 @@ func TestSubmitAfter(t *testing.T) {
 	}
 }
 
+// Live arrays are told of bad nodes, once. That some of their elements have ended makes scontrol complain, and is no failure.
+func TestSubmitAvoids(t *testing.T) {
+	f := newFake(t)
+	s := f.new(4)
+	s.opt.Ask.Exclude = "gpu[1-2]"
+	f.submit(s, some(3, "a"))
+	jobs := some(2, "b")
+	jobs[0].Exclude, jobs[1].Exclude = []string{"node3"}, []string{"node3"}
+	f.set("partly", "101_0-1: Job is no longer pending execution\n101_2: No error\n")
+	f.submit(s, jobs[:1])
+	f.submit(s, jobs[1:])
+	var told []string
+	for _, call := range f.calls("scontrol") {
+		if strings.Contains(call, "ExcNodeList") {
+			told = append(told, call)
+		}
+	}
+	if want := []string{"update jobid=101 ExcNodeList=gpu[1-2],node3"}; !slices.Equal(told, want) {
+		t.Errorf("told %q, want %q", told, want)
+	}
+}
+
 // Wherever a submitter dies, the next one goes on: no job is queued twice, and each is known.
 func TestSubmitDeaths(t *testing.T) {
 	defer func() { points.Hook = func(string) {} }()
