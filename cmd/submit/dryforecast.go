@@ -41,8 +41,11 @@ func (t times) seconds(pool string, tokens int64) float64 {
 	return 0
 }
 
-// limit is the time limit that a job asks for: what the spec says wins over it.
-func (t times) limit(j plan.Job) time.Duration { return t.limits[j.Pool()] }
+// limit is the time limit that a job asks for: what the spec says wins over it. An attempt with more memory gets as long.
+func (t times) limit(j plan.Job) time.Duration {
+	j.Shrink = 0
+	return t.limits[j.Pool()]
+}
 
 // left forecasts the jobs that still have rows to do, each by the share of its tokens that is left: fresh rows by shard.
 func (t times) left(jobs []plan.Job, fresh map[string]int) plan.Forecast {

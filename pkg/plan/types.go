@@ -68,5 +68,12 @@ type Job struct {
 	Shrink   int      `json:"shrink,omitempty"` // of an attempt after out-of-memory deaths: memory and batches are halved so often
 }
 
-// Pool names the workers that can do the job: those with the same model and the same resources.
-func (j Job) Pool() string { return fmt.Sprintf("%s+%dg%dp", j.Variant, j.NumGPUs, j.NumProcs) }
+// Pool names the workers that can do the job: those with the same model and the same resources. An attempt that was given more memory than
+// the others, after it ran out of it twice, is for workers that have it too.
+func (j Job) Pool() string {
+	pool := fmt.Sprintf("%s+%dg%dp", j.Variant, j.NumGPUs, j.NumProcs)
+	if j.Shrink > 1 {
+		pool += fmt.Sprintf("+m%d", j.Shrink-1)
+	}
+	return pool
+}
