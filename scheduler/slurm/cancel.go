@@ -42,24 +42,25 @@ func (s *Scheduler) Cancel(ctx context.Context, refs []scheduler.Ref) error {
 		waiting = append(waiting, target{token, ids})
 	}
 	for _, a := range order {
-		if a.id == "" {
-			for _, i := range wanted[a] {
-				a.elements[i].unwanted = true // should it appear
-			}
-			if len(wanted[a]) >= unended(a) {
-				waiting = append(waiting, target{token: a.Token})
-			}
-			continue
-		}
-		early, late := a.targets(wanted[a])
-		waiting, running = append(waiting, target{a.Token, early}), append(running, target{a.Token, late})
-	}
-	for _, a := range order {
-		for _, i := range wanted[a] {
-			a.elements[i].cancel = true
-		}
+		early, late := a.cancel(wanted[a])
+		waiting, running = append(waiting, early...), append(running, late...)
 	}
 	return s.scancel(ctx, slices.Concat(waiting, running))
+}
+
+// cancel notes that elements are cancelled and gives those that wait, and those that may run.
+func (a *array) cancel(indexes []int) (waiting, running []target) {
+	for _, i := range indexes {
+		a.elements[i].cancel, a.elements[i].unwanted = true, a.id == ""
+	}
+	switch {
+	case a.id != "":
+		early, late := a.targets(indexes)
+		return []target{{a.Token, early}}, []target{{a.Token, late}}
+	case len(indexes) >= unended(a):
+		return []target{{token: a.Token}}, nil
+	}
+	return nil, nil // they are cancelled when they appear
 }
 
 // target is what one scancel ends: jobs of a name, and of these numbers. A number alone may be another's by now: a controller that was killed
