@@ -23,6 +23,7 @@ func (c *controller) adopt(ctx context.Context) error {
 	if err := c.expel(ctx, foreign); err != nil {
 		return err
 	}
+	points.Reached("run:expelled")
 	ended, err := c.settle(ctx)
 	if err != nil {
 		return err
@@ -40,6 +41,7 @@ func (c *controller) adopt(ctx context.Context) error {
 	}
 	points.Reached("run:adopted")
 	c.begin()
+	points.Reached("run:began")
 	return c.part(ended)
 }
 
@@ -189,6 +191,9 @@ func (c *controller) ask(ctx context.Context, refs []scheduler.Ref) (map[string]
 // expel cancels workers and returns when they are gone.
 func (c *controller) expel(ctx context.Context, list []*hand) error {
 	asked := false
+	if len(list) > 0 {
+		points.Reached("run:foreign")
+	}
 	for len(list) > 0 {
 		var refs []scheduler.Ref
 		for _, h := range list {

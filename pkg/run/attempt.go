@@ -25,6 +25,8 @@ type attempt struct {
 	ended   time.Time // when its worker said that all went well, though its rows cannot be seen yet
 	had     int       // rows of its shards that were there when it was made
 	lines   map[string]*lineCount
+
+	underway map[string]int // by task: rows that were counted last
 }
 
 func (a *attempt) ticket() result.Ticket { return result.Ticket{Job: a.job.ID, Attempt: a.n} }
@@ -89,6 +91,7 @@ func (c *controller) prepare(action Action) (*attempt, error) {
 	if err != nil {
 		return nil, err
 	}
+	points.Reached("run:numbered")
 	if !same || j.Shrink > 0 {
 		if err := plan.SaveJob(c.run.Dir, j, n); err != nil {
 			return nil, err
@@ -154,6 +157,7 @@ func (c *controller) send(ctx context.Context) (again bool, err error) {
 	case errors.Is(err, scheduler.ErrUnsatisfiable):
 		return true, c.unsatisfiable(list[len(refs)], err)
 	case errors.Is(err, scheduler.ErrBusy), errors.Is(err, scheduler.ErrDown):
+		points.Reached("run:held")
 		c.pause = min(max(2*c.pause, c.run.tick), time.Minute)
 		c.hold = time.Now().Add(c.pause)
 		c.emit(Event{Kind: Held, Reason: err.Error()})
@@ -193,6 +197,7 @@ func (c *controller) unsatisfiable(a *attempt, err error) error {
 	if terr != nil || !taken {
 		return terr
 	}
+	points.Reached("run:unsatisfiable")
 	for _, s := range a.job.Shards {
 		c.blame.doom(c.shards[s].Task, reasonOf(err)+"; lower the model's run_cfg.num_gpus, or run where there are more")
 	}
@@ -225,16 +230,20 @@ func (c *controller) endOf(a *attempt, e entry) entry {
 // ended takes in how a ticket ended: what its worker left, and whose fault a failure was.
 func (c *controller) ended(a *attempt, st scheduler.Status) error {
 	delete(c.live, a.job.ID)
-	if err := c.cover.shards(c.shardsOf(a)); err != nil {
+	if c.whole(a) { // as done has just seen
+		c.discount(a)
+	} else if err := c.recover(a); err != nil {
 		return err
 	}
 	points.Reached("run:ended")
 	v := c.judge(a, st)
+	points.Reached("run:judged")
 	v.elsewhere = c.nodes.anyBegan()
 	faults := c.blame.take(a, v)
 	if err := c.run.journal.add(c.endOf(a, entry{Status: &st, Reason: v.reason, Faults: faults})); err != nil {
 		return err
 	}
+	points.Reached("run:end-noted")
 	for _, f := range faults {
 		c.blame.apply(f, c.shards[f.Shard].Task)
 	}

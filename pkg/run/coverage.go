@@ -12,13 +12,14 @@ type coverage struct {
 	run   *Run
 	store *result.Store
 	rows  map[string]int  // by shard
+	done  map[string]int  // by task
 	final map[string]bool // by shard
 	stale map[string]int  // by task
 	bad   []error
 }
 
 func newCoverage(r *Run) *coverage {
-	return &coverage{run: r, store: result.NewStore(r.Dir), rows: map[string]int{}, final: map[string]bool{}, stale: map[string]int{}}
+	return &coverage{run: r, store: result.NewStore(r.Dir), rows: map[string]int{}, done: map[string]int{}, final: map[string]bool{}, stale: map[string]int{}}
 }
 
 // all looks at every file of the run, one task at a time.
@@ -72,7 +73,9 @@ func (c *coverage) look(t plan.Task, shards []plan.Shard) (*result.Rows, error) 
 		c.note(rows.Bad)
 	}
 	for _, s := range shards {
-		c.rows[s.ID] = within(rows.Records, s)
+		n := within(rows.Records, s)
+		c.done[s.Task] += n - c.rows[s.ID]
+		c.rows[s.ID] = n
 		c.final[s.ID] = within(final.Records, s) == s.To-s.From
 	}
 	return rows, nil

@@ -74,25 +74,28 @@ func Execute(ctx context.Context, r *Run, s Scheduler, observe func(Event)) (*Ou
 
 // controller carries a run through one Execute.
 type controller struct {
-	run     *Run
-	sched   Scheduler
-	observe func(Event)
-	cover   *coverage
-	shards  map[string]plan.Shard
-	jobs    map[string]plan.Job
-	live    map[string]*attempt         // by job: the ticket that is being done or waits
-	hands   map[string]*hand            // by name: workers that the scheduler has
-	gone    map[string]scheduler.Status // by name: workers that have ended
-	doubt   map[string]bool             // by name: workers that may be there, though the scheduler does not say so
-	seen    map[result.Ticket]bool      // claims that were read
-	blame   blame
-	nodes   nodes
-	given   map[string]bool   // shards given up
-	failed  map[string]string // by task: why a shard of it was given up, the first
-	worker  string
-	hold    time.Time // nothing is submitted before
-	pause   time.Duration
-	out     Outcome
+	run      *Run
+	sched    Scheduler
+	observe  func(Event)
+	cover    *coverage
+	shards   map[string]plan.Shard
+	jobs     map[string]plan.Job
+	live     map[string]*attempt         // by job: the ticket that is being done or waits
+	hands    map[string]*hand            // by name: workers that the scheduler has
+	gone     map[string]scheduler.Status // by name: workers that have ended
+	doubt    map[string]bool             // by name: workers that may be there, though the scheduler does not say so
+	seen     map[result.Ticket]bool      // claims that were read
+	blame    blame
+	nodes    nodes
+	given    map[string]bool   // shards given up
+	failed   map[string]string // by task: why a shard of it was given up, the first
+	worker   string
+	counted  time.Time      // when the attempts under way were last looked at
+	underway map[string]int // by task: their rows, then
+	tokens   int64          // theirs, then
+	hold     time.Time      // nothing is submitted before
+	pause    time.Duration
+	out      Outcome
 }
 
 func newController(r *Run, s Scheduler, observe func(Event)) *controller {
@@ -102,7 +105,7 @@ func newController(r *Run, s Scheduler, observe func(Event)) *controller {
 	c := &controller{run: r, sched: s, observe: observe, cover: newCoverage(r), shards: map[string]plan.Shard{}, jobs: map[string]plan.Job{},
 		live: map[string]*attempt{}, hands: map[string]*hand{}, gone: map[string]scheduler.Status{}, doubt: map[string]bool{}, seen: map[result.Ticket]bool{},
 		blame: newBlame(r.Plan.Spec.Infer.Retry), nodes: newNodes(), given: map[string]bool{},
-		failed: map[string]string{}}
+		failed: map[string]string{}, underway: map[string]int{}}
 	for _, s := range r.Plan.Shards {
 		c.shards[s.ID] = s
 	}
@@ -138,10 +141,11 @@ func (c *controller) loop(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if again || len(c.live) == 0 { // what was sent may have ended already
+		if again {
 			continue
 		}
-		if c.run.detach && len(c.unsent()) == 0 {
+		if c.run.detach && len(c.live) > 0 && len(c.unsent()) == 0 { // what was sent may have ended already
+
 			c.detach()
 			return nil
 		}
@@ -187,6 +191,7 @@ func (c *controller) apply(ctx context.Context, actions []Action) (again bool, e
 		case Commit:
 			points.Reached("run:commit")
 			again, err = true, c.cover.commit(c.shards[a.Shards[0]])
+			points.Reached("run:committed")
 		case GiveUp:
 			giveUp = append(giveUp, a)
 		case Cancel:
@@ -230,6 +235,7 @@ func (c *controller) giveUp(actions []Action) error {
 		return nil
 	}
 	points.Reached("run:giveup")
+	defer points.Reached("run:given-up")
 	return c.run.journal.add(entries...)
 }
 

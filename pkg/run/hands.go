@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
 	"time"
 
 	"sextant/internal/points"
@@ -44,6 +43,7 @@ func (c *controller) poll(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("asking for the jobs' states: %w", err)
 	}
+	points.Reached("run:polled")
 	var left []string
 	for _, name := range sortedKeys(c.hands) {
 		h := c.hands[name]
@@ -120,6 +120,7 @@ func (c *controller) abandoned(a *attempt, st scheduler.Status) error {
 		if err != nil {
 			return err
 		}
+		points.Reached("run:abandoned")
 		if !taken {
 			return c.claim(a.ticket())
 		}
@@ -149,11 +150,10 @@ func (c *controller) unseen(a *attempt) (bool, error) {
 	if time.Since(a.ended) >= c.run.grace {
 		return false, nil
 	}
-	shards := c.shardsOf(a)
-	if err := c.cover.shards(shards); err != nil {
+	if err := c.recover(a); err != nil {
 		return false, err
 	}
-	return slices.ContainsFunc(shards, func(s plan.Shard) bool { return !c.cover.final[s.ID] }), nil
+	return !c.whole(a), nil
 }
 
 func (c *controller) shardsOf(a *attempt) []plan.Shard {
@@ -195,6 +195,8 @@ func (c *controller) claim(t result.Ticket) error {
 	}
 	a := c.live[t.Job]
 	switch {
+	case claim.Closed != "" && a != nil && a.n == t.Attempt: // by a submit that died before it could note so
+		return c.finish(a, scheduler.Status{State: scheduler.Cancelled, Reason: claim.Closed})
 	case claim.Closed != "":
 	case a != nil && a.n == t.Attempt:
 		a.claimed, a.hand = true, claim.Worker
@@ -212,6 +214,7 @@ func (c *controller) meet(claim result.Claim) error {
 	if _, ended := c.gone[name]; !asked || !known || claim.Closed != "" || c.hands[name] != nil || ended && !c.doubt[name] || c.run.journal.left[name] {
 		return nil
 	}
+	points.Reached("run:met")
 	c.expect(name)
 	c.hands[name].pool = j.Pool()
 	if a := c.live[t.Job]; a != nil && a.n == t.Attempt {
@@ -250,6 +253,7 @@ func (c *controller) retaken(old *attempt, claim result.Claim) error {
 		return err
 	}
 	entries := []entry{{Event: evSubmit, Job: j.ID, Attempt: claim.Attempt, Shards: j.Shards, Ref: c.hands[claim.Worker].ref}}
+	points.Reached("run:retaken")
 	if old != nil {
 		c.close("its worker was started anew", old)
 	}
@@ -324,6 +328,7 @@ func (c *controller) thin(ctx context.Context) error {
 		return nil
 	}
 	points.Reached("run:thin")
+	defer points.Reached("run:thinned")
 	return c.quietly(c.sched.Cancel(ctx, idle))
 }
 
@@ -391,6 +396,7 @@ func (c *controller) stop() error {
 		if !asked {
 			err = c.sched.Cancel(ctx, c.refs())
 			asked = err == nil
+			points.Reached("run:stop-asked")
 		}
 		var status map[string]scheduler.Status
 		if err == nil {

@@ -62,13 +62,9 @@ func Cover(dir string, p *plan.Plan) ([]Coverage, error) {
 }
 
 func (c *coverage) tasks() []Coverage {
-	done := map[string]int{}
-	for _, s := range c.run.Plan.Shards {
-		done[s.Task] += c.rows[s.ID]
-	}
 	var list []Coverage
 	for _, t := range c.run.Plan.Tasks {
-		list = append(list, Coverage{Task: t.ID, Rows: t.Rows, Done: done[t.ID], Stale: c.stale[t.ID]})
+		list = append(list, Coverage{Task: t.ID, Rows: t.Rows, Done: c.done[t.ID], Stale: c.stale[t.ID]})
 	}
 	return list
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
+	"time"
 
 	"sextant/pkg/result"
 	"sextant/scheduler"
@@ -50,41 +52,63 @@ type TaskProgress struct {
 	Failed string // why the task, or a shard of it, was given up
 }
 
-// emit gives the observer an event with the progress of now.
+// emit gives the observer an event with the progress of now, where what is under way was counted a tick ago at most.
 func (c *controller) emit(e Event) {
+	if time.Since(c.counted) >= c.run.tick {
+		c.count()
+	}
 	e.Progress = c.progress()
 	c.observe(e)
 }
 
 func (c *controller) progress() Progress {
-	done := map[string]int{}
-	for id, s := range c.shards {
-		done[s.Task] += c.cover.rows[id]
+	p := Progress{Tokens: c.tokens}
+	for _, t := range c.run.Plan.Tasks {
+		done := min(c.cover.done[t.ID]+c.underway[t.ID], t.Rows)
+		p.Tasks = append(p.Tasks, TaskProgress{Task: t.ID, Rows: t.Rows, Done: done, Failed: c.failed[t.ID]})
 	}
-	var p Progress
-	for _, j := range sortedKeys(c.live) {
-		a := c.live[j]
+	return p
+}
+
+// count counts the rows of attempts under way.
+func (c *controller) count() {
+	c.counted, c.tokens = time.Now(), 0
+	clear(c.underway)
+	for j, a := range c.live {
+		a.underway = nil
 		if h := c.hands[a.hand]; !a.claimed && (c.run.drain || h == nil || h.status.State != scheduler.Running) {
 			continue
 		}
 		if w, err := result.ReadProgress(c.run.Dir.Progress(j, a.n)); err == nil {
-			p.Tokens += w.Tokens
+			c.tokens += w.Tokens
 		}
+		a.underway = map[string]int{}
 		for _, id := range a.job.Shards {
 			s := c.shards[id]
-			done[s.Task] += min(a.count(c.run.Dir, id), s.To-s.From-c.cover.rows[id])
+			n := min(a.count(c.run.Dir, id), s.To-s.From-c.cover.rows[id])
+			a.underway[s.Task] += n
+			c.underway[s.Task] += n
 		}
 	}
-	failed := map[string]string{}
-	for _, f := range c.out.Failures {
-		if failed[f.Task] == "" {
-			failed[f.Task] = f.Reason
-		}
+}
+
+// recover looks again at what is there of an attempt's shards. What was counted of it while it was under way is among that.
+func (c *controller) recover(a *attempt) error {
+	c.discount(a)
+	return c.cover.shards(c.shardsOf(a))
+}
+
+// discount takes an attempt out of what is under way.
+func (c *controller) discount(a *attempt) {
+	for task, n := range a.underway {
+		c.underway[task] -= n
 	}
-	for _, t := range c.run.Plan.Tasks {
-		p.Tasks = append(p.Tasks, TaskProgress{Task: t.ID, Rows: t.Rows, Done: done[t.ID], Failed: failed[t.ID]})
-	}
-	return p
+	a.underway = nil
+}
+
+// whole says that all rows of an attempt's shards were seen in result files.
+func (c *controller) whole(a *attempt) bool {
+	return !slices.ContainsFunc(a.job.Shards, func(id string) bool { return !c.cover.final[id] })
 }
 
 // lineCount counts the lines of a growing file.

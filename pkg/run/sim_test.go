@@ -28,10 +28,15 @@ type simCluster struct {
 	most    int        // steps at which the simulation gives up
 	changed bool
 	late    []lateFile
-	wrote   map[string][]*simProc // by row: who computed it
-	struck  map[string]int        // by shard: faults that hit an attempt of it
-	oddly   []string              // what must not happen
+	taken   map[string]int          // by offer: so many of its first tickets are taken
+	offers  map[string]result.Offer // those read
+	wrote   map[string][]*simProc   // by row: who computed it
+	struck  map[string]int          // by shard: faults that hit an attempt of it
+	oddly   []string                // what must not happen
 	polls   int
+
+	deadly  string // the point at which the submit dies,
+	deadlyN int    // when it is reached for this time
 	submits int
 }
 
@@ -45,6 +50,7 @@ type simConfig struct {
 	need         int                // memory runs out unless it was shrunk so often
 	bad          map[string]string  // by shard: what happens there, always
 	pace         int                // operations of a worker a step, at most
+	silent       bool               // workers tell nothing of their progress
 }
 
 // simHand is a job of the cluster.
@@ -65,7 +71,7 @@ func (h *simHand) status() scheduler.Status { return h.history[len(h.history)-1]
 
 func newSim(c simConfig, seed uint64) *simCluster {
 	c.pace = max(c.pace, 1)
-	return &simCluster{simConfig: c, rng: rand.New(rand.NewPCG(seed, 7)), byName: map[string]*simHand{}, wrote: map[string][]*simProc{}, struck: map[string]int{}}
+	return &simCluster{simConfig: c, rng: rand.New(rand.NewPCG(seed, 7)), byName: map[string]*simHand{}, taken: map[string]int{}, offers: map[string]result.Offer{}, wrote: map[string][]*simProc{}, struck: map[string]int{}}
 }
 
 // strikes says whether a fault happens now.
@@ -400,6 +406,11 @@ func (s *simCluster) hook(reached map[string]int) func(string) {
 			s.hideClaims()
 		case "run:claimed":
 			s.publish(true)
+		}
+		if p == s.deadly && s.deadlyN > 0 {
+			if s.deadlyN--; s.deadlyN == 0 {
+				panic(simDeath{p})
+			}
 		}
 		s.die(p)
 	}

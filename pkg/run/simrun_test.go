@@ -92,6 +92,7 @@ func (s *simRun) submit(ctx context.Context, o Options, observe func(Event)) {
 	var r *Run
 	defer func() {
 		s.publish(true)
+		s.most = 0
 		switch p := recover().(type) {
 		case nil:
 		case simDeath:
