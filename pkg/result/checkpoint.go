@@ -93,10 +93,17 @@ func readCheckpoint(path string, r io.Reader) (Header, []Record, error) {
 		if err != nil {
 			return h, records, p.explain(err, "")
 		}
-		var r Record
-		if err := decode(line, &r); err != nil {
+		var read struct {
+			Record
+			Version int `json:"version"`
+		}
+		if err := decode(line, &read); err != nil {
 			return h, records, invalid(path, "line %d is no record: %v; it and what follows are ignored", p.lines.n, err)
 		}
+		if read.Version != 0 { // it would pass for one of row 0
+			return h, records, invalid(path, "line %d is a second header; it and what follows are ignored", p.lines.n)
+		}
+		r := read.Record
 		if r.Row < h.From || r.Row >= h.To || r.Digest == "" {
 			return h, records, invalid(path, "line %d is of row %d, not of [%d,%d); it and what follows are ignored", p.lines.n, r.Row, h.From, h.To)
 		}

@@ -16,15 +16,18 @@ func byFirstRow(a, b *source) int {
 	return cmp.Or(cmp.Compare(a.header.From, b.header.From), cmp.Compare(a.path, b.path))
 }
 
+// few is how many files are put in their places one by one.
+const few = 16
+
 // add takes up files that are not in it, in any order.
 func (x index) add(files []*source) {
 	touched := map[int]bool{}
 	for _, f := range files {
 		c := class(f.header)
-		if len(files) == 1 { // after a single shard: no need to sort all
+		if len(files) <= few { // after a single shard: no need to sort all
 			i, _ := slices.BinarySearchFunc(x[c], f, byFirstRow)
 			x[c] = slices.Insert(x[c], i, f)
-			return
+			continue
 		}
 		x[c] = append(x[c], f)
 		touched[c] = true

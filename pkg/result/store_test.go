@@ -51,6 +51,7 @@ func TestCheckpoint(t *testing.T) {
 		"whole":            {"", ""},
 		"torn":             {`{"row":13,"digest":"x","nll":[1`, ""},
 		"torn, valid":      {`{"row":13,"digest":"x"}`, ""},
+		"a second header":  {`{"version":1,"task":"m/d","digest":"x","from":0,"to":9}` + "\n", "line 6 is a second header"},
 		"garbage":          {"\x00\x00\n" + `{"row":13,"digest":"x"}` + "\n", "line 6 is no record"},
 		"row of elsewhere": {`{"row":20,"digest":"x"}` + "\n" + `{"row":13,"digest":"x"}` + "\n", "line 6 is of row 20"},
 	} {
