@@ -36,7 +36,8 @@ type simCluster struct {
 	polls   int
 
 	deadly  string // the point at which the submit dies,
-	deadlyN int    // when it is reached for this time
+	fell    bool
+	deadlyN int // when it is reached for this time
 	submits int
 }
 
@@ -123,8 +124,8 @@ func (s *simCluster) Submit(_ context.Context, jobs []scheduler.Job) ([]schedule
 	}
 	var refs []scheduler.Ref
 	for i := range n {
-		if len(jobs[i].Exclude) >= s.nodes {
-			return refs, fmt.Errorf("submitting: %w: all nodes are excluded", scheduler.ErrUnsatisfiable)
+		if len(jobs[i].Exclude) >= s.nodes || s.bad[jobs[i].Script] == "big" {
+			return refs, fmt.Errorf("submitting: %w: no node will do", scheduler.ErrUnsatisfiable)
 		}
 		h := s.enter(jobs[i])
 		if h != nil && s.strikes("doubt") { // taken on trust, and not there
@@ -148,6 +149,9 @@ func (s *simCluster) ghosts(jobs []scheduler.Job) {
 		return
 	}
 	for _, j := range jobs[:s.rng.IntN(len(jobs)+1)] {
+		if len(j.Exclude) >= s.nodes || s.bad[j.Script] == "big" {
+			continue
+		}
 		if h := s.enter(j); h != nil {
 			h.ghost, h.hidden = true, s.now+s.rng.IntN(4)
 		}
@@ -409,6 +413,7 @@ func (s *simCluster) hook(reached map[string]int) func(string) {
 		}
 		if p == s.deadly && s.deadlyN > 0 {
 			if s.deadlyN--; s.deadlyN == 0 {
+				s.fell = true
 				panic(simDeath{p})
 			}
 		}

@@ -302,7 +302,7 @@ func world(t *rapid.T) (simShape, simConfig, uint64) {
 }
 
 // simTime is how long random worlds are tried, unless more are asked for with -rapid.checks.
-const simTime = 6 * time.Second
+const simTime = 4 * time.Second
 
 // In random worlds every submit ends, the records are those wanted, no worker is left behind and none computes what was there.
 func TestSimulated(t *testing.T) {
@@ -414,7 +414,7 @@ func (s *simRun) verdict(mode int) bool {
 		doomed := false
 		for id, kind := range s.simConfig.bad {
 			b, _ := s.simCluster.plan.Shard(id)
-			doomed = doomed || kind == "doom" && b.Task == sh.Task || kind == "input" && id == f.Shard || kind == "doom" && s.packedWith(id, f.Shard)
+			doomed = doomed || (kind == "doom" || kind == "big") && b.Task == sh.Task || kind == "input" && id == f.Shard || kind == "doom" && s.packedWith(id, f.Shard)
 		}
 		if !doomed && s.struck[f.Shard] < s.retry+1 && s.faults["damage"]+s.faults["doubt"]+s.faults["ghost"]+s.faults["reshape"] == 0 {
 			s.wrong("shard %s was given up for %q after %d faults", f.Shard, f.Reason, s.struck[f.Shard])
@@ -430,7 +430,7 @@ func (s *simRun) packedWith(a, b string) bool {
 // settled checks what holds after all: with the faults gone everything gets done, and then there is nothing to do.
 func (s *simRun) settled() {
 	clear(s.simConfig.bad)
-	s.need, s.blackHole, s.until = 0, 0, 0
+	s.need, s.blackHole, s.until, s.deadlyN = 0, 0, 0, 0
 	for range 400 { // ghosts find nothing to do
 		s.step()
 	}

@@ -297,7 +297,7 @@ func (p *simProc) misbehave(sh plan.Shard, row int) (code int, stop bool) {
 		panic(simExit(simMemory))
 	}
 	kind := p.sim.bad[sh.ID]
-	if kind == "" || row < (sh.From+sh.To)/2 {
+	if kind == "" || kind == "big" || row < (sh.From+sh.To)/2 {
 		return 0, false
 	}
 	p.sim.struck[sh.ID]++
