@@ -29,6 +29,12 @@ func (r *refusal) Unwrap() []error {
 	return []error{r.class, r.err}
 }
 
+// refusesAll says whether an error is of what every job of the run asks for, so that a job's name would tell nothing.
+func refusesAll(err error) bool {
+	var r *refusal
+	return errors.As(err, &r) && r.class == nil
+}
+
 var (
 	// spoken is a line of Slurm's own, not of a banner.
 	spoken = regexp.MustCompile(`^(sbatch|squeue|sacct|scancel|scontrol|sinfo): |^slurm_[a-z_0-9]+(?: error)?: |^allocation failure: |` +
@@ -62,7 +68,7 @@ func (a Ask) explain(err error) error {
 	case errors.Is(err, context.Canceled):
 		return &refusal{e.Command + " was interrupted", nil, err}
 	case ok:
-		return &refusal{fmt.Sprintf("%s: %s: %s", e.Command, cut(text, 300), a.fill(r.tell, text)), r.class, err}
+		return &refusal{fmt.Sprintf("%s: %s (it says: %s)", e.Command, a.fill(r.tell, text), cut(text, 300)), r.class, err}
 	case errors.Is(err, context.DeadlineExceeded), e.Code == -1 && text == "":
 		return &refusal{e.Command + " did not end in time, or was killed: the controller may be slow, `scontrol ping` shows it", scheduler.ErrDown, err}
 	case text == "":

@@ -27,6 +27,9 @@ func (s *Scheduler) Submit(ctx context.Context, jobs []scheduler.Job) ([]schedul
 	for _, j := range jobs {
 		p, ok := s.byName[j.Name]
 		if !ok {
+			if refusesAll(err) {
+				return refs, err
+			}
 			return refs, fmt.Errorf("submitting job %q: %w", j.Name, err)
 		}
 		refs = append(refs, p.ref())

@@ -39,7 +39,7 @@ func TestSubmitRefused(t *testing.T) {
 	f.set("refuse", "sbatch: error: Batch job submission failed: Invalid qos specification\n")
 	jobs := some(2, "a")
 	refs, err := s.Submit(t.Context(), jobs)
-	if len(refs) != 0 || err == nil || !strings.Contains(err.Error(), `"a0"`) || !strings.Contains(err.Error(), "qos") || errors.Is(err, scheduler.ErrBusy) {
+	if len(refs) != 0 || err == nil || strings.Contains(err.Error(), `"a0"`) || !strings.HasPrefix(err.Error(), "sbatch: there is no qos") || errors.Is(err, scheduler.ErrBusy) {
 		t.Fatalf("accepted %v, error %v", refs, err)
 	}
 	if st := f.poll(s, "a0"); st.State != scheduler.Lost {
