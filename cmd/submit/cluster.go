@@ -32,7 +32,7 @@ func (e env) scheduler(ctx context.Context, r *run.Run) (jobs, error) {
 			return nil, err
 		}
 		e.stops.onCluster(e)
-		return clusterJobs{s}, nil
+		return &clusterJobs{Scheduler: s}, nil
 	}
 	s, err := local.New(local.Options{Workers: r.Plan.Spec.Infer.MaxNumWorkers, Threads: r.Plan.Spec.Local.Threads})
 	if err != nil {
@@ -67,12 +67,8 @@ type localJobs struct{ *local.Scheduler }
 
 func (localJobs) Sweep(context.Context) error { return nil }
 
-type clusterJobs struct{ *slurm.Scheduler }
-
-func (clusterJobs) Close() error { return nil }
-
 // Sweep makes sure that nothing of the run is left in the queue, but for the job that this may be itself.
-func (j clusterJobs) Sweep(ctx context.Context) error {
+func (j *clusterJobs) Sweep(ctx context.Context) error {
 	live, err := j.Live(ctx)
 	if err != nil {
 		return quiet(err)

@@ -133,6 +133,9 @@ func (e env) infer(ctx context.Context, r *run.Run, debug bool) error {
 	}
 	defer sched.Close()
 	w := newWatch(e, debug)
+	if c, ok := sched.(*clusterJobs); ok {
+		c.say = w.progress.Say
+	}
 	out, err := run.Execute(ctx, r, sched, w.observe)
 	w.end()
 	switch {

@@ -110,7 +110,8 @@ func (e env) cancel(c *cli.Context) error {
 	if err := result.CommitJSON(request, map[string]any{"pid": os.Getpid(), "time": time.Now()}); err != nil {
 		return fmt.Errorf("asking for the end of the run: %w", err)
 	}
-	for said := false; ; {
+	said := false
+	for {
 		s, err := run.Look(c.Context, dir, nil)
 		if err != nil {
 			return err
@@ -130,6 +131,9 @@ func (e env) cancel(c *cli.Context) error {
 		fmt.Fprintln(e.stderr, "no worker is left: those of this machine end with their submit")
 		return nil
 	}
+	if said {
+		fmt.Fprintln(e.stderr, "it has ended its jobs and left")
+	}
 	s, err := e.cluster(c.Context, p, dir)
 	if err != nil {
 		return err
@@ -146,7 +150,7 @@ func (e env) cancelAll(ctx context.Context, s *slurm.Scheduler) error {
 			return err
 		}
 		if err == nil && len(live) == 0 {
-			fmt.Fprintf(e.stderr, "%d jobs were cancelled; none is left\n", len(asked))
+			fmt.Fprintf(e.stderr, "%s cancelled; none is left\n", count(len(asked), "job"))
 			return nil
 		}
 		if err == nil {
