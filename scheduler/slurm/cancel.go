@@ -16,64 +16,103 @@ import (
 // Cancel asks Slurm to end jobs: pending ones before running ones, so that none begins in the place of another; those get SIGTERM, and SIGKILL
 // after the cluster's KillWait. Jobs that have ended, and jobs that nobody knows, are no error. One that wraps scheduler.ErrDown says that
 // the controller does not answer and nothing may have been cancelled.
+//
+// Cancel waits for a Submit that is under way, which a full queue can hold for two minutes an array: what that submits may be what is to be
+// cancelled, and without it Cancel would miss it.
 func (s *Scheduler) Cancel(ctx context.Context, refs []scheduler.Ref) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.soon()
-	wanted := map[*array][]int{}
-	var order []*array
-	strays := map[string][]string{}
+	if s.unsure(refs) {
+		if err := s.look(ctx); err != nil {
+			return fmt.Errorf("cancelling jobs: %w", err)
+		}
+	}
+	wanted, order := s.wanted(refs)
+	var targets, running []target
 	for _, r := range refs {
 		if a := s.stray(r); a != nil {
-			strays[a.Token] = append(strays[a.Token], r.ID)
-			continue
+			// Where there is a stray its whole array is one: an array that was given up, or that has another's name.
+			targets = append(targets, target{a.Token, []string{arrayOf(r.ID)}, false})
 		}
+	}
+	targets = slices.CompactFunc(targets, func(a, b target) bool { return a.token == b.token && a.ids[0] == b.ids[0] })
+	for _, a := range order {
+		early, late := a.cancel(wanted[a], s.looks)
+		targets, running = append(targets, early...), append(running, late...)
+		s.save(a)
+	}
+	return s.scancel(ctx, append(targets, running...))
+}
+
+// wanted gathers jobs that may live by their arrays, in order.
+func (s *Scheduler) wanted(refs []scheduler.Ref) (map[*array][]int, []*array) {
+	wanted := map[*array][]int{}
+	var order []*array
+	for _, r := range refs {
 		p, ok := s.byName[r.Name]
-		if !ok || p.element().final || p.lost {
+		if !ok || p.element().final || p.lost || s.stray(r) != nil {
 			continue
 		}
 		if wanted[p.array] == nil {
 			order = append(order, p.array)
 		}
+		p.element().asked = true // so that a look is to show it
 		wanted[p.array] = append(wanted[p.array], p.index)
 	}
-	var waiting, running []target
-	for token, ids := range strays {
-		waiting = append(waiting, target{token, ids})
+	for a, indexes := range wanted {
+		slices.Sort(indexes)
+		wanted[a] = slices.Compact(indexes)
 	}
-	for _, a := range order {
-		early, late := a.cancel(wanted[a])
-		waiting, running = append(waiting, early...), append(running, late...)
-	}
-	return s.scancel(ctx, slices.Concat(waiting, running))
+	return wanted, order
 }
 
-// cancel notes that elements are cancelled and gives those that wait, and those that may run.
-func (a *array) cancel(indexes []int) (waiting, running []target) {
+// unsure says that it takes a look at the queue to cancel jobs: some of an array, but not all, of which the last look is old. See target.
+func (s *Scheduler) unsure(refs []scheduler.Ref) bool {
+	fresh := !s.looked.IsZero() && s.lookErr == nil && s.now().Sub(s.looked) < lookEvery
+	wanted, _ := s.wanted(refs)
+	for a, indexes := range wanted {
+		if len(indexes) < unended(a) && !(fresh && a.looked) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(refs, func(r scheduler.Ref) bool { return s.stray(r) != nil && !s.stray(r).doomed })
+}
+
+// cancel notes that elements are cancelled and gives those that wait, and those that may run. Those of which the last look told nothing are
+// cancelled when they appear.
+func (a *array) cancel(indexes []int, look int) (waiting, running []target) {
+	all := len(indexes) >= unended(a)
+	var seen []int
 	for _, i := range indexes {
-		a.elements[i].cancel, a.elements[i].unwanted = true, a.id == ""
+		e := &a.elements[i]
+		e.cancel = e.cancel || !e.gone
+		if e.unwanted = a.id == "" || !all && e.look != look; !e.unwanted {
+			seen = append(seen, i)
+		}
 	}
 	switch {
-	case a.id != "":
-		early, late := a.targets(indexes)
-		return []target{{a.Token, early}}, []target{{a.Token, late}}
-	case len(indexes) >= unended(a):
-		return []target{{token: a.Token}}, nil
+	case a.id != "" && len(seen) > 0:
+		return a.targets(seen)
+	case a.id == "" && all:
+		return []target{{a.Token, nil, false}}, nil
 	}
-	return nil, nil // they are cancelled when they appear
+	return nil, nil
 }
 
-// target is what one scancel ends: jobs of a name, and of these numbers. A number alone may be another's by now: a controller that was killed
-// gives numbers again.
+// target is what one scancel ends. A number alone may be another's by now, for a controller that was killed gives numbers again, so that the
+// array's name stands beside it: but where that array's own elements wait and some are named, a filter makes Slurm cancel all that wait. Those
+// go by number alone, and only after a look that showed the number with the name.
 type target struct {
 	token string
 	ids   []string // none: all of that name
+	plain bool     // by number alone
 }
 
 // stray is the array of a job that Live found under a number that is not its name's.
 func (s *Scheduler) stray(r scheduler.Ref) *array {
 	a := s.strays[r.ID]
-	if p, ok := s.byName[r.Name]; a != nil && ok && p.array == a && a.id == arrayOf(r.ID) {
+	if p, ok := s.byName[r.Name]; a != nil && ok && p.array == a && !a.doomed && a.id == arrayOf(r.ID) {
 		return nil
 	}
 	return a
@@ -89,10 +128,9 @@ func unended(a *array) int {
 	return n
 }
 
-// targets names elements as scancel takes them: those that wait, and those that may run. All of an array that have not ended are the array.
-func (a *array) targets(indexes []int) (waiting, running []string) {
-	slices.Sort(indexes)
-	indexes = slices.Compact(indexes)
+// targets names elements, sorted, as scancel takes them: those that wait, and those that may run. All of an array that have not ended are the
+// array.
+func (a *array) targets(indexes []int) (waiting, running []target) {
 	var early, late []int
 	for _, i := range indexes {
 		if a.elements[i].occupied {
@@ -101,14 +139,21 @@ func (a *array) targets(indexes []int) (waiting, running []string) {
 			early = append(early, i)
 		}
 	}
-	switch {
-	case len(indexes) >= unended(a) && len(late) == 0:
-		return []string{a.id}, []string{}
-	case len(indexes) >= unended(a):
-		// Its pending elements go first; by then others may have begun.
-		return ranges(a.id, early), []string{a.id}
+	all := len(indexes) >= unended(a)
+	if all {
+		running = []target{{a.Token, []string{a.id}, false}}
+	} else if len(late) > 0 {
+		running = []target{{a.Token, ranges(a.id, late), false}}
 	}
-	return ranges(a.id, early), ranges(a.id, late)
+	switch {
+	case len(early) == 0 || all && len(late) == 0:
+	case all:
+		// Its pending elements go first, which the filter does; by then others may have begun.
+		waiting = []target{{a.Token, ranges(a.id, early), false}}
+	default:
+		waiting = []target{{a.Token, ranges(a.id, early), true}}
+	}
+	return waiting, running
 }
 
 // ranges writes indexes, which are sorted, in Slurm's short form, in words of a length that it takes.
@@ -150,7 +195,10 @@ func (s *Scheduler) scancel(ctx context.Context, targets []target) error {
 			if errors.Is(all, scheduler.ErrDown) {
 				return all // each try takes ten seconds
 			}
-			all = errors.Join(all, s.scancelOnce(ctx, slices.Concat([]string{"--name=" + t.token}, part)...))
+			if !t.plain {
+				part = append([]string{"--name=" + t.token}, part...)
+			}
+			all = errors.Join(all, s.scancelOnce(ctx, part...))
 		}
 	}
 	return all

@@ -1,8 +1,10 @@
 package slurm
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,7 +37,7 @@ func TestCluster(t *testing.T) {
 		tests   map[string]func(*testing.T, *slurmlab.Cluster)
 	}{
 		{"plain", slurmlab.Options{Nodes: 2, Conf: []string{"KillWait=2"}},
-			map[string]func(*testing.T, *slurmlab.Cluster){"TakesOver": testTakesOver, "GPUs": testGPUs}},
+			map[string]func(*testing.T, *slurmlab.Cluster){"TakesOver": testTakesOver, "GPUs": testGPUs, "CancelSome": testCancelSome}},
 		{"accounts", slurmlab.Options{Nodes: 2, Accounting: true, MinJobAge: 2, Conf: []string{"KillWait=2"}},
 			map[string]func(*testing.T, *slurmlab.Cluster){"TakesOver": testTakesOver, "Forgotten": testForgotten}},
 	} {
@@ -107,6 +109,48 @@ func testTakesOver(t *testing.T, _ *slurmlab.Cluster) {
 	}
 	if b, _ := os.ReadFile(filepath.Join(dir, "ran")); string(b) != "ran\n" {
 		t.Errorf("it ran %q", b)
+	}
+}
+
+// Cancelling some of an array that wait leaves the others waiting, and they are told as cancelled though Slurm keeps no record of them.
+func testCancelSome(t *testing.T, c *slurmlab.Cluster) {
+	dir := t.TempDir()
+	s := onCluster(t, dir, 1)
+	var jobs []scheduler.Job
+	for i := range 6 {
+		j := shell(dir, fmt.Sprint("some", i), "while [ ! -e go ]; do sleep 0.05; done")
+		j.Script = "some"
+		jobs = append(jobs, j)
+	}
+	refs := submit(t, s, jobs...)
+	reach(t, s, refs[:1], func(st scheduler.State) bool { return st == scheduler.Running })
+	for _, some := range [][]scheduler.Ref{refs[2:3], {refs[1], refs[4]}} {
+		if err := s.Cancel(t.Context(), some); err != nil {
+			t.Fatal(err)
+		}
+		for name, st := range reach(t, s, some, scheduler.State.Terminal) {
+			if st.State != scheduler.Cancelled {
+				t.Errorf("%s: %+v", name, st)
+			}
+		}
+	}
+	var left []string
+	for _, r := range c.Queue(t, "--name="+s.arrays[0].Token) {
+		if r.State == "RUNNING" || r.State == "PENDING" {
+			left = append(left, r.ID)
+		}
+	}
+	slices.Sort(left)
+	if want := []string{refs[0].ID, refs[3].ID, refs[5].ID}; !slices.Equal(left, want) {
+		t.Errorf("left are %q, want %q", left, want)
+	}
+	if err := s.Cancel(t.Context(), refs); err != nil {
+		t.Fatal(err)
+	}
+	for name, st := range reach(t, onCluster(t, dir, 1), refs, scheduler.State.Terminal) {
+		if st.State != scheduler.Cancelled {
+			t.Errorf("%s, asked by another process: %+v", name, st)
+		}
 	}
 }
 

@@ -8,15 +8,12 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
 
 // cli runs Slurm's commands.
-type cli struct {
-	calls atomic.Int64 // commands that ask the controller
-}
+type cli struct{}
 
 // commandError is a command that did not end with 0.
 type commandError struct {
@@ -48,7 +45,6 @@ func (c *cli) run(ctx context.Context, stdin string, name string, args ...string
 
 // output is run that gives standard error too.
 func (c *cli) output(ctx context.Context, stdin string, name string, args ...string) (stdout, stderr string, err error) {
-	c.calls.Add(1)
 	ctx, cancel := context.WithTimeout(ctx, commandLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)

@@ -49,6 +49,9 @@ func (s *Scheduler) Poll(ctx context.Context, refs []scheduler.Ref) (map[string]
 func (s *Scheduler) status(p place) scheduler.Status {
 	st := p.element().status
 	st.Log = filepath.Join(s.opt.Dir, fmt.Sprintf("%s.%d.log", p.Token, p.index))
+	if st.State == scheduler.Failed && st.Cause == "" && st.Signal == 9 && ranOut(st.Log) {
+		st.Cause, st.Reason = scheduler.Memory, strings.TrimSuffix(phases["OUT_OF_MEMORY"].text+" ("+st.Node+")", " ()")
+	}
 	return st
 }
 
@@ -61,6 +64,9 @@ func (s *Scheduler) observe(ctx context.Context) error {
 		return err
 	}
 	s.resolve(ctx)
+	for _, a := range s.arrays {
+		s.save(a)
+	}
 	s.balance(ctx)
 	return ctx.Err()
 }
@@ -99,6 +105,7 @@ func (s *Scheduler) look(ctx context.Context) error {
 	}
 	s.looks++
 	s.note(rows)
+	s.recall(ctx, arrays)
 	for _, a := range arrays {
 		if err := s.review(a); err != nil {
 			return err
@@ -279,7 +286,11 @@ func (s *Scheduler) missed(a *array) error {
 	if a.misses++; a.missing.IsZero() {
 		a.missing = s.now()
 	}
-	if a.misses < 2 || s.now().Sub(a.missing) < s.opt.Grace {
+	patience := s.opt.Grace
+	if a.unheard {
+		patience *= 10
+	}
+	if a.misses < 2 || s.now().Sub(a.missing) < patience {
 		return nil
 	}
 	s.giveUp(a)
@@ -293,28 +304,35 @@ func (s *Scheduler) missed(a *array) error {
 // before their numbers were known.
 func (s *Scheduler) bust(ctx context.Context, arrays []*array) error {
 	var targets []target
+	var done []*element
 	for _, a := range arrays {
 		for id := range a.ghosts {
-			targets = append(targets, target{a.Token, []string{id}})
+			targets = append(targets, target{a.Token, []string{id}, false})
 		}
 		a.ghosts = nil
 		var late []int
 		for i := range a.elements {
-			if e := &a.elements[i]; e.unwanted && e.look == s.looks {
-				if e.unwanted = false; !e.final {
-					late = append(late, i)
-				}
+			if e := &a.elements[i]; e.unwanted && !e.final && e.look == s.looks {
+				e.cancel = true
+				late, done = append(late, i), append(done, e)
 			}
 		}
 		if len(late) > 0 {
-			targets = append(targets, target{a.Token, ranges(a.id, late)})
+			waiting, running := a.targets(late)
+			targets = slices.Concat(targets, waiting, running)
 		}
 	}
 	if len(targets) == 0 {
 		return nil
 	}
 	points.Reached("slurm:ghost-found")
-	return s.scancel(ctx, targets)
+	if err := s.scancel(ctx, targets); err != nil {
+		return err // they are there at the next look
+	}
+	for _, e := range done {
+		e.unwanted = false
+	}
+	return nil
 }
 
 // Live gives every job of this directory that has not ended, those included that were refused or given up and came after all. It is one look

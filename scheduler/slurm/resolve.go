@@ -80,15 +80,47 @@ func (s *Scheduler) accounts(ctx context.Context, open []place) []record {
 			ids = append(ids, by[a]...)
 		}
 	}
+	records, _ := s.sacct(ctx, since, "-j", strings.Join(ids, ","))
+	return records
+}
+
+// sacct asks for records since a time. It says whether there was an answer, or there is none to be had from this cluster.
+func (s *Scheduler) sacct(ctx context.Context, since time.Time, which ...string) ([]record, bool) {
 	points.Reached("slurm:before-sacct")
-	out, err := s.cli.run(ctx, "", "sacct", "-X", "-n", "-P", "-o", "JobID,JobIDRaw,JobName,State,ExitCode,NodeList,Start,End",
-		"-S", since.Add(-skew).Format("2006-01-02T15:04:05"), "-j", strings.Join(ids, ","))
+	out, err := s.cli.run(ctx, "", "sacct", append([]string{"-X", "-n", "-P", "-o", "JobID,JobIDRaw,JobName,State,ExitCode,NodeList,Start,End",
+		"-S", since.Add(-skew).Format("2006-01-02T15:04:05")}, which...)...)
 	if err != nil {
 		var e *commandError
 		s.noSacct = errors.As(err, &e) && strings.Contains(strings.ToLower(e.Text), "accounting storage is disabled")
-		return nil
+		return nil, s.noSacct
 	}
-	return parseAccounts(out)
+	return parseAccounts(out), true
+}
+
+// recall finds the numbers of arrays in doubt that squeue does not show: all their jobs may have ended and been forgotten since.
+func (s *Scheduler) recall(ctx context.Context, arrays []*array) {
+	var tokens []string
+	since := s.now()
+	for _, a := range arrays {
+		if a.unheard = false; a.inDoubt() && !s.noSacct {
+			tokens = append(tokens, a.Token)
+			if a.Time.Before(since) {
+				since = a.Time
+			}
+		}
+	}
+	if len(tokens) == 0 {
+		return
+	}
+	records, answered := s.sacct(ctx, since, "--name="+strings.Join(tokens, ","))
+	for _, r := range records {
+		if a := s.byToken[r.token]; a != nil && a.inDoubt() {
+			a.id = r.array
+		}
+	}
+	for _, token := range tokens {
+		s.byToken[token].unheard = !answered
+	}
 }
 
 // shows is how many arrays scontrol is asked about at once; the others the next time.
@@ -124,7 +156,7 @@ func (s *Scheduler) settleBy(open []place, records []record) []place {
 	var left []place
 	for _, p := range open {
 		r, ok := own[elementID{p.id, p.index, p.Token}]
-		if !ok {
+		if !ok && !p.element().occupied { // a row of many is of those that never began, and names others too
 			if r, ok = many[elementID{p.id, p.index, p.Token}]; !ok {
 				r, ok = many[elementID{p.id, -1, p.Token}]
 			}

@@ -232,6 +232,33 @@ func TestNumberGivenTwice(t *testing.T) {
 	}
 }
 
+// Nor is it when jobs are cancelled before anybody looked.
+func TestCancelOfANumberGivenTwice(t *testing.T) {
+	for name, n := range map[string]int{"all": 4, "some": 2} {
+		t.Run(name, func(t *testing.T) {
+			f := newFaulty(t, shim.Options{StartDelay: time.Hour}, nil)
+			refs := f.submit(f.jobs(4, "true")...)
+			f.cluster.LoseLast()
+			path := filepath.Join(f.dir, "other.sh")
+			if err := os.WriteFile(path, []byte("#!/bin/bash\n"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			out, err := exec.Command("sbatch", "--parsable", "--array=0-3", "-o", "/dev/null", path).Output()
+			if err != nil || strings.TrimSpace(string(out)) != arrayOf(refs[0].ID) {
+				t.Fatalf("the other array is %q, %v; ours was %q", out, err, refs[0].ID)
+			}
+			if err := f.Cancel(t.Context(), refs[:n]); err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range f.cluster.Elements() {
+				if e.State != "PENDING" {
+					t.Errorf("the other array was cancelled: %+v", e)
+				}
+			}
+		})
+	}
+}
+
 func TestQuotatypeWhereThereIsOne(t *testing.T) {
 	for name, want := range map[string]string{"stock": "#SBATCH --qos=auto\n", "quotatype": "#SBATCH --quotatype=auto\n"} {
 		t.Run(name, func(t *testing.T) {
@@ -387,6 +414,26 @@ func TestCancelledOneByOne(t *testing.T) {
 	}
 	if live, err := f.Live(t.Context()); err != nil || len(live) != 1 || live[0].Name != refs[0].Name {
 		t.Errorf("alive are %v, %v", live, err)
+	}
+}
+
+// Some of an array's waiting jobs are cancelled, and the others wait on.
+func TestCancelledSome(t *testing.T) {
+	f := newFaulty(t, shim.Options{}, func(o *Options) { o.Workers = 1 })
+	refs := f.submit(f.jobs(7, "sleep 60")...)
+	f.until(refs[:1], is(scheduler.Running))
+	if err := f.Cancel(t.Context(), []scheduler.Ref{refs[0], refs[2], refs[4], refs[5]}); err != nil {
+		t.Fatal(err)
+	}
+	f.until([]scheduler.Ref{refs[0], refs[2], refs[4], refs[5]}, is(scheduler.Cancelled))
+	live, err := f.Live(t.Context())
+	var left []string
+	for _, r := range live {
+		left = append(left, r.ID)
+	}
+	slices.Sort(left)
+	if want := []string{refs[1].ID, refs[3].ID, refs[6].ID}; err != nil || !slices.Equal(left, want) {
+		t.Errorf("alive are %q, %v; want %q", left, err, want)
 	}
 }
 

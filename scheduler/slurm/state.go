@@ -66,6 +66,7 @@ type array struct {
 	waiting  bool            // for the arrays before it
 	missing  time.Time       // since when it has no number and is not found; zero: not looked for
 	misses   int             // looks that did not find it
+	unheard  bool            // nor did sacct answer, which may know it
 	rest     *row            // how those of its elements ended that have no row of their own
 	noted    bool            // its number is in its file
 	ghosts   map[string]bool // numbers of arrays that have its name and must not run
@@ -83,6 +84,7 @@ type element struct {
 	cancel   bool      // it was cancelled
 	unwanted bool      // it was cancelled before its number was known
 	occupied bool      // it holds a place: it runs, or begins or ends to
+	saved    fate      // what is in the array's file
 }
 
 // place is a job's place.
@@ -199,6 +201,11 @@ func (s *Scheduler) loadArray(token string, here map[string]bool) (*array, error
 			return nil, fmt.Errorf("reading what was submitted: %w", err)
 		}
 		a.id, a.noted = parseSubmitted(string(text))
+	}
+	if here[token+endsSuffix] {
+		if err := s.restore(a); err != nil {
+			return nil, fmt.Errorf("reading how jobs ended: %w", err)
+		}
 	}
 	return a, nil
 }
