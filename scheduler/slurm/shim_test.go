@@ -534,7 +534,7 @@ func TestSubmitLimit(t *testing.T) {
 	for _, e := range f.cluster.Elements() {
 		starts += e.Starts
 	}
-	if n := len(f.cluster.Calls("sbatch")); starts != 250 || waits == 0 || n > 125 {
+	if n := len(f.cluster.Calls("sbatch")); starts != 250 || waits == 0 || n > 25 {
 		t.Errorf("%d starts in %d windows; sbatch was called %d times", starts, waits, n)
 	}
 }

@@ -16,24 +16,22 @@ type Scheduler struct {
 	cli      cli
 	features features
 
-	mu         sync.Mutex
-	arrays     []*array // in the order of submission
-	byToken    map[string]*array
-	byName     map[string]place  // of arrays that are not void
-	strays     map[string]*array // by number, as Live found them
-	written    map[string][32]byte
-	size       int  // jobs that the next array may have; 0: as many as an array can have
-	full       int  // live jobs when the cluster last refused more; 0: it never did
-	refusedNow bool // by this submission
-	looks      int
-	looked     time.Time // when the last look at the queue was taken
-	lookErr    error     // what came of it
-	noSacct    bool
-	now        func() time.Time
-	waitMu     sync.Mutex
-	interval   time.Duration
-	due        time.Time
-	refreshed  chan struct{} // closed and made anew when due comes nearer
+	mu        sync.Mutex
+	arrays    []*array // in the order of submission
+	byToken   map[string]*array
+	byName    map[string]place  // of arrays that are not void
+	strays    map[string]*array // by number, as Live found them
+	written   map[string][32]byte
+	window    window
+	looks     int
+	looked    time.Time // when the last look at the queue was taken
+	lookErr   error     // what came of it
+	noSacct   bool
+	now       func() time.Time
+	waitMu    sync.Mutex
+	interval  time.Duration
+	due       time.Time
+	refreshed chan struct{} // closed and made anew when due comes nearer
 }
 
 // The defaults of Options.

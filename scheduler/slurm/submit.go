@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"sextant/internal/points"
 	"sextant/scheduler"
@@ -60,7 +59,9 @@ func (s *Scheduler) submit(ctx context.Context, jobs []scheduler.Job) error {
 	fresh = fresh[:n]
 	berths := s.berths(ctx, slices.DeleteFunc(slices.Clone(fresh), func(j scheduler.Job) bool { return len(s.gate(j.After)) > 0 }))
 	s.avoid(ctx, fresh)
-	s.guess()
+	if err := s.window.open(s.liveJobs(), s.now()); err != nil {
+		return err
+	}
 	queue := s.pieces(fresh, order)
 	for len(queue) > 0 {
 		p := queue[0]
@@ -69,7 +70,9 @@ func (s *Scheduler) submit(ctx context.Context, jobs []scheduler.Job) error {
 		began := s.now()
 		err := s.submitArray(ctx, first.jobs, berths[first.jobs[0].Pool])
 		if err == nil {
-			s.grow()
+			if err := s.window.accepted(s.liveJobs(), s.features.maxArraySize, s.now()); err != nil && len(queue) > 0 {
+				return err
+			}
 			continue
 		}
 		at := s.smaller(first.jobs, err, s.now().Sub(began))
@@ -93,42 +96,6 @@ func (s *Scheduler) unknown(jobs []scheduler.Job) (fresh []scheduler.Job, order 
 		}
 	}
 	return fresh, order
-}
-
-// guess says of what size the next array should be, from what was there when the cluster last refused more.
-func (s *Scheduler) guess() {
-	s.refusedNow = false
-	if s.full > 0 {
-		s.size = max(s.full-s.liveJobs(), 1)
-	}
-}
-
-// grow makes the next array bigger when there has been no refusal since guess.
-func (s *Scheduler) grow() {
-	if s.refusedNow || s.size == 0 {
-		return
-	}
-	if s.size *= 2; s.size > s.features.maxArraySize {
-		s.size, s.full = 0, 0
-	}
-}
-
-// liveJobs is how many jobs have not ended, as far as is known.
-func (s *Scheduler) liveJobs() int {
-	n := 0
-	for _, a := range s.arrays {
-		n += a.live
-	}
-	return n
-}
-
-// limit is how many jobs an array may have.
-func (s *Scheduler) limit() int {
-	n := max(s.features.maxArraySize, 1)
-	if s.size > 0 {
-		n = min(n, s.size)
-	}
-	return n
 }
 
 func (s *Scheduler) pieces(jobs []scheduler.Job, order map[string]int) []piece {
@@ -161,31 +128,6 @@ func requeue(queue []piece, p piece) []piece {
 	}
 	i, _ := slices.BinarySearchFunc(queue, p.order, func(q piece, order int) int { return q.order - order })
 	return slices.Insert(queue, i, p)
-}
-
-// slow is how long a refusal may take that is worth another try at once: a controller whose queue is full answers after two minutes.
-const slow = 20 * time.Second
-
-// smaller says after how many jobs to cut an array that was refused; 0: it is no matter of size.
-func (s *Scheduler) smaller(jobs []scheduler.Job, err error, took time.Duration) int {
-	switch {
-	case errors.Is(err, scheduler.ErrBusy):
-		s.size, s.full, s.refusedNow = max(len(jobs)/2, 1), max(s.liveJobs(), 1), true
-		if took > slow {
-			return 0
-		}
-		return len(jobs) / 2
-	case errors.Is(err, scheduler.ErrUnsatisfiable):
-		// The array asks for the longest limit of its jobs: those before that one are not to blame.
-		longest := 0
-		for i, j := range jobs {
-			if l := jobs[longest].Limit; l > 0 && (j.Limit <= 0 || j.Limit > l) {
-				longest = i
-			}
-		}
-		return longest
-	}
-	return 0
 }
 
 // writeScripts writes the batch scripts that are not there as they should be. It gives how many jobs have theirs, and why the next has not.

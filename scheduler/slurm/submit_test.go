@@ -71,28 +71,58 @@ func TestSubmitDown(t *testing.T) {
 	}
 }
 
-// As many jobs are queued as a limit lets, and the size that worked is remembered.
+// Nearly as many jobs are queued as a limit lets, by few sbatch, and how many that were is remembered. A limit that is lifted is found out.
 func TestSubmitBusy(t *testing.T) {
 	f := newFake(t)
 	f.set("limit", "100")
 	s := f.new(8)
-	refs, err := s.Submit(t.Context(), some(1000, "a"))
-	if len(refs) != 100 || !errors.Is(err, scheduler.ErrBusy) || !strings.Contains(err.Error(), `"a100"`) {
-		t.Fatalf("accepted %d, error %v", len(refs), err)
+	jobs := some(1000, "a")
+	submit := func(least, most, sbatch int) {
+		t.Helper()
+		before := len(f.calls("sbatch"))
+		refs, err := s.Submit(t.Context(), jobs)
+		if len(refs) < least || len(refs) > most || (err == nil) != (len(refs) == len(jobs)) || err != nil && !errors.Is(err, scheduler.ErrBusy) {
+			t.Fatalf("accepted %d, error %v", len(refs), err)
+		}
+		if n := strings.Count(f.get("queue"), "\n"); n != len(refs) {
+			t.Errorf("%d are queued, %d accepted", n, len(refs))
+		}
+		if n := len(f.calls("sbatch")) - before; n > sbatch {
+			t.Errorf("%d calls of sbatch: %d in all", n, len(f.calls("sbatch")))
+		}
 	}
-	if n := strings.Count(f.get("queue"), "\n"); n != 100 {
-		t.Errorf("%d are queued", n)
+	submit(88, 100, 8)
+	for range 20 {
+		f.later(time.Second)
+		submit(88, 100, 0)
 	}
-	before := len(f.calls("sbatch"))
-	if refs, err := s.Submit(t.Context(), some(1000, "a")); len(refs) != 100 || !errors.Is(err, scheduler.ErrBusy) {
-		t.Errorf("again: accepted %d, error %v", len(refs), err)
-	}
-	if n := len(f.calls("sbatch")) - before; n > 2 {
-		t.Errorf("%d calls of sbatch to learn that nothing has changed", n)
-	}
+	f.later(hold)
+	submit(88, 100, 1)
+	f.set("limit", "5000")
+	f.later(hold)
+	submit(1000, 1000, 9)
 	if left, _ := filepath.Glob(f.dir + "/arrays/*.void"); len(left) > 0 {
 		t.Errorf("refused arrays leave %v", left)
 	}
+}
+
+// A limit that others use up is asked about once in a while, with one job.
+func TestSubmitNoRoom(t *testing.T) {
+	f := newFake(t)
+	f.set("limit", "0")
+	s := f.new(8)
+	for range 10 {
+		if refs, err := s.Submit(t.Context(), some(64, "a")); len(refs) > 0 || !errors.Is(err, scheduler.ErrBusy) {
+			t.Fatalf("accepted %d, error %v", len(refs), err)
+		}
+		f.later(10 * time.Second)
+	}
+	if n := len(f.calls("sbatch")); n > 7+3 {
+		t.Errorf("%d calls of sbatch", n)
+	}
+	f.set("limit", "1000")
+	f.later(hold)
+	f.submit(s, some(64, "a"))
 }
 
 // A job whose limit is too long is told by its name, and those before it are queued.
