@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,8 +32,10 @@ func (b *berth) take(a *array) {
 	}
 }
 
-// moor gives an array of n jobs the arrays it must wait for and its throttle.
-func (s *Scheduler) moor(b *berth, n int) (after []string, throttle int, err error) {
+// moor gives an array of n jobs the arrays it must wait for and its throttle. Where the site lets nobody change jobs, no array waits for others:
+// it could not be let go when most of those have ended, and few of the workers would run. More are taken when there is room, as many as can
+// begin at once; the price is that nothing but what is queued runs when nobody watches.
+func (s *Scheduler) moor(ctx context.Context, b *berth, n int) (after []string, throttle int, err error) {
 	if b.room > 0 {
 		return nil, min(b.room, n), nil
 	}
@@ -47,6 +50,10 @@ func (s *Scheduler) moor(b *berth, n int) (after []string, throttle int, err err
 	}
 	if len(after) == 0 {
 		return nil, 0, fmt.Errorf("%w: all workers are in use", scheduler.ErrBusy)
+	}
+	if s.tryChange(ctx); s.changes == refusedChanges {
+		return nil, 0, fmt.Errorf("%w: all workers are in use, and this cluster does not let waiting jobs be changed, so that none are queued "+
+			"behind others", scheduler.ErrBusy)
 	}
 	return after, max(min(b.cap, n), 1), nil
 }
@@ -229,7 +236,7 @@ func (s *Scheduler) tell(ctx context.Context, arrays []*array, settings []settin
 				args = append(args, "Dependency=")
 			}
 			if !s.update(ctx, args) {
-				if !raise {
+				if !raise || s.changes == refusedChanges {
 					return // what this array should give up is not free
 				}
 				continue
@@ -241,15 +248,53 @@ func (s *Scheduler) tell(ctx context.Context, arrays []*array, settings []settin
 	}
 }
 
+// changes says whether this user may change jobs of his: some sites refuse it.
+type changes int
+
+const (
+	unknownChanges changes = iota
+	allowedChanges
+	refusedChanges
+)
+
+// forbidden is what is said to who may not change a job.
+var forbidden = regexp.MustCompile(`(?i)denied|not permitted|invalid user id|disabled|prohibited|not allowed`)
+
 // update runs scontrol update and says whether it had its effect. On an array of which some elements have ended it complains of those.
 func (s *Scheduler) update(ctx context.Context, args []string) bool {
 	_, err := s.cli.finish(ctx, "scontrol", args...)
 	var e *commandError
+	ok := err == nil
 	if errors.As(err, &e) && e.Code == 1 {
 		text := e.Text
-		return strings.Contains(text, "No error") || strings.Contains(text, "no longer pending") || strings.Contains(text, "already completing")
+		ok = strings.Contains(text, "No error") || strings.Contains(text, "no longer pending") || strings.Contains(text, "already completing")
+		if !ok && forbidden.MatchString(text) {
+			s.changes = refusedChanges
+		}
 	}
-	return err == nil
+	if ok {
+		s.changes = allowedChanges
+	}
+	return ok
+}
+
+// tryChange finds out whether jobs may be changed, where it is not known, by telling an array the throttle that it has.
+func (s *Scheduler) tryChange(ctx context.Context) {
+	for _, a := range s.arrays {
+		if s.changes == unknownChanges && a.live > 0 && a.id != "" && a.throttle > 0 && !a.void && !a.lost {
+			s.update(ctx, []string{"update", "jobid=" + a.id, "ArrayTaskThrottle=" + strconv.Itoa(a.throttle)})
+			return
+		}
+	}
+}
+
+// most is how many jobs an array at a berth may have.
+func (s *Scheduler) most(b *berth, first scheduler.Job) int {
+	n := s.limit()
+	if s.changes == refusedChanges && b != nil && b.room < s.opt.Workers && len(s.gate(first.After)) == 0 {
+		n = max(min(n, b.room), 1)
+	}
+	return n
 }
 
 // avoid tells live arrays of nodes that new jobs are not to run on.

@@ -474,6 +474,10 @@ func TestPollBalances(t *testing.T) {
 	s := f.new(4)
 	s.features.maxArraySize = 4
 	f.submit(s, some(8, "a"))
+	if calls := f.calls("scontrol"); !slices.Equal(calls, []string{"update jobid=101 ArrayTaskThrottle=4"}) {
+		t.Errorf("whether jobs may be changed was found out by %q", calls)
+	}
+	f.unset("calls")
 	first := s.arrays[0].Token
 	f.edit("101_0|"+first+"|PENDING", "101_0|"+first+"|COMPLETED", "101_1|"+first+"|PENDING", "101_1|"+first+"|RUNNING")
 	f.poll(s, "a0")

@@ -456,6 +456,48 @@ func TestThousandShards(t *testing.T) {
 	f.until(refs, is(scheduler.Done))
 }
 
+// Where jobs may not be changed the workers are used all the same, never more of them than there are.
+func TestNoChanges(t *testing.T) {
+	f := newFaulty(t, shim.Options{MaxArraySize: 10, Faults: shim.Faults{NoChanges: true}, Pretend: func(e shim.Element) shim.Outcome {
+		return shim.Outcome{Never: e.Array == 1 && e.Index == 0, After: 10 * time.Millisecond}
+	}}, func(o *Options) { o.Workers = 10 })
+	jobs := f.jobs(60, "true")
+	var refs []scheduler.Ref
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		var err error
+		if refs, err = f.Submit(t.Context(), jobs); err != nil && !errors.Is(err, scheduler.ErrBusy) {
+			t.Fatal(err)
+		}
+		status, err := f.Poll(t.Context(), refs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done, running := 0, 0
+		for _, e := range f.cluster.Elements() {
+			if e.State == "RUNNING" {
+				running++
+			}
+		}
+		for _, s := range status {
+			if s.State == scheduler.Done {
+				done++
+			}
+		}
+		if running > 10 {
+			t.Fatalf("%d run at once", running)
+		}
+		if done == len(jobs)-1 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d jobs are done behind one that does not end; %d submitted", done, len(refs))
+		}
+	}
+	if n := len(f.cluster.Calls("scontrol")); n > 20 {
+		t.Errorf("%d calls of scontrol", n)
+	}
+}
+
 func cpuTime(t *testing.T) time.Duration {
 	t.Helper()
 	var u syscall.Rusage

@@ -23,6 +23,7 @@ type Scheduler struct {
 	strays    map[string]*array // by number, as Live found them
 	written   map[string][32]byte
 	window    window
+	changes   changes
 	looks     int
 	looked    time.Time // when the last look at the queue was taken
 	lookErr   error     // what came of it

@@ -65,7 +65,7 @@ func (s *Scheduler) submit(ctx context.Context, jobs []scheduler.Job) error {
 	queue := s.pieces(fresh, order)
 	for len(queue) > 0 {
 		p := queue[0]
-		first, rest := s.split(p, order, s.limit())
+		first, rest := s.split(p, order, s.most(berths[p.jobs[0].Pool], p.jobs[0]))
 		queue = requeue(queue[1:], rest)
 		began := s.now()
 		err := s.submitArray(ctx, first.jobs, berths[first.jobs[0].Pool])
@@ -172,7 +172,7 @@ func (s *Scheduler) submitArray(ctx context.Context, jobs []scheduler.Job, b *be
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	a, err := s.prepare(jobs, b)
+	a, err := s.prepare(ctx, jobs, b)
 	if err != nil {
 		return err
 	}
@@ -219,13 +219,13 @@ func (s *Scheduler) refused(a *array, why error) error {
 }
 
 // prepare writes all that an array needs, the manifest last.
-func (s *Scheduler) prepare(jobs []scheduler.Job, b *berth) (*array, error) {
+func (s *Scheduler) prepare(ctx context.Context, jobs []scheduler.Job, b *berth) (*array, error) {
 	token := s.opt.newToken()
 	gate := s.gate(jobs[0].After)
 	if len(gate) > 0 {
 		b = &berth{room: s.opt.Workers}
 	}
-	after, throttle, err := s.moor(b, len(jobs))
+	after, throttle, err := s.moor(ctx, b, len(jobs))
 	if err != nil {
 		return nil, err
 	}

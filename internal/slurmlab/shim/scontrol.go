@@ -265,6 +265,9 @@ func (c *Cluster) update(args []string) *reply {
 	if len(found) == 0 {
 		return failed(1, "Invalid job id specified for job %s", id)
 	}
+	if c.o.NoChanges {
+		return failed(1, "Access/permission denied for job %s", id)
+	}
 	r := new(reply)
 	by := map[string][]int{}
 	for _, e := range found {

@@ -62,6 +62,7 @@ type Faults struct {
 	Hidden               bool          // squeue answers, rc 0, with no row
 	SacctLag             time.Duration // how late sacct learns of things
 	SacctOff             bool          // no accounting at all
+	NoChanges            bool          // users may not change their jobs
 	SacctDown            bool          // the accounting daemon does not answer
 }
 
