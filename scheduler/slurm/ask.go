@@ -20,8 +20,8 @@ type form struct {
 }
 
 var (
-	wordForm = form{regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.,:=+@/&|*()\[\]!-]{0,254}$`),
-		"at most 255 of A-Z a-z 0-9 _ . , : = + @ / & | * ( ) [ ] ! -, a letter, digit or _ first"}
+	wordForm = form{regexp.MustCompile(`^[A-Za-z0-9_(\[][A-Za-z0-9_.,:=+@/&|*()\[\]!-]{0,254}$`),
+		"at most 255 of A-Z a-z 0-9 _ . , : = + @ / & | * ( ) [ ] ! -, a letter, digit, _ ( or [ first"}
 	textForm = form{regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.,:=+@/ -]{0,254}$`),
 		"at most 255 of A-Z a-z 0-9 _ . , : = + @ / - and space, a letter, digit or _ first"}
 	timeForm = form{regexp.MustCompile(

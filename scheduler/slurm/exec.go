@@ -48,7 +48,7 @@ func (c *cli) output(ctx context.Context, stdin string, name string, args ...str
 	ctx, cancel := context.WithTimeout(ctx, commandLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Env = environment(os.Environ())
+	cmd.Env = environment(name, os.Environ())
 	// A group of its own: Ctrl-C in the terminal is for this process, not for a command that is half done.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
@@ -76,15 +76,18 @@ func (c *cli) finish(ctx context.Context, name string, args ...string) (string, 
 }
 
 // environment is what Slurm's commands get: without the variables that would change their options or their output, or say that this process
-// is itself inside a job: a job gets what is left.
-func environment(env []string) []string {
-	keep := []string{"SLURM_TIME_FORMAT=standard", "LC_ALL=C"}
+// is itself inside a job: a job gets what is left. The user's locale is among that; Slurm's messages are English in any.
+func environment(command string, env []string) []string {
+	var keep []string
+	if command != "sbatch" { // whose environment is the jobs'
+		keep = append(keep, "SLURM_TIME_FORMAT=standard")
+	}
 	for _, kv := range env {
 		name, _, _ := strings.Cut(kv, "=")
 		switch {
 		case name == "SLURM_CONF" || name == "SLURM_CONF_SERVER" || name == "SLURM_CLUSTERS" || name == "SLURM_JWT":
 		case strings.HasPrefix(name, "SBATCH_"), strings.HasPrefix(name, "SQUEUE_"), strings.HasPrefix(name, "SACCT_"),
-			strings.HasPrefix(name, "SCANCEL_"), strings.HasPrefix(name, "SLURM_"), name == "LC_ALL",
+			strings.HasPrefix(name, "SCANCEL_"), strings.HasPrefix(name, "SLURM_"),
 			name == "SEXTANT_JOB", name == "SEXTANT_DEADLINE", name == "SEXTANT_THREADS", name == "SEXTANT_PARENT_FD":
 			continue
 		}

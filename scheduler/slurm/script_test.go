@@ -119,6 +119,16 @@ func TestArrayScript(t *testing.T) {
 	}
 }
 
+// What begins with a bracket is a word too: a constraint like that is one of Slurm's own forms.
+func TestConstraintsInBrackets(t *testing.T) {
+	for _, constraint := range []string{"[rack1*2&rack2*4]", "(intel&gpu)|amd"} {
+		d := &directives{}
+		if d.add("constraint", constraint, wordForm); d.err != nil || !slices.Equal(d.lines, []string{"--constraint=" + constraint}) {
+			t.Errorf("%s: %q, %v", constraint, d.lines, d.err)
+		}
+	}
+}
+
 // TestBadValues holds that every field is looked at, and that the error names it.
 func TestBadValues(t *testing.T) {
 	tests := []struct {
