@@ -22,6 +22,7 @@ type hand struct {
 	ref       scheduler.Ref
 	status    scheduler.Status
 	cancelled bool
+	came      bool // it took a ticket
 }
 
 // refs lists the workers there are.
@@ -77,9 +78,11 @@ func (c *controller) poll(ctx context.Context) error {
 // leave takes in that workers have ended: their tickets end with them.
 func (c *controller) leave(names []string) error {
 	var entries []entry
+	absent := map[string]bool{} // they failed before they took a ticket
 	for _, name := range names {
 		h := c.hands[name]
 		delete(c.hands, name)
+		absent[name] = c.run.claims && !h.came && h.status.State == scheduler.Failed && h.status.Cause == ""
 		if h.status.State == scheduler.Cancelled && !h.cancelled && c.run.claims {
 			h.status.Cause, h.status.Reason = evicted, "it was cancelled, but not by submit"
 		}
@@ -98,15 +101,21 @@ func (c *controller) leave(names []string) error {
 		a := c.live[job]
 		held[a.hand] = append(held[a.hand], a)
 	}
+	var stop error
 	for _, name := range names {
+		st, told := c.gone[name], false
 		for _, a := range held[name] {
-			if err := c.abandoned(a, c.gone[name]); err != nil {
+			if err := c.abandoned(a, st); err != nil {
 				return err
 			}
+			told = told || c.live[a.job.ID] != a
+		}
+		if absent[name] && !told { // its ticket is with another; its node is bad all the same
+			stop = errors.Join(stop, c.nodes.note(st, verdict{cause: scheduler.Launch, reason: st.Reason}))
 		}
 	}
 	points.Reached("run:left")
-	return c.run.journal.add(entries...)
+	return errors.Join(c.run.journal.add(entries...), stop)
 }
 
 // abandoned ends a ticket whose worker has ended. One that the worker never took is taken out of play first: another may be about to take it,
@@ -192,6 +201,9 @@ func (c *controller) claim(t result.Ticket) error {
 	c.nodes.began(claim.Host)
 	if err := c.meet(claim); err != nil {
 		return err
+	}
+	if h := c.hands[claim.Worker]; h != nil {
+		h.came = true
 	}
 	a := c.live[t.Job]
 	switch {
