@@ -14,7 +14,7 @@ var (
 	remote   = regexp.MustCompile(`^([A-Za-z0-9_.-]+:)?[a-z][a-z0-9+.-]*://`)
 )
 
-// expand replaces ${VAR} from the environment and $$ by a dollar.
+// expand replaces ${VAR} from the environment and $$ by a dollar. A secret is not for the places where that is done.
 func expand(s string) (string, error) {
 	var b strings.Builder
 	for {
@@ -35,6 +35,10 @@ func expand(s string) (string, error) {
 		val, ok := os.LookupEnv(name[1 : len(name)-1])
 		if !ok {
 			return "", fmt.Errorf("environment variable %s is not set; set it, or write the value here", name[1:len(name)-1])
+		}
+		if secretName.MatchString(name[1 : len(name)-1]) {
+			return "", fmt.Errorf("${%s} is by its name a secret, and what is written here can be read in plan.json and on the cluster; "+
+				"the job has this machine's environment, or hand it on with slurm.env", name[1:len(name)-1])
 		}
 		b.WriteString(val)
 		s = after[len(name):]

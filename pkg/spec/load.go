@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 )
 
@@ -129,14 +130,19 @@ func valueNode(value any, src *source) (*node, error) {
 // Warnings are sentences about what is legal and probably not meant.
 func (s *Spec) Warnings() []string {
 	var out []string
+	told := make([]bool, len(s.Models))
 	for i, a := range s.Models {
-		for _, b := range s.Models[:i] {
-			same := a
-			same.Abbr = b.Abbr
-			if reflect.DeepEqual(same, b) {
-				out = append(out, fmt.Sprintf("models %q and %q are the same checkpoint (%s) with the same settings: one of the paths may be a slip",
-					b.Abbr, a.Abbr, a.Path))
+		names := []string{strconv.Quote(a.Abbr)}
+		for j := i + 1; j < len(s.Models) && !told[i]; j++ {
+			same := s.Models[j]
+			same.Abbr = a.Abbr
+			if reflect.DeepEqual(same, a) {
+				names, told[j] = append(names, strconv.Quote(s.Models[j].Abbr)), true
 			}
+		}
+		if len(names) > 1 {
+			out = append(out, fmt.Sprintf("models %s are the same checkpoint (%s) with the same settings: one of the paths may be a slip",
+				strings.Join(names, " and "), a.Path))
 		}
 	}
 	return out

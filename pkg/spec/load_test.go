@@ -220,6 +220,14 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+// TestWarnsOnce holds that many models of one checkpoint are told of in one sentence.
+func TestWarnsOnce(t *testing.T) {
+	s := Spec{Models: []Model{{Abbr: "a", Path: "/m"}, {Abbr: "b", Path: "/n"}, {Abbr: "c", Path: "/m"}, {Abbr: "d", Path: "/m"}}}
+	if got := s.Warnings(); len(got) != 1 || !strings.Contains(got[0], `models "a" and "c" and "d" are the same checkpoint (/m)`) {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestDecodeDataset(t *testing.T) {
 	for _, c := range []struct{ doc, want string }{
 		{"abbr = \"other\"\nbase = \"z\"\nmode = \"rolling\"\ntest.path = \"/x.txt\"", `x.toml:1:1: abbr: is "other"; a catalog entry's abbr is its file's name

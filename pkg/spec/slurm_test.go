@@ -55,6 +55,16 @@ func TestExpandedFormsRefuse(t *testing.T) {
 	}
 }
 
+// TestSecretsStay holds that a variable which is a secret by its name is not taken into a plan.
+func TestSecretsStay(t *testing.T) {
+	for _, name := range []string{"HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "OPENAI_API_KEY", "password"} {
+		t.Setenv(name, "hidden")
+		if got, err := expand("/a/${" + name + "}"); err == nil || strings.Contains(err.Error(), "hidden") || !strings.Contains(err.Error(), name) {
+			t.Errorf("${%s} becomes %q, %v", name, got, err)
+		}
+	}
+}
+
 func TestFormsTake(t *testing.T) {
 	for key, values := range map[string][]string{
 		"word":   {"llmeval", "a,b", "normal_2", "gpu:8", "h100|a100", "[intel*2&amd*2]", "(a&b)|c", "node[001-128,200],gpu-7", "me@site", "v1.2+x", "a=b", strings.Repeat("a", 255), "9"},
