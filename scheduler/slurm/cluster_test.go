@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,7 +32,7 @@ func onCluster(t *testing.T, dir string, workers int) *Scheduler {
 // TestCluster runs the contract suite, and what is Slurm's own, on real clusters of the two kinds there are: most sites keep accounts, and
 // squeue alone must do where none are kept.
 func TestCluster(t *testing.T) {
-	for _, kind := range []struct {
+	kinds := []struct {
 		name    string
 		options slurmlab.Options
 		tests   map[string]func(*testing.T, *slurmlab.Cluster)
@@ -40,7 +41,12 @@ func TestCluster(t *testing.T) {
 			map[string]func(*testing.T, *slurmlab.Cluster){"TakesOver": testTakesOver, "GPUs": testGPUs, "CancelSome": testCancelSome}},
 		{"accounts", slurmlab.Options{Nodes: 2, Accounting: true, MinJobAge: 2, Conf: []string{"KillWait=2"}},
 			map[string]func(*testing.T, *slurmlab.Cluster){"TakesOver": testTakesOver, "Forgotten": testForgotten}},
-	} {
+	}
+	slurmlab.Shared(t, kinds[0].options)
+	var up sync.WaitGroup
+	up.Go(func() { slurmlab.Shared(t, kinds[1].options) }) // it takes seconds
+	defer up.Wait()
+	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
 			cluster := slurmlab.Shared(t, kind.options)
 			cluster.Setenv(t)

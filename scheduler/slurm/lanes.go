@@ -326,6 +326,8 @@ func (s *Scheduler) avoid(ctx context.Context, jobs []scheduler.Job) {
 		}
 		if s.update(ctx, []string{"update", "jobid=" + a.id, "ExcNodeList=" + names}) {
 			a.Asked.Exclude = nodes
+		} else if s.changes == refusedChanges {
+			return
 		}
 	}
 }

@@ -114,7 +114,7 @@ func Files(o Options, jobs []scheduler.Job, quotatype bool) ([]File, error) {
 		if o.Tag != "" {
 			token = o.Tag + "-" + token
 		}
-		data, err := o.arrayScript(token, group, o.Workers, "", f)
+		data, err := o.arrayScript(token, group, o.Workers, f)
 		if err != nil {
 			return nil, err
 		}

@@ -251,67 +251,6 @@ func TestPollRowOfAll(t *testing.T) {
 	}
 }
 
-// A waiting element that is cancelled by itself is forgotten at once. One that ran may have ended well: sacct has time to tell.
-func TestPollCancelledAlone(t *testing.T) {
-	f := newFake(t)
-	s := f.new(4)
-	refs := f.submit(s, some(3, "a"))
-	token := s.arrays[0].Token
-	f.edit("101_1|"+token+"|PENDING", "101_1|"+token+"|RUNNING")
-	f.poll(s, "a1")
-	if err := s.Cancel(t.Context(), refs[:2]); err != nil {
-		t.Fatal(err)
-	}
-	f.set("queue", "101_2|"+token+"|PENDING||N/A|x|N/A|None\n")
-	f.poll(s, "a1")
-	for _, want := range []scheduler.State{scheduler.Running, scheduler.Cancelled} {
-		if a0, a1 := f.poll(s, "a0"), f.poll(s, "a1"); a0.State != scheduler.Cancelled || a1.State != want {
-			t.Errorf("got %+v and %+v, want the second %s", a0, a1, want)
-		}
-		f.later(time.Minute)
-	}
-}
-
-// How jobs ended, and that they were cancelled, is known when Slurm has forgotten it and the process that saw it is gone. A torn note is none.
-func TestEndsOutliveTheProcess(t *testing.T) {
-	f := newFake(t)
-	s := f.new(4)
-	refs := f.submit(s, some(4, "a"))
-	token := s.arrays[0].Token
-	f.edit("101_0|"+token+"|PENDING|", "101_0|"+token+"|COMPLETED|node1", "101_1|"+token+"|PENDING|", "101_1|"+token+"|FAILED|node1")
-	f.set("accounts", "101_1|102|"+token+"|FAILED|3:0|node1|2026-11-21T10:00:00|2026-11-21T10:00:05\n")
-	f.poll(s, "a0")
-	want := []scheduler.Status{f.poll(s, "a0"), f.poll(s, "a1")}
-	if err := s.Cancel(t.Context(), refs[2:3]); err != nil {
-		t.Fatal(err)
-	}
-	path := "arrays/" + token + endsSuffix
-	f.set(path, f.get(path)+`{"i":3,"status":{"state":"do`)
-	f.set("accounts", "")
-	f.set("queue", "101_3|"+token+"|RUNNING|node1|N/A|x|N/A|None\n")
-	s = f.new(4)
-	for i, name := range []string{"a0", "a1"} {
-		got := f.poll(s, name)
-		if !got.Started.Equal(want[i].Started) || !got.Ended.Equal(want[i].Ended) {
-			t.Errorf("%s: from %s to %s, want %+v", name, got.Started, got.Ended, want[i])
-		}
-		if got.Started, got.Ended = want[i].Started, want[i].Ended; got != want[i] {
-			t.Errorf("%s: %+v, want %+v", name, got, want[i])
-		}
-	}
-	if n := len(f.calls("squeue")); n != 2 {
-		t.Errorf("%d looks for what was known", n-2)
-	}
-	if a2, a3 := f.poll(s, "a2"), f.poll(s, "a3"); a2.State != scheduler.Cancelled || a3.State != scheduler.Running {
-		t.Errorf("%+v, %+v", a2, a3)
-	}
-	f.edit("RUNNING", "COMPLETED")
-	f.poll(s, "a3")
-	if a3 := f.poll(f.new(4), "a3"); a3.State != scheduler.Done {
-		t.Errorf("after a torn note: %+v", a3)
-	}
-}
-
 // What is in doubt and forgotten by squeue is asked of sacct by its name. While that does not answer, there is more time.
 func TestDoubtForgotten(t *testing.T) {
 	f := newFake(t)
@@ -322,7 +261,6 @@ func TestDoubtForgotten(t *testing.T) {
 	f.unset("queue")
 	f.set("accounts", "101_0|102|"+token+"|COMPLETED|0:0|node1|2026-11-21T10:00:00|2026-11-21T10:00:05\n"+
 		"101_1|101|"+token+"|FAILED|3:0|node1|2026-11-21T10:00:00|2026-11-21T10:00:05\n")
-	f.set("broken", "")
 	sacct := f.get("sacct")
 	f.set("sacct", strings.Replace(sacct, "\n", "\nexit 1\n", 1))
 	s = f.new(4)
@@ -398,73 +336,6 @@ func TestDamagedManifest(t *testing.T) {
 	}
 	if s := f.new(4); s.byToken["notes"] != nil {
 		t.Error("a file of another is taken for a manifest")
-	}
-}
-
-// Pending elements are cancelled before running ones, in Slurm's short form.
-func TestCancel(t *testing.T) {
-	f := newFake(t)
-	s := f.new(4)
-	f.submit(s, some(8, "a"))
-	f.edit("101_1|"+s.arrays[0].Token+"|PENDING", "101_1|"+s.arrays[0].Token+"|RUNNING", "101_7|"+s.arrays[0].Token+"|PENDING", "101_7|"+s.arrays[0].Token+"|COMPLETED")
-	f.poll(s, "a0")
-	refs := s.refs()
-	cancel := func(refs []scheduler.Ref, want ...string) {
-		t.Helper()
-		f.unset("calls")
-		for i := range want {
-			want[i] = strings.Replace(want[i], "NAME", "--name="+s.arrays[0].Token, 1)
-		}
-		if err := s.Cancel(t.Context(), refs); err != nil || !slices.Equal(f.calls("scancel"), want) {
-			t.Errorf("scancel got %q, want %q; %v", f.calls("scancel"), want, err)
-		}
-	}
-	cancel(refs[:6], "101_[0,2-5]", "NAME 101_[1]") // with a name Slurm would take 101_6 too
-	cancel(refs, "NAME 101_[0,2-6]", "NAME 101")
-	cancel(refs[7:])
-	cancel([]scheduler.Ref{{Name: "nobody"}})
-	f.set("down", "scancel: error: Unable to contact slurm controller (connect failure)\n")
-	if err := s.Cancel(t.Context(), refs); !errors.Is(err, scheduler.ErrDown) {
-		t.Errorf("a controller that is down gives %v", err)
-	}
-}
-
-// What is in doubt is cancelled by its name, and again when it appears.
-func TestCancelInDoubt(t *testing.T) {
-	f := newFake(t)
-	s := f.new(4)
-	f.set("doubt", timedOut)
-	refs := f.submit(s, some(2, "a"))
-	if err := s.Cancel(t.Context(), refs); err != nil {
-		t.Fatal(err)
-	}
-	f.poll(s, "a0")
-	if calls := f.calls("scancel"); len(calls) != 2 || !strings.HasPrefix(calls[0], "--name="+s.arrays[0].Token+" -u ") || calls[1] != "--name="+s.arrays[0].Token+" 101" {
-		t.Errorf("scancel got %q", calls)
-	}
-}
-
-// Of some of an array, numbers alone may go to scancel: only those that a look has just shown under the array's name. What that does not show
-// is cancelled when it appears, by a later process too.
-func TestCancelSome(t *testing.T) {
-	f := newFake(t)
-	s := f.new(4)
-	refs := f.submit(s, some(4, "a"))
-	queue := f.get("queue")
-	f.set("queue", strings.ReplaceAll(queue, s.arrays[0].Token, "another"))
-	if err := s.Cancel(t.Context(), refs[1:3]); err != nil || len(f.calls("scancel")) > 0 || len(f.calls("squeue")) != 1 {
-		t.Fatalf("%v; scancel got %q after %q", err, f.calls("scancel"), f.calls("squeue"))
-	}
-	f.set("queue", queue)
-	f.poll(f.new(4), "a0")
-	f.poll(f.new(4), "a0")
-	if calls := f.calls("scancel"); !slices.Equal(calls, []string{"101_[1-2]"}) {
-		t.Errorf("scancel got %q", calls)
-	}
-	f.set("down", "scancel: error: Unable to contact slurm controller (connect failure)\n")
-	f.later(lookEvery)
-	if err := s.Cancel(t.Context(), refs[3:]); !errors.Is(err, scheduler.ErrDown) {
-		t.Errorf("without a look: %v", err)
 	}
 }
 

@@ -38,8 +38,8 @@ func (o *Options) script(j scheduler.Job, f features) ([]byte, error) {
 }
 
 // arrayScript is the script of an array, which sbatch gets in Options.Dir: element i becomes the job of line i+1 of the list file
-// Dir/TOKEN.list, at most throttle at once, all after the job whose id is in dependency. 0 and "": no such limit.
-func (o *Options) arrayScript(token string, jobs []scheduler.Job, throttle int, dependency string, f features) ([]byte, error) {
+// Dir/TOKEN.list, at most throttle at once; 0: no such limit.
+func (o *Options) arrayScript(token string, jobs []scheduler.Job, throttle int, f features) ([]byte, error) {
 	wrap := func(err error) error { return fmt.Errorf("writing the array script %q: %w", token, err) }
 	j, err := shared(jobs)
 	if err != nil {
@@ -55,12 +55,6 @@ func (o *Options) arrayScript(token string, jobs []scheduler.Job, throttle int, 
 	}
 	d.flag("%s", elements)
 	d.flag("--output=%s.%%a.log", token)
-	if dependency != "" {
-		if !arrayID.MatchString(dependency) {
-			return nil, wrap(fmt.Errorf("dependency %q is not a job's number", dependency))
-		}
-		d.flag("--dependency=afterany:%s", dependency)
-	}
 	body, err := o.dispatcher(token)
 	if err != nil {
 		return nil, wrap(err)

@@ -68,7 +68,7 @@ func TestScriptGoldens(t *testing.T) {
 		goldenScript(t, tt.name+".sbatch", got)
 		k := j
 		k.Name, k.Script, k.Limit = "demo.PJLM.s0002.1", "PJLM.s0002", 10*time.Minute
-		got, err = o.arrayScript("demo-a1b2c3", []scheduler.Job{j, k}, 4, "", tt.f)
+		got, err = o.arrayScript("demo-a1b2c3", []scheduler.Job{j, k}, 4, tt.f)
 		if err != nil {
 			t.Fatal(tt.name, err)
 		}
@@ -91,29 +91,28 @@ func TestJobsOfOneScript(t *testing.T) {
 
 func TestArrayScript(t *testing.T) {
 	o, j := exampleJob()
-	got, err := o.arrayScript("tok", []scheduler.Job{j}, 0, "123", features{})
-	if err != nil || !strings.Contains(string(got), "#SBATCH --array=0-0\n") || !strings.Contains(string(got), "#SBATCH --dependency=afterany:123\n") {
+	got, err := o.arrayScript("tok", []scheduler.Job{j}, 0, features{})
+	if err != nil || !strings.Contains(string(got), "#SBATCH --array=0-0\n") {
 		t.Errorf("%v\n%s", err, got)
 	}
 	other := j
 	other.GPUs = 1
 	unlimited := j
 	unlimited.Limit = 0
-	if got, err := o.arrayScript("tok", []scheduler.Job{j, unlimited}, 0, "", features{}); err != nil || strings.Contains(string(got), "--time") {
+	if got, err := o.arrayScript("tok", []scheduler.Job{j, unlimited}, 0, features{}); err != nil || strings.Contains(string(got), "--time") {
 		t.Errorf("a job without a limit: %v\n%s", err, got)
 	}
 	bad := []struct {
-		token, dependency, dir string
-		jobs                   []scheduler.Job
+		token, dir string
+		jobs       []scheduler.Job
 	}{
-		{"tok", "", "/a", nil}, {"tok", "", "/a", []scheduler.Job{j, other}}, {"tok", "1:2", "/a", []scheduler.Job{j}},
-		{"tok", "1\n#SBATCH --uid=0", "/a", []scheduler.Job{j}}, {"t%a", "", "/a", []scheduler.Job{j}}, {"", "", "/a", []scheduler.Job{j}},
-		{"../t", "", "/a", []scheduler.Job{j}}, {"tok", "", "a", []scheduler.Job{j}}, {"tok", "", "", []scheduler.Job{j}},
-		{"tok", "", "/a%j", []scheduler.Job{j}}, {"tok", "", `/a\b`, []scheduler.Job{j}}, {"tok", "", "/a\nb", []scheduler.Job{j}},
+		{"tok", "/a", nil}, {"tok", "/a", []scheduler.Job{j, other}}, {"t%a", "/a", []scheduler.Job{j}}, {"", "/a", []scheduler.Job{j}},
+		{"../t", "/a", []scheduler.Job{j}}, {"tok", "a", []scheduler.Job{j}}, {"tok", "", []scheduler.Job{j}},
+		{"tok", "/a%j", []scheduler.Job{j}}, {"tok", `/a\b`, []scheduler.Job{j}}, {"tok", "/a\nb", []scheduler.Job{j}},
 	}
 	for _, b := range bad {
 		o.Dir = b.dir
-		if got, err := o.arrayScript(b.token, b.jobs, 1, b.dependency, features{}); err == nil && b.token != "" {
+		if got, err := o.arrayScript(b.token, b.jobs, 1, features{}); err == nil && b.token != "" {
 			t.Errorf("%+v is taken:\n%s", b, got)
 		}
 	}
@@ -304,7 +303,7 @@ func TestDispatcher(t *testing.T) {
 		jobs := []scheduler.Job{
 			{Name: "n0", Args: []string{command, "zero"}, Dir: at},
 			{Name: "n1", Script: "s1", Args: []string{command, "a b", ""}, Tail: []string{"--x=1", "2"}, Dir: at}}
-		array, err := o.arrayScript("tok", jobs, 2, "", features{})
+		array, err := o.arrayScript("tok", jobs, 2, features{})
 		if err != nil {
 			t.Fatal(err)
 		}

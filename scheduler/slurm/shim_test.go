@@ -1,7 +1,6 @@
 package slurm
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -10,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -232,33 +230,6 @@ func TestNumberGivenTwice(t *testing.T) {
 	}
 }
 
-// Nor is it when jobs are cancelled before anybody looked.
-func TestCancelOfANumberGivenTwice(t *testing.T) {
-	for name, n := range map[string]int{"all": 4, "some": 2} {
-		t.Run(name, func(t *testing.T) {
-			f := newFaulty(t, shim.Options{StartDelay: time.Hour}, nil)
-			refs := f.submit(f.jobs(4, "true")...)
-			f.cluster.LoseLast()
-			path := filepath.Join(f.dir, "other.sh")
-			if err := os.WriteFile(path, []byte("#!/bin/bash\n"), 0o755); err != nil {
-				t.Fatal(err)
-			}
-			out, err := exec.Command("sbatch", "--parsable", "--array=0-3", "-o", "/dev/null", path).Output()
-			if err != nil || strings.TrimSpace(string(out)) != arrayOf(refs[0].ID) {
-				t.Fatalf("the other array is %q, %v; ours was %q", out, err, refs[0].ID)
-			}
-			if err := f.Cancel(t.Context(), refs[:n]); err != nil {
-				t.Fatal(err)
-			}
-			for _, e := range f.cluster.Elements() {
-				if e.State != "PENDING" {
-					t.Errorf("the other array was cancelled: %+v", e)
-				}
-			}
-		})
-	}
-}
-
 func TestQuotatypeWhereThereIsOne(t *testing.T) {
 	for name, want := range map[string]string{"stock": "#SBATCH --qos=auto\n", "quotatype": "#SBATCH --quotatype=auto\n"} {
 		t.Run(name, func(t *testing.T) {
@@ -390,208 +361,5 @@ func TestRequeuedJobs(t *testing.T) {
 	f.until(refs, is(scheduler.Done))
 	if a, b := f.runs("job.00000"), f.runs("job.00001"); a != 2 || b != 2 {
 		t.Errorf("began %d and %d times", a, b)
-	}
-}
-
-// Slurm forgets tasks that are cancelled while they wait; they are cancelled, not lost.
-func TestCancelledOneByOne(t *testing.T) {
-	f := newFaulty(t, shim.Options{}, func(o *Options) { o.Workers, o.Grace = 1, time.Hour })
-	refs := f.submit(f.jobs(4, "sleep 60")...)
-	f.until(refs[:1], is(scheduler.Running))
-	if err := f.Cancel(t.Context(), refs[2:3]); err != nil {
-		t.Fatal(err)
-	}
-	if s := f.until(refs[2:3], over); s[refs[2].Name].State != scheduler.Cancelled {
-		t.Errorf("%+v", s)
-	}
-	if err := f.Cancel(t.Context(), []scheduler.Ref{refs[1], refs[3]}); err != nil {
-		t.Fatal(err)
-	}
-	for name, s := range f.until(refs[1:], over) {
-		if s.State != scheduler.Cancelled {
-			t.Errorf("%s: %+v", name, s)
-		}
-	}
-	if live, err := f.Live(t.Context()); err != nil || len(live) != 1 || live[0].Name != refs[0].Name {
-		t.Errorf("alive are %v, %v", live, err)
-	}
-}
-
-// Some of an array's waiting jobs are cancelled, and the others wait on.
-func TestCancelledSome(t *testing.T) {
-	f := newFaulty(t, shim.Options{}, func(o *Options) { o.Workers = 1 })
-	refs := f.submit(f.jobs(7, "sleep 60")...)
-	f.until(refs[:1], is(scheduler.Running))
-	if err := f.Cancel(t.Context(), []scheduler.Ref{refs[0], refs[2], refs[4], refs[5]}); err != nil {
-		t.Fatal(err)
-	}
-	f.until([]scheduler.Ref{refs[0], refs[2], refs[4], refs[5]}, is(scheduler.Cancelled))
-	live, err := f.Live(t.Context())
-	var left []string
-	for _, r := range live {
-		left = append(left, r.ID)
-	}
-	slices.Sort(left)
-	if want := []string{refs[1].ID, refs[3].ID, refs[6].ID}; err != nil || !slices.Equal(left, want) {
-		t.Errorf("alive are %q, %v; want %q", left, err, want)
-	}
-}
-
-// TestThousandShards is the promise of the plan: queued within two seconds by at most five sbatch.
-func TestThousandShards(t *testing.T) {
-	f := newFaulty(t, shim.Options{Pretend: func(shim.Element) shim.Outcome { return shim.Outcome{} }}, nil)
-	jobs := f.jobs(1000, "true")
-	start, before := time.Now(), len(f.cluster.Calls("sbatch"))
-	refs := f.submit(jobs...)
-	if took, calls := time.Since(start), len(f.cluster.Calls("sbatch"))-before; took > 2*time.Second || calls > 5 {
-		t.Errorf("queued in %s with %d sbatch", took, calls)
-	}
-	looks := len(f.cluster.Calls("squeue"))
-	if _, err := f.Poll(t.Context(), refs); err != nil {
-		t.Fatal(err)
-	}
-	if n := len(f.cluster.Calls("squeue")) - looks; n > 1 {
-		t.Errorf("one poll took %d squeue", n)
-	}
-	f.until(refs, is(scheduler.Done))
-}
-
-// Where jobs may not be changed the workers are used all the same, never more of them than there are.
-func TestNoChanges(t *testing.T) {
-	f := newFaulty(t, shim.Options{MaxArraySize: 10, Faults: shim.Faults{NoChanges: true}, Pretend: func(e shim.Element) shim.Outcome {
-		return shim.Outcome{Never: e.Array == 1 && e.Index == 0, After: 10 * time.Millisecond}
-	}}, func(o *Options) { o.Workers = 10 })
-	jobs := f.jobs(60, "true")
-	var refs []scheduler.Ref
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		var err error
-		if refs, err = f.Submit(t.Context(), jobs); err != nil && !errors.Is(err, scheduler.ErrBusy) {
-			t.Fatal(err)
-		}
-		status, err := f.Poll(t.Context(), refs)
-		if err != nil {
-			t.Fatal(err)
-		}
-		done, running := 0, 0
-		for _, e := range f.cluster.Elements() {
-			if e.State == "RUNNING" {
-				running++
-			}
-		}
-		for _, s := range status {
-			if s.State == scheduler.Done {
-				done++
-			}
-		}
-		if running > 10 {
-			t.Fatalf("%d run at once", running)
-		}
-		if done == len(jobs)-1 {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("%d jobs are done behind one that does not end; %d submitted", done, len(refs))
-		}
-	}
-	if n := len(f.cluster.Calls("scontrol")); n > 20 {
-		t.Errorf("%d calls of scontrol", n)
-	}
-}
-
-func cpuTime(t *testing.T) time.Duration {
-	t.Helper()
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		t.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
-// feed submits jobs as the cluster takes them and polls until all have ended.
-func (f *faulty) feed(ctx context.Context, jobs []scheduler.Job) (refs []scheduler.Ref, waits int) {
-	f.t.Helper()
-	for ended := 0; ended < len(jobs); {
-		if ctx.Err() != nil {
-			f.t.Fatalf("%d of %d jobs submitted, %d ended", len(refs), len(jobs), ended)
-		}
-		if len(refs) < len(jobs) {
-			more, err := f.Submit(ctx, jobs[len(refs):])
-			if err != nil && !errors.Is(err, scheduler.ErrBusy) {
-				f.t.Fatal(err)
-			}
-			if err != nil {
-				waits++
-				time.Sleep(200 * time.Millisecond)
-			}
-			refs = append(refs, more...)
-		}
-		status, err := f.Poll(ctx, refs)
-		if err != nil {
-			f.t.Fatal(err)
-		}
-		ended = 0
-		for _, s := range status {
-			if s.State == scheduler.Done {
-				ended++
-			} else if over(s) {
-				f.t.Fatalf("%+v", s)
-			}
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	return refs, waits
-}
-
-// TestTenThousandShards submits them in windows below MaxArraySize and follows them to the end. The time is that of scheduler and emulator.
-func TestTenThousandShards(t *testing.T) {
-	f := newFaulty(t, shim.Options{MaxJobCount: 20000, CPUs: 1000, Pretend: func(shim.Element) shim.Outcome {
-		return shim.Outcome{After: 20 * time.Millisecond}
-	}}, func(o *Options) { o.Workers = 500 })
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
-	defer cancel()
-	start, before := time.Now(), cpuTime(t)
-	f.feed(ctx, f.jobs(10000, "true"))
-	used := cpuTime(t) - before
-	t.Logf("%s of CPU, %s; %d sbatch, %d squeue, %d sacct, %d scontrol", used.Round(time.Millisecond), time.Since(start).Round(time.Millisecond),
-		len(f.cluster.Calls("sbatch")), len(f.cluster.Calls("squeue")), len(f.cluster.Calls("sacct")), len(f.cluster.Calls("scontrol")))
-	if used > 10*time.Second {
-		t.Errorf("10,000 jobs took %s of CPU", used)
-	}
-	for _, e := range f.cluster.Elements() {
-		if e.Starts != 1 {
-			t.Fatalf("%+v began %d times", e, e.Starts)
-		}
-	}
-}
-
-// A limit of submitted jobs gives windows.
-func TestSubmitLimit(t *testing.T) {
-	f := newFaulty(t, shim.Options{SubmitLimit: 100, Pretend: func(shim.Element) shim.Outcome {
-		return shim.Outcome{After: 1500 * time.Millisecond}
-	}}, nil)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	_, waits := f.feed(ctx, f.jobs(250, "true"))
-	starts := 0
-	for _, e := range f.cluster.Elements() {
-		starts += e.Starts
-	}
-	if n := len(f.cluster.Calls("sbatch")); starts != 250 || waits == 0 || n > 25 {
-		t.Errorf("%d starts in %d windows; sbatch was called %d times", starts, waits, n)
-	}
-}
-
-// The scheduler never asks the controller more than twice a second for long, on its own clock.
-func TestCallsAreFew(t *testing.T) {
-	f := newFaulty(t, shim.Options{Pretend: func(e shim.Element) shim.Outcome {
-		return shim.Outcome{After: time.Duration(e.Index) * 20 * time.Millisecond}
-	}}, func(o *Options) { o.Workers = 20 })
-	f.now = time.Now
-	refs := f.submit(f.jobs(60, "true")...)
-	start, before := time.Now(), len(f.cluster.Calls(""))
-	f.until(refs, is(scheduler.Done))
-	took := time.Since(start)
-	if n := len(f.cluster.Calls("")) - before; float64(n) > 2*took.Seconds()+2 {
-		t.Errorf("%d calls in %s", n, took)
 	}
 }

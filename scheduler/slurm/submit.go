@@ -15,7 +15,7 @@ import (
 )
 
 // Submit queues jobs as job arrays and returns those accepted, in order; when that is fewer than were given, the error is of the first that was
-// not. ErrBusy says that a limit of the cluster is reached: as many as it takes are accepted before. A job of which it is not known whether
+// not. ErrBusy says that a limit of the cluster is reached: nearly as many as it takes are accepted before. A job of which it is not known whether
 // the cluster has it is accepted without an ID; Poll finds out. Submit waits for sbatch even when ctx ends.
 func (s *Scheduler) Submit(ctx context.Context, jobs []scheduler.Job) ([]scheduler.Ref, error) {
 	s.mu.Lock()
@@ -253,7 +253,7 @@ func (s *Scheduler) prepare(ctx context.Context, jobs []scheduler.Job, b *berth)
 }
 
 func (s *Scheduler) write(m manifest, jobs []scheduler.Job) error {
-	script, err := s.opt.arrayScript(m.Token, jobs, m.Throttle, "", s.features)
+	script, err := s.opt.arrayScript(m.Token, jobs, m.Throttle, s.features)
 	if err != nil {
 		return err
 	}
