@@ -30,13 +30,14 @@ func (s *Scheduler) Cancel(ctx context.Context, refs []scheduler.Ref) error {
 	}
 	wanted, order := s.wanted(refs)
 	var targets, running []target
+	gone := map[string]bool{}
 	for _, r := range refs {
-		if a := s.stray(r); a != nil {
-			// Where there is a stray its whole array is one: an array that was given up, or that has another's name.
-			targets = append(targets, target{a.Token, []string{arrayOf(r.ID)}, false})
+		// Where there is a stray its whole array is one: an array that was given up, or has another's name.
+		if a, id := s.stray(r), arrayOf(r.ID); a != nil && !gone[id] {
+			gone[id] = true
+			targets = append(targets, target{a.Token, []string{id}, false})
 		}
 	}
-	targets = slices.CompactFunc(targets, func(a, b target) bool { return a.token == b.token && a.ids[0] == b.ids[0] })
 	for _, a := range order {
 		early, late := a.cancel(wanted[a], s.looks)
 		targets, running = append(targets, early...), append(running, late...)

@@ -23,6 +23,7 @@ const defaultArraySize = 1001
 type features struct {
 	quotatype    bool   // sbatch has --quotatype
 	maxArraySize int    // the greatest index of an array, plus one
+	asked        bool   // the controller has answered
 	version      string // as sbatch says it: "slurm-wlm 22.05.8"
 }
 
@@ -49,6 +50,7 @@ func (c *cli) probe(ctx context.Context) (features, error) {
 	if ctx.Err() != nil {
 		return f, context.Cause(ctx)
 	}
+	f.asked = !errors.Is(explain(err), scheduler.ErrDown)
 	if m := maxArraySize.FindStringSubmatch(config); err == nil && m != nil {
 		if n, err := strconv.Atoi(m[1]); err == nil && n > 0 {
 			f.maxArraySize = n

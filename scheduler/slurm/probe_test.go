@@ -39,9 +39,10 @@ func TestProbe(t *testing.T) {
 		sbatch, scontrol string
 		want             features
 	}{
-		{stock, scontrol, features{maxArraySize: 100001, version: "slurm-wlm 22.05.8"}},
-		{strings.Replace(stock, "--qos=qos", "--quotatype=type", 1), "exit 1", features{quotatype: true, maxArraySize: 1001, version: "slurm-wlm 22.05.8"}},
-		{"echo slurm 25.11.1", "echo MaxArraySize = many", features{maxArraySize: 1001, version: "slurm 25.11.1"}},
+		{stock, scontrol, features{maxArraySize: 100001, asked: true, version: "slurm-wlm 22.05.8"}},
+		{strings.Replace(stock, "--qos=qos", "--quotatype=type", 1), "echo 'slurm_load_ctl_conf error: Unable to contact slurm controller (connect failure)' >&2; exit 1",
+			features{quotatype: true, maxArraySize: 1001, version: "slurm-wlm 22.05.8"}},
+		{"echo slurm 25.11.1", "echo MaxArraySize = many", features{asked: true, maxArraySize: 1001, version: "slurm 25.11.1"}},
 	}
 	for _, tt := range tests {
 		fakeCommands(t, map[string]string{"sbatch": tt.sbatch, "scontrol": tt.scontrol})

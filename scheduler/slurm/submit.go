@@ -59,8 +59,13 @@ func (s *Scheduler) submit(ctx context.Context, jobs []scheduler.Job) error {
 	fresh = fresh[:n]
 	berths := s.berths(ctx, slices.DeleteFunc(slices.Clone(fresh), func(j scheduler.Job) bool { return len(s.gate(j.After)) > 0 }))
 	s.avoid(ctx, fresh)
-	if err := s.window.open(s.liveJobs(), s.now()); err != nil {
+	if err := s.window.open(s.liveJobs(), len(fresh), s.now()); err != nil {
 		return err
+	}
+	if !s.features.asked { // the controller did not answer then
+		if f, err := s.cli.probe(ctx); err == nil {
+			s.features = f
+		}
 	}
 	queue := s.pieces(fresh, order)
 	for len(queue) > 0 {

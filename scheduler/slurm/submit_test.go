@@ -106,6 +106,38 @@ func TestSubmitBusy(t *testing.T) {
 	}
 }
 
+// Room that is too little for many is found for few: a job that gathers, say.
+func TestSubmitFewWhereThereIsLittleRoom(t *testing.T) {
+	f := newFake(t)
+	f.set("limit", "100")
+	s := f.new(8)
+	refs, err := s.Submit(t.Context(), some(1000, "a"))
+	if len(refs) == 100 || !errors.Is(err, scheduler.ErrBusy) {
+		t.Fatalf("accepted %d, error %v", len(refs), err)
+	}
+	before := len(f.calls("sbatch"))
+	f.submit(s, some(100-len(refs), "b"))
+	if refs, err := s.Submit(t.Context(), some(50, "c")); len(refs) > 0 || !errors.Is(err, scheduler.ErrBusy) {
+		t.Errorf("accepted %d, error %v", len(refs), err)
+	}
+	if n := len(f.calls("sbatch")) - before; n != 1 {
+		t.Errorf("%d calls of sbatch", n)
+	}
+}
+
+// A scheduler made while the controller was away learns later how long arrays may be.
+func TestSubmitAfterTheControllerWasAway(t *testing.T) {
+	f := newFake(t)
+	scontrol := f.get("scontrol")
+	f.set("scontrol", "#!/bin/sh\necho 'slurm_load_ctl_conf error: Unable to contact slurm controller (connect failure)' >&2\nexit 1\n")
+	s := f.new(4)
+	f.set("scontrol", strings.Replace(scontrol, "= 1001", "= 7", 1))
+	f.submit(s, some(20, "a"))
+	if n := len(f.calls("sbatch")); n != 3 {
+		t.Errorf("%d calls of sbatch: %q", n, f.calls("sbatch"))
+	}
+}
+
 // A limit that others use up is asked about once in a while, with one job.
 func TestSubmitNoRoom(t *testing.T) {
 	f := newFake(t)

@@ -15,6 +15,7 @@ type window struct {
 	full    int       // live jobs that fitted then, or more that have since
 	size    int       // jobs that the next array may have; 0: as many as an array can have
 	step    int       // by which size goes beyond full
+	over    int       // live jobs that there would have been, had it been accepted
 	refused bool      // by this submission
 }
 
@@ -24,15 +25,16 @@ const hold = 30 * time.Second
 // slight is how many jobs are not worth an sbatch where so many are there.
 func slight(live int) int { return max(live/8, 1) }
 
-// open begins a submission. The error says that the limit was reached of late, and that too few jobs have ended since.
-func (w *window) open(live int, now time.Time) error {
+// open begins a submission of n jobs. The error says that the limit was reached of late, and that too few jobs have ended since. So few that
+// they may fit all the same are asked for.
+func (w *window) open(live, n int, now time.Time) error {
 	w.refused = false
 	if w.err == nil {
 		return nil
 	}
 	w.step = slight(w.full)
 	room := w.full - live
-	if room < w.step && now.Sub(w.at) < hold {
+	if room < w.step && live+n >= w.over && now.Sub(w.at) < hold {
 		return w.err
 	}
 	w.size = max(room, w.step)
@@ -67,7 +69,7 @@ func (w *window) accepted(live, most int, now time.Time) error {
 
 // refuse notes that n jobs more were refused, and gives how many to try; 0: it is not worth it.
 func (w *window) refuse(n, live int, err error, now time.Time) int {
-	w.err, w.at, w.full, w.size, w.refused = err, now, live, n/2, true
+	w.err, w.at, w.full, w.over, w.size, w.refused = err, now, live, live+n, n/2, true
 	if n/2 < slight(live) {
 		return 0
 	}
