@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
 
 	"sextant/pkg/cliargs"
 	"sextant/pkg/dataset"
@@ -101,11 +102,26 @@ func (e env) planOf(path string, over []spec.Override) (*plan.Plan, error) {
 	for _, w := range s.Warnings() {
 		fmt.Fprintf(e.stderr, "warning: %s\n", w)
 	}
+	if err := checkWorkDir(s); err != nil {
+		return nil, badInput{err}
+	}
 	in, err := plan.Survey(*s)
 	if err != nil {
 		return nil, badInput{err}
 	}
 	return plan.Make(*s, in)
+}
+
+// checkWorkDir refuses a directory in which Slurm cannot write logs: it expands % in their names, and nothing at all after a backslash.
+func checkWorkDir(s *spec.Spec) error {
+	dir, err := filepath.Abs(s.WorkDir)
+	if err != nil || s.Infer.Scheduler != "slurm" {
+		return err
+	}
+	if strings.ContainsAny(dir, `%\`) || strings.ContainsFunc(dir, unicode.IsControl) {
+		return fmt.Errorf("work_dir %q: Slurm cannot write logs where a path has %%, a backslash or a control character; choose another with -w", dir)
+	}
+	return nil
 }
 
 // specPath is the file named, or ./eval.toml; without either it says what to do.
