@@ -47,26 +47,12 @@ func (s *Scheduler) submit(ctx context.Context, jobs []scheduler.Job) error {
 	if len(fresh) == 0 {
 		return nil
 	}
-	if err := ctx.Err(); err != nil {
+	if err := s.ready(ctx, fresh); err != nil {
 		return err
-	}
-	if slices.ContainsFunc(s.arrays, func(a *array) bool { return a.inDoubt() || !a.looked && a.live > 0 }) {
-		if err := s.look(ctx); err != nil {
-			return err
-		}
 	}
 	n, scriptErr := s.writeScripts(fresh)
 	fresh = fresh[:n]
 	berths := s.berths(ctx, slices.DeleteFunc(slices.Clone(fresh), func(j scheduler.Job) bool { return len(s.gate(j.After)) > 0 }))
-	s.avoid(ctx, fresh)
-	if err := s.window.open(s.liveJobs(), len(fresh), s.now()); err != nil {
-		return err
-	}
-	if !s.features.asked { // the controller did not answer then
-		if f, err := s.cli.probe(ctx); err == nil {
-			s.features = f
-		}
-	}
 	queue := s.pieces(fresh, order)
 	for len(queue) > 0 {
 		p := queue[0]
@@ -88,6 +74,25 @@ func (s *Scheduler) submit(ctx context.Context, jobs []scheduler.Job) error {
 		queue = requeue(requeue(queue, rest), first)
 	}
 	return scriptErr
+}
+
+// ready learns what must be known before jobs are submitted: what became of earlier arrays, and whether any more are taken.
+func (s *Scheduler) ready(ctx context.Context, fresh []scheduler.Job) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(s.arrays, func(a *array) bool { return a.inDoubt() || !a.looked && a.live > 0 }) {
+		if err := s.look(ctx); err != nil {
+			return err
+		}
+	}
+	s.avoid(ctx, fresh)
+	if !s.features.asked { // the controller did not answer then
+		if f, err := s.cli.probe(ctx); err == nil {
+			s.features = f
+		}
+	}
+	return s.window.open(s.liveJobs(), len(fresh), s.now())
 }
 
 // unknown gives the jobs whose names no array has, each once, and their places among those given.
@@ -136,6 +141,8 @@ func requeue(queue []piece, p piece) []piece {
 }
 
 // writeScripts writes the batch scripts that are not there as they should be. It gives how many jobs have theirs, and why the next has not.
+// Attempts of a job share a script, which another attempt may be reading: it is written anew only when it differs, in what it asks for, say,
+// and by a rename, so that who has the old one open reads that to its end.
 func (s *Scheduler) writeScripts(jobs []scheduler.Job) (int, error) {
 	done := make(map[string]bool, len(jobs))
 	for i, j := range jobs {

@@ -90,6 +90,54 @@ func (b *bench) queue() string {
 	return strings.Join(lines, " ")
 }
 
+const failedWith = "sbatch: error: Batch job submission failed: "
+
+// refusals are what commands of Slurm 22.05.8 said, word by word.
+var refusals = []struct {
+	line string
+	code int
+	text string
+}{
+	{"sbatch dos.sh", 1, "sbatch: error: Batch script contains DOS line breaks (\\r\\n)\nsbatch: error: instead of expected UNIX line breaks (\\n).\n"},
+	{"sbatch plain.sh", 1, "sbatch: error: This does not look like a batch script.  The first\nsbatch: error: line must start with #! followed by the path to an interpreter.\nsbatch: error: For instance: #!/bin/sh\n"},
+	{"sbatch empty.sh", 1, "sbatch: error: Batch script is empty!\n"},
+	{"sbatch nofile.sh", 1, "sbatch: error: Unable to open file nofile.sh\n"},
+	{"sbatch -p nope s.sh", 1, "sbatch: error: invalid partition specified: nope\n" + failedWith + "Invalid partition name specified\n"},
+	{"sbatch -q nope s.sh", 1, failedWith + "Invalid qos specification\n"},
+	{"sbatch --quotatype=auto s.sh", 255, "sbatch: unrecognized option '--quotatype=auto'\nTry \"sbatch --help\" for more information\n"},
+	{"sbatch -A nope s.sh", 1, failedWith + "Invalid account or account/partition combination specified\n"},
+	{"sbatch --gres=tpu:1 s.sh", 1, "sbatch: error: Invalid generic resource (gres) specification\n"},
+	{"sbatch --gres=gpu:99 s.sh", 1, failedWith + "Requested node configuration is not available\n"},
+	{"sbatch --gpus-per-node=9 s.sh", 1, failedWith + "Requested node configuration is not available\n"},
+	{"sbatch --exclude=node[1-2] s.sh", 1, failedWith + "Requested node configuration is not available\n"},
+	{"sbatch --exclude=nodeX s.sh", 1, failedWith + "Invalid node name specified\n"},
+	{"sbatch --array=0-200000 s.sh", 1, failedWith + "Invalid job array specification\n"},
+	{"sbatch --array=5-2 s.sh", 1, failedWith + "Invalid job array specification\n"},
+	{"sbatch --time=abc s.sh", 255, "sbatch: error: Invalid --time specification\n"},
+	{"sbatch -c abc s.sh", 1, "sbatch: error: Invalid numeric value \"abc\" for --cpus-per-task.\n"},
+	{"sbatch --signal=foo s.sh", 255, "sbatch: error: Invalid --signal specification\n"},
+	{"sbatch open.sh", 1, "sbatch: fatal: open.sh: line 2: Unmatched `\"` in [--job-name=\"unterminated]\n"},
+	{"sbatch slash.sh", 255, "sbatch: error: Invalid directive found in batch script: \\x\n"},
+	{"sbatch word.sh", 255, "sbatch: error: Invalid directive found in batch script: word\n"},
+	{"sbatch --test-only -p nope s.sh", 1, "sbatch: error: invalid partition specified: nope\nallocation failure: Invalid partition name specified\n"},
+	{"sbatch --test-only --gres=gpu:99 s.sh", 1, "allocation failure: Requested node configuration is not available\n"},
+	{"squeue -j 99999", 1, "slurm_load_jobs error: Invalid job id specified\n"},
+	{"squeue -h -j 99999,99998", 0, ""},
+	{"squeue -j abc", 1, "squeue: error: Invalid job id: abc\n"},
+	{"squeue --only-job-state", 1, "squeue: unrecognized option '--only-job-state'\nTry \"squeue --help\" for more information\n"},
+	{"squeue -h -u nope-nobody", 1, "squeue: error: Invalid user: nope-nobody\n\n"},
+	{"sacct -X -n -P -o Reason,Bogus", 1, "sacct: error: Invalid field requested: \"Bogus\"\n"},
+	{"sacct -n -j 99999", 0, ""},
+	{"scancel 99999", 0, ""},
+	{"scancel abc", 1, "scancel: error: Invalid job id abc\n"},
+	{"scancel", 1, "scancel: error: No job identification provided\n"},
+	{"scontrol show job 99999", 1, "slurm_load_jobs error: Invalid job id specified\n"},
+	{"scontrol update jobid=99999 ArrayTaskThrottle=16", 1, "Invalid job id specified for job 99999\n"},
+	{"scontrol bogus", 1, "invalid keyword: bogus\n"},
+	{"scontrol show bogus", 1, "invalid entity:bogus for keyword:show \n"},
+	{"sinfo --bogus", 1, "sinfo: unrecognized option '--bogus'\nTry \"sinfo --help\" for more information\n"},
+}
+
 // TestRefusals holds what commands refuse to what Slurm 22.05.8 said, word by word.
 func TestRefusals(t *testing.T) {
 	b := newBench(t, Options{Second: time.Millisecond, Nodes: 2, MaxArraySize: 100001})
@@ -103,51 +151,7 @@ func TestRefusals(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const failed = "sbatch: error: Batch job submission failed: "
-	for _, c := range []struct {
-		line string
-		code int
-		text string
-	}{
-		{"sbatch dos.sh", 1, "sbatch: error: Batch script contains DOS line breaks (\\r\\n)\nsbatch: error: instead of expected UNIX line breaks (\\n).\n"},
-		{"sbatch plain.sh", 1, "sbatch: error: This does not look like a batch script.  The first\nsbatch: error: line must start with #! followed by the path to an interpreter.\nsbatch: error: For instance: #!/bin/sh\n"},
-		{"sbatch empty.sh", 1, "sbatch: error: Batch script is empty!\n"},
-		{"sbatch nofile.sh", 1, "sbatch: error: Unable to open file nofile.sh\n"},
-		{"sbatch -p nope s.sh", 1, "sbatch: error: invalid partition specified: nope\n" + failed + "Invalid partition name specified\n"},
-		{"sbatch -q nope s.sh", 1, failed + "Invalid qos specification\n"},
-		{"sbatch --quotatype=auto s.sh", 255, "sbatch: unrecognized option '--quotatype=auto'\nTry \"sbatch --help\" for more information\n"},
-		{"sbatch -A nope s.sh", 1, failed + "Invalid account or account/partition combination specified\n"},
-		{"sbatch --gres=tpu:1 s.sh", 1, "sbatch: error: Invalid generic resource (gres) specification\n"},
-		{"sbatch --gres=gpu:99 s.sh", 1, failed + "Requested node configuration is not available\n"},
-		{"sbatch --gpus-per-node=9 s.sh", 1, failed + "Requested node configuration is not available\n"},
-		{"sbatch --exclude=node[1-2] s.sh", 1, failed + "Requested node configuration is not available\n"},
-		{"sbatch --exclude=nodeX s.sh", 1, failed + "Invalid node name specified\n"},
-		{"sbatch --array=0-200000 s.sh", 1, failed + "Invalid job array specification\n"},
-		{"sbatch --array=5-2 s.sh", 1, failed + "Invalid job array specification\n"},
-		{"sbatch --time=abc s.sh", 255, "sbatch: error: Invalid --time specification\n"},
-		{"sbatch -c abc s.sh", 1, "sbatch: error: Invalid numeric value \"abc\" for --cpus-per-task.\n"},
-		{"sbatch --signal=foo s.sh", 255, "sbatch: error: Invalid --signal specification\n"},
-		{"sbatch open.sh", 1, "sbatch: fatal: open.sh: line 2: Unmatched `\"` in [--job-name=\"unterminated]\n"},
-		{"sbatch slash.sh", 255, "sbatch: error: Invalid directive found in batch script: \\x\n"},
-		{"sbatch word.sh", 255, "sbatch: error: Invalid directive found in batch script: word\n"},
-		{"sbatch --test-only -p nope s.sh", 1, "sbatch: error: invalid partition specified: nope\nallocation failure: Invalid partition name specified\n"},
-		{"sbatch --test-only --gres=gpu:99 s.sh", 1, "allocation failure: Requested node configuration is not available\n"},
-		{"squeue -j 99999", 1, "slurm_load_jobs error: Invalid job id specified\n"},
-		{"squeue -h -j 99999,99998", 0, ""},
-		{"squeue -j abc", 1, "squeue: error: Invalid job id: abc\n"},
-		{"squeue --only-job-state", 1, "squeue: unrecognized option '--only-job-state'\nTry \"squeue --help\" for more information\n"},
-		{"squeue -h -u nope-nobody", 1, "squeue: error: Invalid user: nope-nobody\n\n"},
-		{"sacct -X -n -P -o Reason,Bogus", 1, "sacct: error: Invalid field requested: \"Bogus\"\n"},
-		{"sacct -n -j 99999", 0, ""},
-		{"scancel 99999", 0, ""},
-		{"scancel abc", 1, "scancel: error: Invalid job id abc\n"},
-		{"scancel", 1, "scancel: error: No job identification provided\n"},
-		{"scontrol show job 99999", 1, "slurm_load_jobs error: Invalid job id specified\n"},
-		{"scontrol update jobid=99999 ArrayTaskThrottle=16", 1, "Invalid job id specified for job 99999\n"},
-		{"scontrol bogus", 1, "invalid keyword: bogus\n"},
-		{"scontrol show bogus", 1, "invalid entity:bogus for keyword:show \n"},
-		{"sinfo --bogus", 1, "sinfo: unrecognized option '--bogus'\nTry \"sinfo --help\" for more information\n"},
-	} {
+	for _, c := range refusals {
 		_, text, code := b.run(strings.Fields(c.line)...)
 		text = strings.ReplaceAll(text, b.dir+"/", "")
 		if text != c.text || code != c.code {
