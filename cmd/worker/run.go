@@ -12,9 +12,6 @@ import (
 	"sextant/pkg/worker"
 )
 
-// usualMargin is the default of --deadline-margin: Slurm sends its warning up to a minute earlier than asked for, which is a minute.
-const usualMargin = 2 * time.Minute
-
 func runCommand(stderr io.Writer) *cli.Command {
 	return &cli.Command{
 		Name:  "run",
@@ -22,10 +19,12 @@ func runCommand(stderr io.Writer) *cli.Command {
 		Description: "Claims the job's ticket, loads its model, computes the rows that no file of the run holds yet and commits the results. Without\n" +
 			"--attempt it makes a new attempt of its own, so that a batch script can be run by hand at any time. With --drain it goes on with\n" +
 			"the open tickets of the same pool, the model loaded once. A worker that finds nothing to do exits at once.\n" +
-			"Exit codes: 0 done or nothing to do, 64 bad input or model, 75 try again, 1 anything else; the worst of its tickets decides.\n\n" +
+			"Exit codes: 0 done or nothing to do, 2 wrong usage, 64 bad input or model, 75 try again, 1 anything else; the worst of its tickets\n" +
+			"decides: 75, then 1, then 64.\n\n" +
 			"Of Slurm's variables it heeds SLURM_RESTART_COUNT, SLURMD_NODENAME, SLURM_JOB_END_TIME, SLURM_JOB_START_TIME, SLURM_CPUS_PER_TASK,\n" +
-			"SLURM_CPUS_ON_NODE, SLURM_MEM_PER_NODE and SLURM_MEM_PER_CPU. SEXTANT_JOB is the scheduler's name of the job; SEXTANT_DEADLINE\n" +
-			"the time at which it is ended, in seconds since 1970; SEXTANT_LOAD_DELAY (\"5s\") is slept after the model is loaded, for tests.\n\n" +
+			"SLURM_CPUS_ON_NODE, SLURM_GPUS_ON_NODE, SLURM_MEM_PER_NODE, SLURM_MEM_PER_CPU and SLURM_MEM_PER_GPU. SEXTANT_JOB is the scheduler's\n" +
+			"name of the job; SEXTANT_DEADLINE the time at which it is ended, in seconds since 1970; SEXTANT_LOAD_DELAY (\"5s\") is slept after\n" +
+			"the model is loaded, for tests.\n\n" +
 			"Example: worker run --run outputs/default/20260714_101500 --job pocket--packed-1",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "run", Usage: "run directory `DIR` (required)"},
@@ -33,7 +32,7 @@ func runCommand(stderr io.Writer) *cli.Command {
 			&cli.IntFlag{Name: "attempt", Usage: "number `N` of the ticket's attempt, from 1; 0: a new one"},
 			&cli.BoolFlag{Name: "drain", Usage: "then go on with open tickets of the pool"},
 			&cli.DurationFlag{Name: "time-limit", Usage: "the job is ended `DURATION` after it began (2h30m); 0: as the environment says"},
-			&cli.DurationFlag{Name: "deadline-margin", Value: usualMargin, Usage: "begin no ticket that is not expected to be done `DURATION` before the end"},
+			&cli.DurationFlag{Name: "deadline-margin", Usage: "begin no further ticket that is not expected to be done `DURATION` before the end; 0: the spec's slurm.signal_lead and a minute"},
 			&cli.Int64Flag{Name: "kv-memory", Usage: "`BYTES` for the key-value cache; 0: half of what limits and machine leave, by the share of the processors"},
 		}, backendFlags()...),
 		Action: func(c *cli.Context) error { return runJob(c, stderr) },

@@ -22,6 +22,22 @@ func TestDeadline(t *testing.T) {
 	if claims := claimants(t, dir); err != nil || len(claims) != 1 || !strings.Contains(log, fmt.Sprintf("tickets=%d", len(all)-1)) {
 		t.Errorf("%v, %v\n%s", claims, err, log)
 	}
+	// An own ticket is begun however little time is left: else nothing would ever be done under a short limit. By the spec a process is warned
+	// a minute before its end, and up to a minute sooner.
+	for i, left := range []time.Duration{-time.Minute, 110 * time.Second} {
+		own := all[i+1]
+		log, err = drain(dir, "w", own, func(o *Options) { o.Deadline = time.Now().Add(left) })
+		claims := claimants(t, dir)
+		if end, e := result.ReadEnd(dir.End(own.Job, 1)); err != nil || e != nil || end.Code != 0 || end.Rows == 0 || len(claims) != i+2 {
+			t.Errorf("%v before the end: %v, %+v (%v), %v\n%s", left, claims, end, e, err, log)
+		}
+	}
+	log, err = drain(dir, "w", all[3], func(o *Options) { o.Deadline = time.Now().Add(150 * time.Second) })
+	if claims := claimants(t, dir); err != nil || len(claims) != len(all) {
+		t.Errorf("%v, %v\n%s", claims, err, log)
+	}
+	dir, p = cut(t, 4, 8)
+	offer(t, dir, p, all...)
 	log, err = drain(dir, "w2", all[1], func(o *Options) { o.Deadline, o.Margin = time.Now().Add(time.Hour), time.Minute })
 	if claims := claimants(t, dir); err != nil || len(claims) != len(all) {
 		t.Errorf("%v, %v\n%s", claims, err, log)

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"time"
 
 	"sextant/pkg/plan"
@@ -32,13 +33,22 @@ func (p *pace) expect(tokens int64) time.Duration {
 	return time.Duration(float64(tokens) / p.tokens * float64(p.spent))
 }
 
-// fits says whether a job of the plan can be done in the time left. The first always may be tried: its rows are kept, however far it comes.
+// fits says whether a job of the plan can be done in the time left. The first always may be tried, for else a run under a short time limit
+// would never progress: its rows are kept, however far it comes.
 func (w *worker) fits(id string) bool {
 	if w.o.Deadline.IsZero() || w.pace.tickets == 0 {
 		return true
 	}
 	j, _ := w.plan.Job(id)
-	return time.Until(w.o.Deadline) >= w.o.Margin+w.pace.expect(w.tokens(j))
+	return time.Until(w.o.Deadline) >= w.margin()+w.pace.expect(w.tokens(j))
+}
+
+// warnedEarly is how much sooner than asked for Slurm may send its warning.
+const warnedEarly = time.Minute
+
+// margin is how long before the deadline a ticket is to be done: when nobody says, before Slurm warns, for then the process stops.
+func (w *worker) margin() time.Duration {
+	return cmp.Or(w.o.Margin, time.Duration(w.plan.Spec.Slurm.SignalLead)*time.Second+warnedEarly)
 }
 
 // tokens is the plan's estimate for a job. 0: there is none.

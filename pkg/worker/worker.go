@@ -29,7 +29,7 @@ type Options struct {
 	Host    string
 
 	Deadline time.Time     // when the scheduler ends this process; zero: never
-	Margin   time.Duration // a ticket is begun only if it should be done so long before Deadline
+	Margin   time.Duration // a further ticket is begun only if it should be done so long before Deadline; 0: slurm.signal_lead and a minute
 
 	Threads   int    // 0: all this process may run on
 	Backend   string // default "cpu"
