@@ -296,28 +296,50 @@ func TestTakenByAnother(t *testing.T) {
 	if log, err = drain(dir, "w", own, alone); err != nil || strings.Contains(log, "model loaded") {
 		t.Errorf("with the results there: %v\n%s", err, log)
 	}
+	closed := ticketsOf(p)[1]
+	if ok, err := dir.Take(result.Claim{Ticket: closed, Time: time.Now(), Closed: "its worker never came"}); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	if log, err = drain(dir, "w", closed, alone); err != nil || strings.Contains(log, "model loaded") || !strings.Contains(log, "its worker never came") {
+		t.Errorf("taken out of play by a submit: %v\n%s", err, log)
+	}
 }
 
-// TestShrink does one ticket after another with engines of other sizes: the records are the same.
+// TestShrink does one ticket after another with engines of other sizes: the records are the same. Tickets with more memory are left to
+// workers that have it.
 func TestShrink(t *testing.T) {
 	dir, p := cut(t, 5, 20)
 	all := ticketsOf(p)
-	offer(t, dir, p, all...)
+	pools := map[string][]result.Ticket{}
 	for i, j := range p.Jobs {
-		if j.Shrink = []int{0, 2, 2, 3}[i%4]; j.Shrink > 0 {
+		if j.Shrink = []int{0, 1, 2, 3, 1}[i%5]; j.Shrink > 0 {
 			if err := plan.SaveJob(dir, j, 1); err != nil {
 				t.Fatal(err)
 			}
 		}
+		pools[j.Pool()] = append(pools[j.Pool()], all[i])
 	}
-	log, err := drain(dir, "w", all[0], func(o *Options) { o.Memory = 1 << 30 })
-	if got := resultBytes(t, dir, p); err != nil || got != wanted(t, 5) {
-		t.Errorf("%v\n%s", err, got)
+	var log string
+	for pool, tickets := range pools {
+		if err := dir.AddOffer(result.Offer{Pool: pool, Tickets: tickets}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for pool, tickets := range pools {
+		more, err := drain(dir, "w", tickets[0], func(o *Options) { o.Memory = 1 << 30 })
+		if err != nil || strings.Count(more, "took a ticket") != len(tickets) {
+			t.Errorf("pool %s, tickets %v: %v\n%s", pool, tickets, err, more)
+		}
+		log += more
+	}
+	if got := resultBytes(t, dir, p); got != wanted(t, 5) {
+		t.Error(got)
 	}
 	// The model's batch is 4.
-	for _, want := range []string{"shrink=2 batch=1 tokens=256 memory=268435456", "shrink=3 batch=1 tokens=128 memory=134217728"} {
-		if strings.Count(log, want) == 0 || len(all) < 5 {
-			t.Errorf("%d tickets; the log lacks %q:\n%s", len(all), want, log)
+	for _, want := range []string{"shrink=1 batch=2 tokens=512 memory=536870912", "shrink=2 batch=1 tokens=256 memory=268435456",
+		"shrink=3 batch=1 tokens=128 memory=134217728"} {
+		if strings.Count(log, want) == 0 || len(all) < 5 || len(pools) != 3 {
+			t.Errorf("%d tickets in %d pools; the log lacks %q:\n%s", len(all), len(pools), want, log)
 		}
 	}
 }

@@ -2,9 +2,7 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"iter"
 	"maps"
 	"os"
@@ -83,7 +81,7 @@ func (w *worker) own() (*job, error) {
 	claim, err := result.ReadClaim(w.dir.Claim(t))
 	taken := err == nil
 	before := taken && claim.Worker != "" && claim.Worker == w.o.Worker && claim.Restart < w.o.Restart // decided on by unfinished
-	if taken && (w.o.Drain || before) {
+	if taken && (w.o.Drain || before || claim.Closed != "") {
 		w.log.Info("the ticket is taken", "ticket", t, "worker", claim.Worker, "host", claim.Host, "closed", claim.Closed)
 		return nil, nil
 	}
@@ -283,7 +281,7 @@ func (w *worker) open() (*job, error) {
 		}
 	}
 	if tooLong > 0 {
-		w.log.Info("leaving tickets to others: too little time is left", "tickets", tooLong, "until", w.o.Deadline.Add(-w.o.Margin))
+		w.log.Info("leaving tickets to others: too little time is left", "tickets", tooLong, "until", w.o.Deadline.Add(-w.margin()))
 	}
 	return nil, nil
 }
@@ -321,7 +319,7 @@ func (w *worker) try(t result.Ticket) (*job, error) {
 // claimed is the set of tickets that are taken, as far as can be seen from here.
 func (w *worker) claimed() (map[result.Ticket]bool, error) {
 	list, err := w.dir.Claimed()
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil {
 		return nil, err
 	}
 	set := make(map[result.Ticket]bool, len(list))
