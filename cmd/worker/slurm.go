@@ -28,7 +28,8 @@ func jobOptions(getenv func(string) string, now time.Time, limit time.Duration) 
 		o.Host, _ = os.Hostname() // only shown
 	}
 	o.Limits.CPUs = int(number("SLURM_CPUS_ON_NODE"))
-	o.Limits.Memory = cmp.Or(number("SLURM_MEM_PER_NODE"), number("SLURM_MEM_PER_CPU")*number("SLURM_CPUS_ON_NODE")) << 20 // told in MiB
+	o.Limits.Memory = cmp.Or(number("SLURM_MEM_PER_NODE"), number("SLURM_MEM_PER_CPU")*number("SLURM_CPUS_ON_NODE"),
+		number("SLURM_MEM_PER_GPU")*number("SLURM_GPUS_ON_NODE")) << 20 // told in MiB
 	if text := getenv("SEXTANT_LOAD_DELAY"); text != "" {
 		if o.LoadDelay, err = time.ParseDuration(text); err != nil {
 			return o, cliargs.Usagef("run: SEXTANT_LOAD_DELAY is %q: want a duration, such as 5s", text)

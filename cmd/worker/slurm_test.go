@@ -23,6 +23,7 @@ func TestJobOptions(t *testing.T) {
 		{map[string]string{"SLURM_MEM_PER_NODE": "512", "SLURM_MEM_PER_CPU": "1", "SLURM_CPUS_ON_NODE": "8"}, 0,
 			worker.Options{Limits: worker.Limits{Memory: 512 << 20, CPUs: 8}}},
 		{map[string]string{"SLURM_MEM_PER_CPU": "100", "SLURM_CPUS_ON_NODE": "8"}, 0, worker.Options{Limits: worker.Limits{Memory: 800 << 20, CPUs: 8}}},
+		{map[string]string{"SLURM_MEM_PER_GPU": "300", "SLURM_GPUS_ON_NODE": "2"}, 0, worker.Options{Limits: worker.Limits{Memory: 600 << 20}}},
 		{map[string]string{"SLURM_MEM_PER_NODE": "0", "SLURM_CPUS_ON_NODE": "8(x2)"}, 0, worker.Options{}},
 		{map[string]string{"SEXTANT_LOAD_DELAY": "5s"}, 0, worker.Options{LoadDelay: 5 * time.Second}},
 		{nil, time.Hour, worker.Options{Deadline: now.Add(time.Hour)}},
