@@ -23,6 +23,7 @@ type Forecast struct {
 	Fluid    float64        `json:"fluid"`     // seconds: the bound below every schedule of draining workers; of one pool (W x load + work) / W
 
 	slots int
+	lead  time.Duration  // before its time limit, at which a job is told to leave; only what is more than usual
 	index map[string]int // pools by name
 }
 
@@ -69,6 +70,7 @@ type JobForecast struct {
 // Forecast forecasts the plan by what c knows of its workers' speeds, with max_num_workers of them at once.
 func (p *Plan) Forecast(c Calibration) Forecast {
 	f := Forecast{slots: max(p.Spec.Infer.MaxNumWorkers, 1), index: map[string]int{}}
+	f.lead = max(time.Duration(p.Spec.Slurm.SignalLead)*time.Second-usualLead, 0)
 	variants := map[string]int{} // a pool of each variant
 	for _, j := range p.Jobs {
 		i, ok := f.index[j.Pool()]
@@ -180,13 +182,15 @@ func (f *Forecast) Workers(pool string) int {
 const (
 	margin      = 3
 	limitFloor  = 5 * time.Minute
+	usualLead   = time.Minute // of the warning before the limit: within limitFloor
 	roughFloor  = 15 * time.Minute
 	longestTime = 365 * 24 * time.Hour
 )
 
 // Walltime is the time limit that a worker of a pool should ask for, in whole minutes: three times its load and its work, and 5 minutes;
 // 15 minutes at least when its speed was not measured. Its work is its even part of the pool's, as draining shares it out, or the pool's
-// longest job if that is more. An unknown pool gets the least.
+// longest job if that is more. What slurm.signal_lead takes beyond a minute comes on top, for a warned job stops. An unknown pool gets the
+// least.
 func (f *Forecast) Walltime(pool string) time.Duration {
 	i, ok := f.index[pool]
 	if !ok {
@@ -201,7 +205,7 @@ func (f *Forecast) Walltime(pool string) time.Duration {
 	if q.Rough {
 		limit = max(limit, roughFloor)
 	}
-	return min((limit + time.Minute - 1).Truncate(time.Minute), longestTime)
+	return min((limit + f.lead + time.Minute - 1).Truncate(time.Minute), longestTime)
 }
 
 // String sums the forecast up in a line.

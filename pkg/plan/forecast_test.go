@@ -173,6 +173,21 @@ func TestWalltime(t *testing.T) {
 	if got := f.Walltime(p.Jobs[0].Pool()); got != 15*time.Minute || f.Walltime("unknown") != got {
 		t.Errorf("not measured: %s", got)
 	}
+	p.Spec.Slurm.SignalLead = 1200
+	f = p.Forecast(measured(p, 0))
+	if got := f.Walltime(p.Jobs[0].Pool()); got != 25*time.Minute {
+		t.Errorf("warned 20 minutes before: %s", got)
+	}
+	c := measured(p, 1e-9)
+	for kind, s := range c.Workers {
+		s.Tokens, s.Seconds = 1e300, 1e-300
+		c.Workers[kind] = s
+	}
+	p.Spec.Slurm.SignalLead = 60
+	f = p.Forecast(c)
+	if got := f.Walltime(p.Jobs[0].Pool()); got != 6*time.Minute {
+		t.Errorf("measured wrongly: %s", got)
+	}
 }
 
 func TestCalibration(t *testing.T) {
