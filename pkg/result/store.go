@@ -128,7 +128,7 @@ func (d Dir) ResultNames() ([]string, error) {
 func readDir(path string) ([]fs.DirEntry, error) {
 	entries, err := os.ReadDir(path)
 	if err != nil && !gone(err) {
-		return nil, fmt.Errorf("looking for records: %w", err)
+		return nil, fmt.Errorf("looking into the run directory: %w", err)
 	}
 	return entries, nil
 }
@@ -249,7 +249,7 @@ func (s *Store) open(f *source) (there bool, err error) {
 	case errors.Is(err, errLong):
 		f.bad = invalid(f.path, "line 1: %v", err)
 	default:
-		return false, fmt.Errorf("looking for records: %w", err)
+		return false, fmt.Errorf("looking into the run directory: %w", err)
 	}
 	return true, nil
 }
