@@ -18,6 +18,7 @@ type (
 
 func Backends() []string                    { return nil }
 func Open(string, Options) (*Device, error) { return nil, errNoCgo }
+func CPUPeak(int, int64) (Peak, error)      { return Peak{}, errNoCgo }
 
 func (*Device) Close()                                    {}
 func (*Device) Info() (Info, error)                       { return Info{}, errNoCgo }

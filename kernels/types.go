@@ -77,6 +77,19 @@ type Info struct {
 	ComputeCapability int // 90 for sm_90; 0 on CPUs
 }
 
+// Peak is what a CPU does at best, by CPUPeak.
+type Peak struct {
+	Threads int
+	FMA     []PeakRate // of f32 multiply-adds (two operations each), one for each build that runs here, the best build first
+	ReadGBs float64    // reading memory, in 1e9 bytes a second; 0 when it was not measured
+}
+
+// PeakRate is the rate of one build.
+type PeakRate struct {
+	ISA    string // avx512, avx2 or scalar
+	GFLOPS float64
+}
+
 // WeightDesc is a matrix [Rows = outputs, Cols = inputs] in host memory. Data holds Rows*Cols values, little-endian, row-major; I4 holds
 // two codes a byte, low nibble first, with w = (q - zero) * scale. Scales: I8 [Rows]; I4 [Rows, Cols/Group]; F8 [1]; else nil. Zeros: I4
 // [Rows, Cols/Group].

@@ -73,8 +73,7 @@ static sx_status choose(sx_device *d, const isa **out) {
   return fail(d, SX_INVALID, "SEXTANT_CPU_ISA=%.32s: want avx512, avx2 or scalar", name ? name : "");
 }
 
-/* The CPUs this process may run on. */
-static int32_t allowed_cpus(void) {
+int32_t sx_cpu_threads(void) {
   int32_t n = 1;
   for (int cpus = 1024; cpus <= 1 << 20; cpus *= 2) { /* the kernel's own set may be larger than ours */
     cpu_set_t *set = CPU_ALLOC(cpus);
@@ -95,7 +94,7 @@ static sx_status k_open(sx_device *d, const sx_open_opts *o) {
   cpu *c = calloc(1, sizeof *c);
   if (!c) return fail(d, SX_NOMEM, "no memory for a device");
   c->isa = build;
-  c->threads = d->threads = o->threads ? o->threads : allowed_cpus();
+  c->threads = d->threads = o->threads ? o->threads : sx_cpu_threads();
   d->impl = c;
   s = reserve(d, logprob_scratch);
   if (s == SX_OK && !(c->pool = pool_new(c->threads))) s = fail(d, SX_NOMEM, "cannot start %" PRId32 " threads", c->threads);
@@ -307,20 +306,17 @@ static sx_status k_sample(sx_device *d, mat logits, const sx_sample_desc *desc, 
   return SX_OK;
 }
 
-/* For the tests: whether a build runs here; its exp over n values. */
-int sx_cpu_runs(const char *name) {
+const isa *sx_cpu_build(const char *name) {
   for (size_t i = 0; i < sizeof builds / sizeof *builds; i++)
-    if (strcmp(name, builds[i]->name) == 0) return runs(builds[i]);
-  return 0;
+    if (strcmp(name, builds[i]->name) == 0 && runs(builds[i])) return builds[i];
+  return NULL;
 }
 
+/* For the tests: the exp of a build over n values; 0 when it does not run here. */
 int sx_cpu_exp(const char *name, float *x, int64_t n) {
-  for (size_t i = 0; i < sizeof builds / sizeof *builds; i++)
-    if (strcmp(name, builds[i]->name) == 0 && runs(builds[i])) {
-      builds[i]->exp(x, n);
-      return 1;
-    }
-  return 0;
+  const isa *build = sx_cpu_build(name);
+  if (build) build->exp(x, n);
+  return build != NULL;
 }
 
 static const sx_ops table = HOST_TABLE("cpu");

@@ -6,6 +6,7 @@
 #include "rows.h"
 #include "attention.h"
 #include "logprob.h"
+#include "peak.h"
 
 static void isa_exp(float *x, int64_t n) {
   for (int64_t i = 0; i < n; i += lanes) {
@@ -23,4 +24,5 @@ static void isa_exp(float *x, int64_t n) {
 const isa ISA_TABLE = {
     .name = ISA_NAME, .features = ISA_FEATURES, .fused = ISA_FUSED, .matmul = isa_matmul, .embed = isa_embed, .rmsnorm = isa_rmsnorm,
     .swiglu = isa_swiglu, .rope_kv = isa_rope_kv, .attention = isa_attention, .logprob = isa_logprob, .exp = isa_exp,
+    .fma = isa_fma, .fma_flop = fma_flop, .read = isa_read,
 };

@@ -80,7 +80,13 @@ typedef struct isa {
   void (*attention)(const attn_job *, int64_t from, int64_t to, int64_t kv_head, float *scratch); /* tokens of one kv head; attn_scratch */
   void (*logprob)(const logprob_job *, int64_t chunk, float *scratch); /* scratch: logprob_scratch */
   void (*exp)(float *x, int64_t n);                                    /* in place; for the tests */
+  float (*fma)(int64_t rounds);                                        /* peak.h: fma_flop operations a round */
+  int32_t fma_flop;
+  uint32_t (*read)(const uint8_t *, int64_t bytes); /* peak.h */
 } isa;
+
+const isa *sx_cpu_build(const char *name); /* NULL: there is none, or it does not run here */
+int32_t sx_cpu_threads(void);              /* the CPUs this process may run on */
 
 extern const isa sx_isa_scalar;
 #if defined(__x86_64__)
