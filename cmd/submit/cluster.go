@@ -115,11 +115,28 @@ func (e env) detached(ctx context.Context, r *run.Run, sched jobs, out *run.Outc
 	run := string(r.Dir)
 	j := scheduler.Job{Name: filepath.Base(run) + ".gather." + strconv.FormatInt(time.Now().UnixNano(), 36), Script: "gather",
 		Args: []string{self, "resume", run, "--detach", "--go-on"}, Dir: cwd, Pool: "gather", Procs: 1, Threads: gatherThreads, After: out.Hands}
-	refs, err := sched.Submit(ctx, []scheduler.Job{j})
+	refs, err := e.insist(ctx, sched, j)
 	if err != nil {
 		return fmt.Errorf("%d jobs are queued, but the job that gathers their results is not: %w; submit resume %s gathers", len(out.Hands), err, dir)
 	}
 	fmt.Fprintf(e.stderr, "detached: %d jobs are queued; job %s gathers their results and writes %s. submit status %s looks, submit cancel %s ends them\n",
 		len(out.Hands), refs[0].ID, filepath.Join(dir, "summary.{txt,csv,md,json}"), dir, dir)
 	return errQueued
+}
+
+// insist submits a job that a cluster may refuse for now.
+func (e env) insist(ctx context.Context, sched jobs, j scheduler.Job) ([]scheduler.Ref, error) {
+	for said := false; ; {
+		refs, err := sched.Submit(ctx, []scheduler.Job{j})
+		if !errors.Is(err, scheduler.ErrBusy) && !errors.Is(err, scheduler.ErrDown) {
+			return refs, err
+		}
+		if !said {
+			fmt.Fprintf(e.stderr, "waiting to queue the job that gathers: %v\n", err)
+			said = true
+		}
+		if err := sleep(ctx, downPause); err != nil {
+			return nil, err
+		}
+	}
 }

@@ -199,7 +199,7 @@ func (c *controller) unsatisfiable(a *attempt, err error) error {
 	}
 	points.Reached("run:unsatisfiable")
 	for _, s := range a.job.Shards {
-		c.blame.doom(c.shards[s].Task, reasonOf(err)+"; lower the model's run_cfg.num_gpus, or run where there are more")
+		c.blame.doom(c.shards[s].Task, reasonOf(err)+"; let the model ask for less (run_cfg, [slurm]), or run where there is more")
 	}
 	return c.finish(a, scheduler.Status{State: scheduler.Cancelled, Reason: err.Error()})
 }

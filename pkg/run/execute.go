@@ -144,8 +144,7 @@ func (c *controller) loop(ctx context.Context) error {
 		if again {
 			continue
 		}
-		if c.run.detach && len(c.live) > 0 && len(c.unsent()) == 0 { // what was sent may have ended already
-
+		if c.run.detach && c.queued() {
 			c.detach()
 			return nil
 		}
@@ -153,6 +152,12 @@ func (c *controller) loop(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// queued says that the scheduler has as many workers as it gets for now. What is left over is done by these, or by whoever resumes the run.
+func (c *controller) queued() bool {
+	full := len(c.hands) > 0 && (len(c.hands) >= c.run.window || time.Now().Before(c.hold))
+	return len(c.live) > 0 && (full || len(c.unsent()) == 0) // what was sent may have ended already
 }
 
 // mayGoOn ends the work when somebody wants it.

@@ -133,6 +133,19 @@ func TestFoundBySimulation(t *testing.T) {
 			}
 		})
 	})
+	t.Run("a detached submit leaves when the window is full", func(t *testing.T) {
+		for _, drain := range []bool{true, false} {
+			shape, c := four, small
+			shape.drain, shape.workers, c.window = drain, 1, 2
+			simulate(t, shape, c, func(t *testing.T, s *simRun) {
+				s.submit(t.Context(), Options{Window: 2, Detach: true}, nil)
+				if s.err != nil || !s.out.Detached || len(s.out.Hands) > 2 {
+					t.Fatalf("%+v, %v", s.out, s.err)
+				}
+				s.done(t, Options{GoOn: true}, 0)
+			})
+		}
+	})
 	t.Run("failures before a detached submit count for the one that goes on", func(t *testing.T) {
 		for _, goOn := range []bool{true, false} {
 			c := small
