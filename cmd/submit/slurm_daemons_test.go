@@ -39,7 +39,6 @@ func TestChaosController(t *testing.T) {
 		// It forgets the job, and gives its number to somebody else, whose job must not come to harm.
 		{name: "killed after sbatch", slow: true, do: func(t *testing.T) {
 			x := newTrial(t, c, setup{})
-			c.Saved(t)
 			x.instead("sbatch", once(fmt.Sprintf("$real --begin=now+5 \"$@\"; kill -KILL %d; touch $dir/killed; exit 0", c.Pid(t, "slurmctld"))))
 			p := x.submit()
 			x.until("sbatch", x.there("killed"))
@@ -79,18 +78,18 @@ func TestChaosController(t *testing.T) {
 			again := x.submit()
 			time.Sleep(3 * time.Second)
 			c.Start(t, "slurmctld")
-			again.want(exitDone, "waiting: ")
+			again.want(exitDone)
 			x.whole()
 		}},
 		{name: "node down", slow: true, do: onceHit(c, setup{limit: 60, env: loading("1s")}, func(x *trial) {
 			x.until("rows", x.rows(5))
 			node := x.running().Node
 			c.Run(x.t, "scontrol", "update", "nodename="+node, "state=down", "reason=chaos")
-			x.t.Cleanup(func() { c.Run(x.t, "scontrol", "update", "nodename="+node, "state=resume") })
+			x.t.Cleanup(func() { _ = c.Command("scontrol", "update", "nodename="+node, "state=resume").Run() }) // it may be back already
 		})},
 		// The job is started anew while its first worker is still loading: two do the same.
-		{name: "slurmd killed, its worker lives on", slow: true, do: onceHit(c, setup{env: loading("30s"), twice: true, flags: []string{"--max-num-workers", "1"}},
-			func(x *trial) {
+		{name: "slurmd killed, its worker lives on", slow: true, do: onceHit(c,
+			setup{slurm: first("export SEXTANT_LOAD_DELAY=60s"), twice: true, flags: []string{"--max-num-workers", "1"}}, func(x *trial) {
 				node := x.running().Node
 				x.until("a worker", func() bool { return len(x.workers()) == 1 })
 				c.Kill(x.t, "slurmd:"+node)

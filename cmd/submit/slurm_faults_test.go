@@ -55,7 +55,7 @@ func TestChaosJobs(t *testing.T) {
 		})},
 		// The worker stands still from its first rows on, so that it hears no warning: Slurm kills it at the limit.
 		{name: "time limit", slow: true, do: onceHit(c, setup{limit: 40, flags: []string{"--time", "1", "--max-num-workers", "1"},
-			slurm: "signal_lead = 10\n" + first("(sleep 1; while ! cat $DIR/runs/*/attempts/*/*/rows.jsonl >/dev/null 2>&1; do sleep 0.1; done; kill -STOP $$) &")},
+			slurm: "signal_lead = 10\n" + first("(until cat $DIR/runs/*/attempts/*/*/rows.jsonl >/dev/null 2>&1; do sleep 0.1; done; kill -STOP $$) &")},
 			func(*trial) {})},
 		{name: "node that fails everything", do: blackHole(c)},
 		{name: "node drained", do: onceHit(c, setup{limit: 40, flags: []string{"--cpus", "40"}}, func(x *trial) {
@@ -84,7 +84,6 @@ func memory(c *slurmlab.Cluster, size string) func(t *testing.T) {
 		x := newTrial(t, c, setup{limit: 24, flags: []string{"--mem", size}})
 		p := x.submit()
 		p.want(exitDone)
-		t.Log(p.log.String())
 		x.whole()
 	}
 }
@@ -102,7 +101,9 @@ func TestChaosFiles(t *testing.T) {
 	var cases []trialCase
 	for name, damage := range damages {
 		for _, when := range []string{"while it runs", "afterwards"} {
-			cases = append(cases, trialCase{name: name + " " + when, slow: when == "while it runs", do: func(t *testing.T) { damaged(newTrial(t, c, setup{limit: 24}), damage, when != "afterwards") }})
+			cases = append(cases, trialCase{name: name + " " + when, slow: when == "while it runs", do: func(t *testing.T) {
+				damaged(newTrial(t, c, setup{limit: 24}), damage, when != "afterwards")
+			}})
 		}
 	}
 	for _, size := range []string{"40k", "150k", "400k"} {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"flag"
 	"fmt"
 	"hash/fnv"
@@ -10,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,8 +19,6 @@ import (
 
 	"sextant/internal/points"
 	"sextant/internal/slurmlab"
-	"sextant/pkg/result"
-	"sextant/pkg/run"
 )
 
 var (
@@ -69,6 +67,9 @@ type trialCase struct {
 	do   func(t *testing.T)
 }
 
+// slots bounds how many cases of all tests are at work at once.
+var slots = make(chan struct{}, 6)
+
 // each does the cases, several at once: their runs wait for Slurm most of the time. Without -chaos it does n of those that are not slow.
 func each(t *testing.T, n, atOnce int, cases []trialCase) {
 	t.Helper()
@@ -79,6 +80,7 @@ func each(t *testing.T, n, atOnce int, cases []trialCase) {
 				quick = append(quick, c)
 			}
 		}
+		slices.SortFunc(quick, func(a, b trialCase) int { return strings.Compare(a.name, b.name) })
 		r := dice(t)
 		r.Shuffle(len(quick), func(i, j int) { quick[i], quick[j] = quick[j], quick[i] })
 		cases = quick[:min(n, len(quick))]
@@ -88,7 +90,9 @@ func each(t *testing.T, n, atOnce int, cases []trialCase) {
 	for range atOnce {
 		wg.Go(func() {
 			for c := range queue {
+				slots <- struct{}{}
 				t.Run(c.name, c.do)
+				<-slots
 			}
 		})
 	}
@@ -108,7 +112,6 @@ type setup struct {
 	limit int // rows of a dataset; 0: 12
 	exit  int // of the calm run
 	twice bool
-	size  string // of the file system that the run is on; "": as large as it likes
 }
 
 // trial is one run on a cluster, to which something is done.
@@ -132,7 +135,8 @@ func newTrial(t *testing.T, c *slurmlab.Cluster, o setup) *trial {
 		}
 		os.RemoveAll(dir)
 	})
-	text := strings.NewReplacer("$DIR", dir, "$POCKET", pocket()).Replace(fmt.Sprintf("include = [%q]\n%s\n[slurm]\npoll_min = 1\npoll_max = 2\n%s\n", filepath.Join(pocket(), "eval.toml"), o.spec, o.slurm))
+	text := strings.NewReplacer("$DIR", dir, "$POCKET", pocket()).Replace(fmt.Sprintf(
+		"include = [%q]\n%s\n[slurm]\npoll_min = 1\npoll_max = 2\n%s\n", filepath.Join(pocket(), "eval.toml"), o.spec, o.slurm))
 	x.write("spec.toml", text, 0o644)
 	limit := o.limit
 	if limit == 0 {
@@ -335,119 +339,14 @@ func (x *trial) idle() {
 	}
 }
 
-// calms are the scores of runs on this machine with nothing done to them, by spec and arguments.
-var calms struct {
-	sync.Mutex
-	scores map[string][]byte
-}
-
-// calm is what the scores must be.
-func (x *trial) calm() []byte {
-	x.t.Helper()
-	calms.Lock()
-	defer calms.Unlock()
-	key := fmt.Sprint(x.spec, x.limit)
-	if s, ok := calms.scores[key]; ok {
-		return s
-	}
-	work := filepath.Join(x.dir, "calm")
-	args := append([]string{}, x.args[:7]...)
-	args[2] = work
-	p := x.begin(filepath.Join(bin, "submit"), nil, args...)
-	p.want(x.exit)
-	files, err := filepath.Glob(filepath.Join(work, "*", "scores.json"))
-	if err != nil || len(files) != 1 {
-		x.t.Fatalf("the calm run left %q (%v)", files, err)
-	}
-	s, err := os.ReadFile(files[0])
-	if err != nil {
-		x.t.Fatal(err)
-	}
-	if calms.scores == nil {
-		calms.scores = map[string][]byte{}
-	}
-	calms.scores[key] = s
-	return s
-}
-
-// ends runs the trial's command to its end, and wants all to be well.
-func (x *trial) ends() {
-	x.t.Helper()
-	x.submit().want(x.exit)
-	x.whole()
-}
-
-// whole wants the run to be as if nothing had happened: the scores of the calm run, byte for byte, each row accepted once and computed once,
-// nothing left in the queue and nobody at work.
-func (x *trial) whole() {
-	x.t.Helper()
-	want := x.calm()
-	got, err := os.ReadFile(filepath.Join(x.run(), "scores.json"))
-	if err != nil {
-		x.t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		x.t.Errorf("scores differ\n%s\nwant\n%s", got, want)
-	}
-	x.idle()
-	x.accepted()
-	if x.twice {
-		return
-	}
-	for row, n := range x.computed() {
-		if n > 1 {
-			x.t.Errorf("row %s was computed %d times", row, n)
-		}
-	}
-}
-
-// accepted wants the plan's result files to be good, and each row once in what is gathered.
-func (x *trial) accepted() {
-	x.t.Helper()
-	r, err := run.Resume(x.run(), run.Options{})
-	if err != nil {
-		x.t.Fatal(err)
-	}
-	defer r.Close()
-	g, err := r.Gather()
-	if err != nil {
-		x.t.Fatal(err)
-	}
-	for _, bad := range g.Bad {
-		x.t.Errorf("a file is bad: %v", bad)
-	}
-	for _, task := range r.Plan.Tasks {
-		times := map[int]int{}
-		for _, rec := range g.Records[task.ID] {
-			times[rec.Row]++
-		}
-		for row, n := range times {
-			if n != 1 || row < 0 || row >= task.Rows {
-				x.t.Errorf("%s: row %d was accepted %d times", task.ID, row, n)
-			}
-		}
-		if lacks := g.Missing[task.ID].Rows; x.exit == exitDone && lacks > 0 {
-			x.t.Errorf("%s lacks %d rows", task.ID, lacks)
-		}
-	}
-	for _, s := range r.Plan.Shards {
-		_, _, err := result.Read(r.Dir.Result(s.ID))
-		if err != nil && !errors.Is(err, os.ErrNotExist) { // its rows may be in files of another partition size
-			x.t.Errorf("the result of %s: %v", s.ID, err)
-		}
-	}
-}
-
-// instead puts a shell script in the place of a command of Slurm. In it $real is the command, $calls how often this was called before, and
-// $dir the trial's directory.
+// instead puts a shell script in the place of a command of Slurm. In it $real is the command and $dir the trial's directory.
 func (x *trial) instead(name, script string) {
 	x.t.Helper()
 	real, err := exec.LookPath(name)
 	if err != nil {
 		x.t.Fatal(err)
 	}
-	x.write("path/"+name, fmt.Sprintf("#!/bin/bash\nreal=%s dir=%s\ncalls=$(cat $dir/%s.calls 2>/dev/null || echo 0)\necho $((calls+1)) >$dir/%s.calls\n%s\nexec $real \"$@\"\n",
-		real, x.dir, name, name, script), 0o755)
+	x.write("path/"+name, fmt.Sprintf("#!/bin/bash\nreal=%s dir=%s\n%s\nexec $real \"$@\"\n", real, x.dir, script), 0o755)
 }
 
 // there says that a file is in the trial's directory.
