@@ -23,6 +23,7 @@ var floors = map[string]int{
 	"scheduler":               0,
 	"kernels/ref":             0,
 	"kernels/cpu":             0,
+	"kernels/peak":            0,
 	"kernels":                 1,
 	"scheduler/schedulertest": 1,
 	"scheduler/local":         2,
@@ -37,6 +38,7 @@ var floors = map[string]int{
 	"pkg/report":              4,
 	"pkg/run":                 4,
 	"pkg/worker":              4,
+	"pkg/bench":               4,
 	"cmd/submit":              5,
 	"cmd/worker":              5,
 }

@@ -7,6 +7,3 @@ func Units() []Unit { return nil }
 
 // Run does nothing.
 func (Unit) Run(int) float64 { return 0 }
-
-// Read does nothing.
-func Read([]byte) {}

@@ -7,7 +7,6 @@ package peak
 #include "peak.h"
 */
 import "C"
-import "unsafe"
 
 // Units lists what this machine has.
 func Units() []Unit {
@@ -22,10 +21,3 @@ func Units() []Unit {
 
 // Run does so many rounds, of a few nanoseconds each, and gives the operations done: a multiply-add is two.
 func (u Unit) Run(rounds int) float64 { return float64(C.peak_run(C.int(u.index), C.int64_t(rounds))) }
-
-// Read reads b from end to end as fast as this thread can. b must be whole pages of memory that is not Go's.
-func Read(b []byte) {
-	if len(b) > 0 {
-		C.peak_read(unsafe.Pointer(unsafe.SliceData(b)), C.int64_t(len(b)))
-	}
-}

@@ -8,6 +8,5 @@ const char *peak_isa(int unit);
 const char *peak_dtype(int unit);
 int peak_runs(int unit);                     /* whether this machine has it */
 double peak_run(int unit, int64_t rounds);   /* does so many rounds and gives the operations done: an add and a multiply are two */
-uint64_t peak_read(const void *p, int64_t bytes); /* reads all of p, 64-byte aligned, a multiple of 4096 bytes; what it gives means nothing */
 
 #endif

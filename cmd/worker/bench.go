@@ -1,0 +1,97 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"sextant/pkg/bench"
+	"sextant/pkg/cliargs"
+	"sextant/pkg/worker"
+)
+
+func benchCommand(stderr io.Writer) *cli.Command {
+	return &cli.Command{
+		Name:      "bench",
+		Usage:     "measure how fast a model is evaluated here, beside what the machine can do at best",
+		ArgsUsage: "[MODEL]",
+		Description: "MODEL is a directory with config.json and safetensors; --shape takes random weights of a known size instead, which lie in memory\n" +
+			"alone. The works are " + strings.Join(bench.Works(), ", ") + ": a prompt; tokens\n" +
+			"generated one sequence at a time and 16 at once; the ranking of 4 choices after 600 shared and 100 own tokens, and the same with\n" +
+			"nothing to share; a rolling perplexity. Each is told with its bound, arithmetic or memory, and its share of the best that this\n" +
+			"machine was seen to do. --json is for programs; docs/benchmarks.md has its fields. The run takes minutes with large models:\n" +
+			"--work, --repeat and --rows make it shorter.\n\n" +
+			"Example: worker bench --shape llama-160m --dtype bf16 --threads 2",
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "shape", Usage: "random weights of the `SHAPE` " + strings.Join(bench.Shapes(), ", ")},
+			&cli.StringFlag{Name: "dtype", Value: "bf16", Usage: "of the random weights: `DTYPE` " + strings.Join(bench.DTypes(), ", ")},
+			&cli.StringFlag{Name: "save", Usage: "only write the random weights to `DIR`, for another program to load"},
+			&cli.StringSliceFlag{Name: "work", Usage: "measure only these `WORKS`, comma-separated"},
+			&cli.IntFlag{Name: "prompt", Value: 512, Usage: "`TOKENS` of the prompt"},
+			&cli.IntFlag{Name: "gen", Value: 128, Usage: "`TOKENS` generated for each sequence"},
+			&cli.IntFlag{Name: "rows", Value: 32, Usage: "`ROWS` that are ranked; a sixteenth of them where nothing is shared"},
+			&cli.IntFlag{Name: "windows", Value: 4, Usage: "`WINDOWS` of 512 tokens of the rolling perplexity"},
+			&cli.IntFlag{Name: "repeat", Value: 5, Usage: "`SAMPLES` of each work"},
+			&cli.DurationFlag{Name: "min-time", Value: 500 * time.Millisecond, Usage: "a sample lasts `DURATION` at least"},
+			&cli.BoolFlag{Name: "json", Usage: "print JSON"},
+		}, backendFlags()...),
+		Action: func(c *cli.Context) error { return runBench(c, stderr) },
+	}
+}
+
+func runBench(c *cli.Context, stderr io.Writer) error {
+	o, err := benchOptions(c)
+	if err != nil {
+		return err
+	}
+	if dir := c.String("save"); dir != "" {
+		if err := bench.Save(dir, o.Shape, o.DType); err != nil {
+			return cliargs.Usagef("bench: --save: %v", err)
+		}
+		return nil
+	}
+	o.Progress = func(text string) { fmt.Fprintln(stderr, "worker bench:", text) }
+	r, err := bench.Run(c.Context, o)
+	if err != nil {
+		return err
+	}
+	if !c.Bool("json") {
+		return r.Table(c.App.Writer)
+	}
+	enc := json.NewEncoder(c.App.Writer)
+	enc.SetIndent("", "  ")
+	return enc.Encode(r)
+}
+
+// benchOptions reads the command line; what of it can hold on no machine is a usage error.
+func benchOptions(c *cli.Context) (bench.Options, error) {
+	o := bench.Options{Shape: c.String("shape"), DType: c.String("dtype"), Works: c.StringSlice("work"), Prompt: c.Int("prompt"), Gen: c.Int("gen"),
+		Rows: c.Int("rows"), Windows: c.Int("windows"), Repeat: c.Int("repeat"), MinTime: c.Duration("min-time"),
+		Backend: c.String("backend"), Threads: threads(c, os.Getenv), Memory: worker.Memory()}
+	switch {
+	case c.NArg() == 0 && o.Shape == "":
+		return o, cliargs.Usagef("bench: missing argument MODEL, or --shape with one of %s", strings.Join(bench.Shapes(), ", "))
+	case c.NArg() > 0 && o.Shape != "":
+		return o, cliargs.Usagef("bench: --shape is instead of a MODEL: %q is too much", c.Args().First())
+	case c.NArg() > 0 && (c.IsSet("dtype") || c.IsSet("save")):
+		return o, cliargs.Usagef("bench: --dtype and --save go with --shape: a MODEL has its weights")
+	case c.NArg() > 0:
+		args, err := cliargs.Positional(c, "MODEL")
+		if err != nil {
+			return o, err
+		}
+		o.Path = args[0]
+	}
+	if err := checkBackend(c); err != nil {
+		return o, err
+	}
+	if err := o.Check(); err != nil {
+		return o, cliargs.Usagef("bench: %v", err)
+	}
+	return o, nil
+}

@@ -1,0 +1,114 @@
+package bench
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+func tinySizes(t *testing.T) *sizes {
+	t.Helper()
+	ck, err := openRandom(shapes["tiny"], "bf16")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ck.Close()
+	m, err := sizesOf(ck)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// The tiny shape's sizes by hand.
+func TestSizes(t *testing.T) {
+	m := tinySizes(t)
+	matrices := 2.0 * (64*64 + 2*32*64 + 64*64 + 3*64*160) // of both layers: q, k and v, o, and the three of the MLP
+	all := matrices + 2*512*64 + 5*64                      // embedding, head, norms
+	if m.dtype != "bf16" || float64(m.values) != all || m.fileBytes != 2*m.values || m.layers != (cost{2 * matrices, 2 * matrices}) ||
+		m.head != (cost{2 * 512 * 64, 2 * 512 * 64}) || m.row != 2*64 || m.mix != 4*4*16 || m.cachedBytes != 2*4*2*16 || len(m.windows) != 2 {
+		t.Errorf("%+v", m)
+	}
+	// One token on top of nine others, with its logits.
+	want := cost{2*matrices + 2*4*4*16*10 + 2*512*64, 2*matrices + 2*64 + 2*2*4*2*16*10 + 2*512*64}
+	if got := m.pass(1, span{9, 10}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}
+
+// seen is what a loop over positions counts.
+func TestSeen(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := span{from: rapid.IntRange(0, 40).Draw(t, "from")}
+		s.to = s.from + rapid.IntRange(1, 40).Draw(t, "n")
+		window := rapid.IntRange(0, 50).Draw(t, "window")
+		all, held := 0, map[int]bool{}
+		for p := s.from; p < s.to; p++ {
+			for q := 0; q <= p; q++ {
+				if window == 0 || q > p-window {
+					all++
+					held[q] = true
+				}
+			}
+		}
+		if a, d := s.seen(window); a != float64(all) || d != float64(len(held)) {
+			t.Fatalf("%+v, window %d: %g and %g, want %d and %d", s, window, a, d, all, len(held))
+		}
+	})
+}
+
+// A prompt in parts costs the arithmetic of the whole, and the weights once more for each.
+func TestPassesAdd(t *testing.T) {
+	m := tinySizes(t)
+	whole, parts := m.pass(0, span{0, 30}), m.pass(0, span{0, 11}).plus(m.pass(0, span{11, 30}))
+	if whole.ops != parts.ops || parts.bytes <= whole.bytes+m.layers.bytes {
+		t.Errorf("%+v whole, %+v in parts", whole, parts)
+	}
+}
+
+func TestLastCache(t *testing.T) {
+	dir := t.TempDir()
+	for name, size := range map[string]string{"index0": "32K\n", "index2": "512K\n", "index3": "480M\n", "index4": "junk"} {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name, "size"), []byte(size), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := lastCache(dir); got != 480<<20 {
+		t.Errorf("%d", got)
+	}
+	if got := lastCache(filepath.Join(dir, "none")); got != 0 {
+		t.Errorf("%d of nothing", got)
+	}
+}
+
+func TestReadBytes(t *testing.T) {
+	for _, c := range []struct{ cache, free, want int64 }{
+		{32 << 20, 0, 1 << 30}, {480 << 20, 0, 1920 << 20}, {480 << 20, 4 << 30, 1 << 30}, {0, 1 << 20, 64 << 20},
+	} {
+		if got := readBytes(c.cache, c.free); got != c.want {
+			t.Errorf("%+v: %d", c, got)
+		}
+	}
+}
+
+// Every thread does its part once.
+func TestEach(t *testing.T) {
+	p := &probe{threads: 3}
+	done := make([]int, 3)
+	if seconds := p.each(func(thread int) { done[thread]++ }); seconds <= 0 || done[0] != 1 || done[1] != 1 || done[2] != 1 {
+		t.Errorf("%v in %g s", done, seconds)
+	}
+}
+
+func TestMedian(t *testing.T) {
+	for want, list := range map[float64][]float64{0: nil, 3: {3}, 2: {1, 3}, 5: {9, 5, 1}} {
+		if got := median(list); got != want {
+			t.Errorf("%v: %g", list, got)
+		}
+	}
+}
