@@ -69,10 +69,10 @@ func (x *trial) measure() span {
 	return s
 }
 
-// TestChaosDrain compares workers that load a model once and go on from shard to shard with a job a shard, and with the fluid bound: the time
+// TestSlurmDrain compares workers that load a model once and go on from shard to shard with a job a shard, and with the fluid bound: the time
 // that slots would take that load a model once and then share the work without a gap. Without -chaos it is a small run, of which it wants that
 // the models are loaded once a slot, and that what Slurm takes to begin and end jobs is all that comes to the bound.
-func TestChaosDrain(t *testing.T) {
+func TestSlurmDrain(t *testing.T) {
 	copies, slots, load, limit, size, slack := 1, 4, 2*time.Second, 30, 40, 10*time.Second
 	if *chaosAll {
 		copies, slots, load, limit, size, slack = 3, 8, 5*time.Second, 300, 100, 0

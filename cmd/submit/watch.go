@@ -36,8 +36,6 @@ func (w *watch) observe(ev run.Event) {
 			w.stop = follow(ev.Log, w.stderr)
 		}
 	case run.Ended:
-		w.stop()
-		w.stop = func() {}
 		if ev.Reason != "" {
 			w.progress.Say(fmt.Sprintf("job %s, attempt %d: %s (log: %s)", ev.Job, ev.Attempt, ev.Reason, relative(ev.Log)))
 		}

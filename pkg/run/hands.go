@@ -23,6 +23,7 @@ type hand struct {
 	status    scheduler.Status
 	cancelled bool
 	came      bool // it took a ticket
+	announced bool // that it runs
 }
 
 // refs lists the workers there are.
@@ -52,14 +53,9 @@ func (c *controller) poll(ctx context.Context) error {
 		if !ok {
 			continue
 		}
-		began := st.State == scheduler.Running && h.status.State != scheduler.Running
 		h.status = st
-		if began {
-			log := st.Log
-			if log == "" {
-				log = c.run.Dir.Log(h.ticket.Job, h.ticket.Attempt)
-			}
-			c.emit(Event{Kind: Started, Job: h.ticket.Job, Attempt: h.ticket.Attempt, Log: log})
+		if st.State == scheduler.Running || !st.Started.IsZero() { // one may have ended between two looks
+			c.announce(h)
 		}
 		if st.State.Terminal() {
 			left = append(left, name)
@@ -73,6 +69,19 @@ func (c *controller) poll(ctx context.Context) error {
 		return err
 	}
 	return c.thin(ctx)
+}
+
+// announce tells, once, that a worker is at work.
+func (c *controller) announce(h *hand) {
+	if h.announced {
+		return
+	}
+	h.announced = true
+	log := h.status.Log
+	if log == "" {
+		log = c.run.Dir.Log(h.ticket.Job, h.ticket.Attempt)
+	}
+	c.emit(Event{Kind: Started, Job: h.ticket.Job, Attempt: h.ticket.Attempt, Log: log})
 }
 
 // leave takes in that workers have ended: their tickets end with them.
