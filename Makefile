@@ -55,6 +55,7 @@ chaos: build ## kill workers, nodes and controllers of a real Slurm at random fo
 
 bench: build ## the figures of docs/benchmarks.md: kernels, reading, planning, tokenizing, the pocket suite
 	$(GO) test -run '^$$' -bench . ./kernels/ ./pkg/dataset/ ./pkg/plan/ ./pkg/tokenizer/
+	$(BIN)/worker bench --shape llama-160m
 	time $(BIN)/submit examples/pocket/eval.toml --max-num-workers 2 -w $$(mktemp -d)
 
 # Slurm is for the tests alone, which bring up clusters of their own: no service of these packages is started.

@@ -196,7 +196,7 @@ func TestTable(t *testing.T) {
 	}
 	const want = `llama-160m: 162 M parameters, 325 MB of random weights in bf16
 AMD EPYC; avx2 fma f16c, 2 threads
-loaded in 0.25 s, the first token after 0.50 s; peak memory 900 MB
+loaded in 0.250 s, the first token after 0.500 s; peak memory 900 MB
 
 work              rate  lowest to highest  bound by            at  of peak  cores  what
 ------------------------------------------------------------------------------------------------------------

@@ -142,7 +142,7 @@ func (p *planner) rankAlone(name string) work {
 		seqs[i].Tokens[0], seqs[i].Tokens[1] = int32(i%p.cfg.Vocab), int32(i/p.cfg.Vocab%p.cfg.Vocab)
 	}
 	return work{name: name, unit: "rows", units: rows, needs: shots + question, run: scoring(seqs, 1), warm: scoring(seqs[:1], 1),
-		what: fmt.Sprintf("%d rows of the same, nothing shared", rows),
+		what: fmt.Sprintf("the same, nothing shared; rows: %d", rows),
 		cost: p.m.pass(len(seqs), slices.Repeat([]span{{0, shots + question}}, len(seqs))...)}
 }
 
