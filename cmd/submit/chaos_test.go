@@ -110,8 +110,8 @@ func (s session) wantOnce(rows int) {
 }
 
 const (
-	limit     = "60"
-	limitRows = 7 * 60 // of each of the spec's datasets
+	limit     = "40"
+	limitRows = 7 * 40 // of each of the spec's datasets
 )
 
 // TestScoresDoNotDependOnTheShape wants the same bytes whatever the partition size and the number of workers.
@@ -139,7 +139,11 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	whole := time.Since(began)
 	rng := rand.New(rand.NewPCG(1, uint64(whole)))
 	for _, victim := range []string{"submit", "worker", "both"} {
-		for i := range 4 {
+		times := 2
+		if *chaosAll {
+			times = 10
+		}
+		for i := range times {
 			t.Run(fmt.Sprintf("%s-%d", victim, i), func(t *testing.T) {
 				s := newSession(t, "--limit", limit, "--max-num-workers", "2", "--max-partition-size", "400")
 				for range 1 + rng.IntN(3) {
