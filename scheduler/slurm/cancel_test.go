@@ -102,6 +102,26 @@ func TestPollCancelledAlone(t *testing.T) {
 	}
 }
 
+// A job that a node could not launch, and that Slurm then holds for good, is cancelled and has failed by its node. One that a person holds waits.
+func TestPollHeldForGood(t *testing.T) {
+	f := newFake(t)
+	s := f.new(4)
+	f.submit(s, some(2, "a"))
+	token := s.arrays[0].Token
+	f.set("queue", "101_0|"+token+"|PENDING||N/A|x|N/A|launch failed requeued held\n101_1|"+token+"|PENDING||N/A|x|N/A|JobHeldUser\n")
+	f.poll(s, "a0")
+	if calls := f.calls("scancel"); len(calls) != 1 || !strings.HasSuffix(calls[0], "101_[0]") {
+		t.Errorf("cancelled by %q", calls)
+	}
+	f.set("queue", "101_1|"+token+"|PENDING||N/A|x|N/A|JobHeldUser\n")
+	f.later(time.Minute)
+	f.poll(s, "a0")
+	f.later(time.Minute)
+	if a0, a1 := f.poll(s, "a0"), f.poll(s, "a1"); a0.State != scheduler.Failed || a0.Cause != scheduler.Node || a1.State != scheduler.Pending {
+		t.Errorf("got %+v and %+v", a0, a1)
+	}
+}
+
 // Slurm forgets tasks that are cancelled while they wait; they are cancelled, not lost.
 func TestCancelledOneByOne(t *testing.T) {
 	f := newFaulty(t, shim.Options{}, func(o *Options) { o.Workers, o.Grace = 1, time.Hour })

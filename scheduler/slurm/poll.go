@@ -52,6 +52,9 @@ func (s *Scheduler) status(p place) scheduler.Status {
 	if st.State == scheduler.Failed && st.Cause == "" && st.Signal == 9 && ranOut(st.Log) {
 		st.Cause, st.Reason = scheduler.Memory, strings.TrimSuffix(phases["OUT_OF_MEMORY"].text+" ("+st.Node+")", " ()")
 	}
+	if p.element().stuck && st.State == scheduler.Cancelled {
+		st.State, st.Cause, st.Reason = scheduler.Failed, scheduler.Node, "a node could not launch it, and Slurm held it"
+	}
 	return st
 }
 
@@ -205,11 +208,18 @@ func (s *Scheduler) seen(a *array, index int, r row) {
 	if st.State != e.status.State {
 		s.soon()
 	}
+	if st.State == scheduler.Pending && strings.Contains(strings.ReplaceAll(r.reason, "_", " "), heldForGood) {
+		e.stuck, e.unwanted = true, true // bust cancels it: a new one may begin elsewhere
+	}
 	e.status, e.occupied, e.final = st, p.occupied, st.State.Terminal()
 	if e.final && st.Ended.IsZero() {
 		e.status.Ended = s.now()
 	}
 }
+
+// heldForGood is in the reason of a job that a node could not launch: Slurm puts it back in the queue and never starts it. A job that a person
+// holds has another.
+const heldForGood = "launch failed requeued held"
 
 // statusOf is what a row says of an element that has not failed by itself.
 func statusOf(r row, p phase) scheduler.Status {

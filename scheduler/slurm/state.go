@@ -82,7 +82,8 @@ type element struct {
 	look     int       // in which it was last seen
 	asked    bool      // somebody wants to know of it
 	cancel   bool      // it was cancelled
-	unwanted bool      // it was cancelled before its number was known
+	unwanted bool      // it was cancelled before its number was known, or Slurm will never start it
+	stuck    bool      // Slurm will never start it: a node could not, and it is held
 	occupied bool      // it holds a place: it runs, or begins or ends to
 	saved    fate      // what is in the array's file
 }
