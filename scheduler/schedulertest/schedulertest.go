@@ -310,7 +310,7 @@ func testWaitEnds(t *testing.T, h Harness) {
 	if err := b.Wait(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("waiting: %v", err)
 	}
-	b.submit(b.job("short", "sleep 0.1"))
+	refs := b.submit(b.job("short", "sleep 0.1"))
 	start := time.Now()
 	if err := b.Wait(b.ctx); err != nil {
 		t.Errorf("waiting for news: %v", err)
@@ -318,4 +318,5 @@ func testWaitEnds(t *testing.T, h Harness) {
 	if d := time.Since(start); d > b.h.Slack {
 		t.Errorf("the news took %s", d)
 	}
+	b.until(refs, scheduler.State.Terminal) // it writes into the test's directory
 }
