@@ -122,7 +122,7 @@ func (d *Device) Info() (Info, error) {
 	return Info{
 		Name: C.GoString(&c.name[0]), Features: C.GoString(&c.features[0]),
 		Memory: int64(c.memory_bytes), Free: int64(c.free_bytes),
-		Threads: int(c.threads), ComputeCapability: int(c.compute_capability),
+		Threads: int(c.threads), ComputeCapability: int(c.compute_capability), Layout: C.GoString(&c.layout[0]),
 	}, nil
 }
 

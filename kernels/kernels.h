@@ -21,14 +21,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SX_ABI 1 /* raised whenever a struct or the meaning of a function changes */
+#define SX_ABI 2 /* raised whenever a struct or the meaning of a function changes */
 
 typedef int32_t sx_status;
 enum { SX_OK = 0, SX_INVALID = 1, SX_NOMEM = 2, SX_UNSUPPORTED = 3, SX_DEVICE = 4 };
 
 /* Number formats. F8 is e4m3fn, with one f32 scale. I8: one f32 scale a row. I4: two codes a byte, low nibble first, unsigned, with an
- * f32 scale and an f32 zero for each group of `group` inputs: w = (q - zero) * scale. Every w is a f32: the cpu backend computes with a
- * quantized weight bit for bit as with the f32 matrix of its values. */
+ * f32 scale and an f32 zero for each group of `group` inputs: w = (q - zero) * scale. */
 typedef int32_t sx_dtype;
 enum { SX_F32 = 0, SX_BF16 = 1, SX_F16 = 2, SX_I8 = 3, SX_I4 = 4, SX_F8 = 5 };
 
@@ -51,6 +50,7 @@ typedef struct sx_info {
   int64_t free_bytes;   /* free now, 0 when unknown */
   int32_t threads;
   int32_t compute_capability; /* 90 for sm_90, 0 on CPUs */
+  char layout[16]; /* names the form that pack gives weights; "" where there is none */
 } sx_info;
 
 typedef struct sx_tensor {
@@ -61,6 +61,9 @@ typedef struct sx_tensor {
   sx_dtype dtype;
 } sx_tensor;
 
+/* What a weight is for. One for embed alone stays as it is: of a mapped file only the rows that are asked for come to memory. */
+enum { SX_USE_ANY = 0, SX_USE_EMBED = 1 };
+
 /* A weight matrix [rows = outputs, cols = inputs] in host memory. */
 typedef struct sx_weight_desc {
   sx_dtype dtype;
@@ -70,6 +73,8 @@ typedef struct sx_weight_desc {
   const float *scales;  /* I8: [rows]; I4: [rows, cols/group]; F8: [1]; else NULL */
   const float *zeros;   /* I4: [rows, cols/group]; else NULL */
   int32_t borrow;       /* 1: data, scales and zeros outlive the weight, a backend may read them in place (mmap) */
+  int32_t use;          /* SX_USE_* */
+  int32_t packed;       /* 1: data is what pack wrote for a device of the same layout; scales and zeros are in it */
 } sx_weight_desc;
 
 /* A paged KV cache for `layers` layers. A page holds page_size positions of every layer; its layout is the backend's own. */
@@ -110,6 +115,13 @@ typedef struct sx_sample_desc {
   float top_p;       /* >= 1: off */
 } sx_sample_desc;
 
+/* Single logits that are wanted, any number of a row. */
+typedef struct sx_targets {
+  int64_t n;
+  const int32_t *rows; /* [n], not decreasing; NULL: one a row */
+  const int32_t *ids;  /* [n] */
+} sx_targets;
+
 typedef struct sx_ops {
   uint32_t abi;  /* SX_ABI */
   uint32_t size; /* sizeof(sx_ops) */
@@ -129,7 +141,12 @@ typedef struct sx_ops {
   sx_status (*upload)(sx_device *, sx_stream *, sx_buffer *dst, int64_t offset_bytes, const void *src, int64_t bytes);
   sx_status (*download)(sx_device *, sx_stream *, void *dst, const sx_buffer *src, int64_t offset_bytes, int64_t bytes);
 
-  sx_status (*weight_new)(sx_device *, const sx_weight_desc *, sx_weight **out);
+  sx_status (*weight_new)(sx_device *, const sx_weight_desc *, sx_weight **out); /* packs what is not */
+  /* The form that matmul reads, apart from making a weight of it, so that it may lie in memory that processes share. The packed forms of
+   * matrices of equal dtype, group and cols whose rows are a multiple of 16 make, one behind another, that of the matrix of all their
+   * rows. dst is aligned to 64 bytes. SX_UNSUPPORTED where info gives no layout, or for SX_USE_EMBED. */
+  sx_status (*pack_size)(sx_device *, const sx_weight_desc *, int64_t *bytes);
+  sx_status (*pack)(sx_device *, const sx_weight_desc *, void *dst);
   void (*weight_free)(sx_device *, sx_weight *);
 
   sx_status (*kv_new)(sx_device *, const sx_kv_desc *, sx_kv **out);
@@ -159,11 +176,12 @@ typedef struct sx_ops {
                          const sx_attention_desc *);
   /* out = silu(gate) * up; out may be gate or up (GLU Variants, arXiv 2002.05202). */
   sx_status (*swiglu)(sx_device *, sx_stream *, const sx_tensor *out, const sx_tensor *gate, const sx_tensor *up);
-  /* For each row i of x [R, D], with logits l = x[i] w^T over the V rows of w: lse[i] = log sum exp l; target[i] = l[targets[i]];
-   * best[i] = the first argmax; best_logit[i] = its logit. Host outputs, each [R]; target(s), best, best_logit may be NULL. The R x V logits
-   * need never exist; they are bit for bit those of matmul. Sums in double or in a compensated order. targets[i] outside [0,V) is
-   * SX_INVALID. Logits of NaN make lse NaN and are never the best; a row of them alone has best 0. */
-  sx_status (*logprob)(sx_device *, sx_stream *, const sx_tensor *x, const sx_weight *w, const int32_t *targets, double *lse,
+  /* For each row i of x [R, D], with logits l = x[i] w^T over the V rows of w: lse[i] = log sum exp l; best[i] = the first argmax;
+   * best_logit[i] = its logit. For each j of the targets: target[j] = the logit of ids[j] in row rows[j]. Host outputs; lse is [R]; targets
+   * and target may be NULL together, best and best_logit each. The R x V logits need never exist; they are bit for bit those of matmul.
+   * Sums in double or in a compensated order. A target outside [0,V) or a row outside [0,R) is SX_INVALID. Logits of NaN make lse NaN and
+   * are never the best; a row of them alone has best 0. */
+  sx_status (*logprob)(sx_device *, sx_stream *, const sx_tensor *x, const sx_weight *w, const sx_targets *targets, double *lse,
                        float *target, int32_t *best, float *best_logit);
   /* One token a row of logits [R, V]: softmax at the temperature over the top_k, then the smallest set of probability top_p, drawn by
    * inversion with u[i] in [0,1) over descending probability (ties: lower id first). ids [R] on the host. desc[R]: one a row. Logits of

@@ -19,6 +19,15 @@ type matrix struct {
 	value []float64
 }
 
+// size is what an error in value i is measured against: of I4 the code and the zero are summed apart, so that one may hide the other.
+func (m matrix) size(i int) float64 {
+	if m.desc.DType != kernels.I4 {
+		return math.Abs(m.value[i])
+	}
+	scale, zero := float64(m.desc.Scales[i/m.desc.Group]), float64(m.desc.Zeros[i/m.desc.Group])
+	return math.Abs(m.value[i]) + 2*math.Abs(scale*zero)
+}
+
 var matrices = map[string]matrix{}
 
 // seededMatrix is randomMatrix of a seed, made once for all backends.

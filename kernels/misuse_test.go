@@ -140,10 +140,10 @@ func TestMisuse(t *testing.T) {
 			{"page 1 to page 3", st.KVCopy(w.kv, 3, 1, 1)},
 			{"page -1", st.KVCopy(w.kv, 0, -1, 1)},
 			{"kv cache is another device's", st.KVCopy(other.kv, 0, 1, 1)},
-			{"targets[3] = 8", errOf(st.LogProb(x, w.w, []int32{0, 1, 2, 8}))},
-			{"with 3 targets", errOf(st.LogProb(x, w.w, []int32{0, 1, 2}))},
-			{"x is [4, 4]", errOf(st.LogProb(x.SliceCols(0, 4), w.w, nil))},
-			{"no logits", errOf(st.LogProb(x, w.weight(f32Matrix(nil, 0, 8)), nil))},
+			{"targets[3] = 8", errOf(st.LogProb(x, w.w, kernels.Targets{IDs: []int32{0, 1, 2, 8}}))},
+			{"with 3 targets", errOf(st.LogProb(x, w.w, kernels.Targets{IDs: []int32{0, 1, 2}}))},
+			{"x is [4, 4]", errOf(st.LogProb(x.SliceCols(0, 4), w.w, kernels.Targets{}))},
+			{"no logits", errOf(st.LogProb(x, w.weight(f32Matrix(nil, 0, 8)), kernels.Targets{}))},
 			{"1 descriptions", errOf(st.Sample(x, desc(1), []float64{0}))},
 			{"u 1", errOf(st.Sample(x.SliceRows(0, 1), desc(1), []float64{1}))},
 			{"row 1: u nan", errOf(st.Sample(x.SliceRows(0, 2), []kernels.SampleDesc{bad, bad}, []float64{0, math.NaN()}))},
@@ -286,7 +286,7 @@ func TestNothing(t *testing.T) {
 		a.Out, a.Q, a.Batch = x, y, empty
 		p := w.rope()
 		p.Q, p.K, p.V, p.Batch = y, x.SliceCols(0, 4), x.SliceCols(4, 8), empty
-		lp, err := w.st.LogProb(x, w.w, []int32{})
+		lp, err := w.st.LogProb(x, w.w, kernels.Targets{IDs: []int32{}})
 		w.must(err)
 		if len(lp.LSE)+len(lp.Target)+len(lp.Best)+len(lp.BestLogit) != 0 {
 			t.Errorf("%v: %+v", tg, lp)

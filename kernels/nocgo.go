@@ -26,6 +26,8 @@ func (*Device) NewStream() (*Stream, error)               { return nil, errNoCgo
 func (*Device) NewBuffer(int64) (*Buffer, error)          { return nil, errNoCgo }
 func (*Device) NewTensor(int, int, DType) (Tensor, error) { return Tensor{}, errNoCgo }
 func (*Device) NewWeight(WeightDesc) (*Weight, error)     { return nil, errNoCgo }
+func (*Device) PackSize(WeightDesc) (int64, error)        { return 0, errNoCgo }
+func (*Device) Pack(WeightDesc, []byte) error             { return errNoCgo }
 func (*Device) NewKV(KVDesc) (*KV, error)                 { return nil, errNoCgo }
 
 func (*Stream) Free()                   {}
@@ -49,5 +51,5 @@ func (*Stream) SwiGLU(out, gate, up Tensor) error                              {
 func (*Stream) RopeKV(RopeArgs) error                                          { return errNoCgo }
 func (*Stream) Attention(AttentionArgs) error                                  { return errNoCgo }
 func (*Stream) KVCopy(kv *KV, dst, src, positions int) error                   { return errNoCgo }
-func (*Stream) LogProb(Tensor, *Weight, []int32) (LogProbs, error)             { return LogProbs{}, errNoCgo }
+func (*Stream) LogProb(Tensor, *Weight, Targets) (LogProbs, error)             { return LogProbs{}, errNoCgo }
 func (*Stream) Sample(Tensor, []SampleDesc, []float64) ([]int32, error)        { return nil, errNoCgo }

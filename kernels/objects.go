@@ -11,6 +11,10 @@ package kernels
 #cgo nocallback shim_buffer_new
 #cgo noescape shim_weight_new
 #cgo nocallback shim_weight_new
+#cgo noescape shim_pack_size
+#cgo nocallback shim_pack_size
+#cgo noescape shim_pack
+#cgo nocallback shim_pack
 #cgo noescape shim_kv_new
 #cgo nocallback shim_kv_new
 #cgo noescape shim_batch_new
@@ -19,6 +23,7 @@ package kernels
 import "C"
 
 import (
+	"cmp"
 	"unsafe"
 )
 
@@ -92,21 +97,75 @@ type Weight struct {
 	own        *WeightDesc // keeps borrowed memory reachable
 }
 
-// NewWeight makes a weight; the lengths of desc's slices are checked against its shape.
-func (d *Device) NewWeight(desc WeightDesc) (*Weight, error) {
+// shim checks the lengths of desc's slices against its shape, which C cannot.
+func (desc *WeightDesc) shim() (c C.shim_weight, err error) {
 	group, ok := i32(desc.Group)
 	if err := desc.check(); err != nil || !ok {
 		if err == nil {
 			err = invalid("weight", "group %d", desc.Group)
 		}
+		return c, err
+	}
+	c = C.shim_weight{dtype: C.int32_t(desc.DType), group: group, rows: C.int64_t(desc.Rows), cols: C.int64_t(desc.Cols)}
+	for _, f := range []struct {
+		to *C.int32_t
+		on bool
+	}{{&c.borrow, desc.Borrow}, {&c.use, desc.Embed}, {&c.packed, desc.Packed}} {
+		if f.on {
+			*f.to = 1
+		}
+	}
+	return c, nil
+}
+
+// PackSize is the bytes that Pack writes for a weight. ErrUnsupported where the backend packs no such weight.
+func (d *Device) PackSize(desc WeightDesc) (int64, error) {
+	var n C.int64_t
+	c, err := desc.shim()
+	if err != nil {
+		return 0, err
+	}
+	err = d.call("pack", func(s C.shim) C.sx_status {
+		return C.shim_pack_size(s, c, (*C.uint8_t)(unsafe.SliceData(desc.Data)), cFloats(desc.Scales), cFloats(desc.Zeros), &n)
+	})
+	return int64(n), err
+}
+
+// Pack writes the form of a weight that MatMul reads to dst, which has PackSize bytes and is aligned to 64. The packed forms of matrices of
+// equal dtype, group and columns whose rows are a multiple of 16 make, one behind another, that of the matrix of all their rows.
+func (d *Device) Pack(desc WeightDesc, dst []byte) error {
+	n, err := d.PackSize(desc)
+	if err != nil {
+		return err
+	}
+	if int64(len(dst)) != n {
+		return invalid("pack", "[%d, %d] %v packs to %d bytes, with room for %d", desc.Rows, desc.Cols, desc.DType, n, len(dst))
+	}
+	c, err := desc.shim()
+	if err != nil {
+		return err
+	}
+	return d.call("pack", func(s C.shim) C.sx_status {
+		return C.shim_pack(s, c, (*C.uint8_t)(unsafe.SliceData(desc.Data)), cFloats(desc.Scales), cFloats(desc.Zeros), (*C.uint8_t)(unsafe.SliceData(dst)))
+	})
+}
+
+// NewWeight makes a weight; the lengths of desc's slices are checked against its shape.
+func (d *Device) NewWeight(desc WeightDesc) (*Weight, error) {
+	c, err := desc.shim()
+	if err != nil {
 		return nil, err
 	}
-	c := C.shim_weight{dtype: C.int32_t(desc.DType), group: group, rows: C.int64_t(desc.Rows), cols: C.int64_t(desc.Cols)}
+	if desc.Packed {
+		if n, err := d.PackSize(desc); err != nil || n != int64(len(desc.Data)) {
+			return nil, cmp.Or(err, invalid("weight", "[%d, %d] %v packed has %d bytes: want %d", desc.Rows, desc.Cols, desc.DType, len(desc.Data), n))
+		}
+	}
 	w := &Weight{rows: desc.Rows, cols: desc.Cols}
 	if desc.Borrow {
-		c.borrow, w.own = 1, &desc
+		w.own = &desc
 	}
-	err := d.call("weight", func(s C.shim) C.sx_status {
+	err = d.call("weight", func(s C.shim) C.sx_status {
 		status := C.shim_weight_new(s, c, (*C.uint8_t)(unsafe.SliceData(desc.Data)), cFloats(desc.Scales), cFloats(desc.Zeros), &w.p)
 		if status == C.SX_OK {
 			w.h = d.keep(func(s C.shim) { C.shim_weight_free(s, w.p); w.p = nil })

@@ -124,18 +124,18 @@ func (s *Stream) KVCopy(kv *KV, dst, src, positions int) error {
 	return s.call("kv_copy", func(c C.shim) C.sx_status { return C.shim_kv_copy(c, cKV(kv), d, f, n) })
 }
 
-// LogProb takes the logits x w^T of each row of x and gives what LogProbs says; they are never stored whole. targets may be nil. NaN
-// counts as less than every number when the best is sought.
-func (s *Stream) LogProb(x Tensor, w *Weight, targets []int32) (LogProbs, error) {
-	if x.Rows < 0 || (targets != nil && len(targets) != x.Rows) {
-		return LogProbs{}, invalid("logprob", "x has %d rows, with %d targets", x.Rows, len(targets))
+// LogProb takes the logits x w^T of each row of x and gives what LogProbs says; they are never stored whole. NaN counts as less than every
+// number when the best is sought.
+func (s *Stream) LogProb(x Tensor, w *Weight, t Targets) (LogProbs, error) {
+	if x.Rows < 0 || (t.Rows != nil && len(t.Rows) != len(t.IDs)) || (t.Rows == nil && t.IDs != nil && len(t.IDs) != x.Rows) {
+		return LogProbs{}, invalid("logprob", "x has %d rows, with %d targets in %d rows", x.Rows, len(t.IDs), len(t.Rows))
 	}
 	out := LogProbs{LSE: make([]float64, x.Rows), Best: make([]int32, x.Rows), BestLogit: make([]float32, x.Rows)}
-	if targets != nil {
-		out.Target = make([]float32, x.Rows)
+	if t.IDs != nil {
+		out.Target = make([]float32, len(t.IDs), len(t.IDs)+1) // never without an address: that says that there are targets
 	}
 	err := s.call("logprob", func(c C.shim) C.sx_status {
-		return C.shim_logprob(c, cTensor(&x), cWeight(w), cInts(targets), (*C.double)(unsafe.SliceData(out.LSE)),
+		return C.shim_logprob(c, cTensor(&x), cWeight(w), C.int64_t(len(t.IDs)), cInts(t.Rows), cInts(t.IDs), (*C.double)(unsafe.SliceData(out.LSE)),
 			cFloats(out.Target), cInts(out.Best), cFloats(out.BestLogit))
 	})
 	if err != nil {

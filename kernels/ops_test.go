@@ -139,13 +139,13 @@ func specialCases() []opCase {
 				x[i*d], x[i*d+1] = 1, 1
 			}
 			x[0], x[3*d], x[4*d], x[5*d+2] = nan, -1, 0, -inf
-			return r.logprob(r.in(m, d, x), r.weight(f32Matrix(w, v, d)), make([]int32, m))
+			return r.logprob(r.in(m, d, x), r.weight(f32Matrix(w, v, d)), kernels.Targets{IDs: make([]int32, m)})
 		}},
 		{"logprob/inf", 3e-6, func(r *rig) ([]float32, []float64) {
 			const v = 600
 			w := make([]float32, v)
 			w[5], w[500], w[501] = -1, 1, 1
-			return r.logprob(r.in(4, 1, []float32{inf, -inf, 3e38, 1}), r.weight(f32Matrix(w, v, 1)), []int32{500, 5, 0, 1})
+			return r.logprob(r.in(4, 1, []float32{inf, -inf, 3e38, 1}), r.weight(f32Matrix(w, v, 1)), kernels.Targets{IDs: []int32{500, 5, 0, 1}})
 		}},
 		{"logprob/inf without NaN", 3e-6, func(r *rig) ([]float32, []float64) {
 			const v = 600
@@ -158,15 +158,15 @@ func specialCases() []opCase {
 			for i := range all {
 				all[i] = 1
 			}
-			a, sa := r.logprob(r.in(2, 1, []float32{inf, -inf}), r.weight(f32Matrix(w, v, 1)), []int32{500, 5})
-			b, sb := r.logprob(r.in(2, 1, []float32{inf, -inf}), r.weight(f32Matrix(all, v, 1)), []int32{500, 5})
+			a, sa := r.logprob(r.in(2, 1, []float32{inf, -inf}), r.weight(f32Matrix(w, v, 1)), kernels.Targets{IDs: []int32{500, 5}})
+			b, sb := r.logprob(r.in(2, 1, []float32{inf, -inf}), r.weight(f32Matrix(all, v, 1)), kernels.Targets{IDs: []int32{500, 5}})
 			return append(a, b...), append(sa, sb...)
 		}},
 	}
 }
 
 func matmulCase(dt kernels.DType, m, n, k int, bias bool) opCase {
-	// f32 sums of 16 lanes and blocks: far below k roundings.
+	// f32 sums of blocks: far below k roundings.
 	return opCase{fmt.Sprintf("matmul/%v/%d,%d,%d/bias=%v", dt, m, n, k, bias), 4e-7 * (2 + math.Sqrt(float64(k))/8), func(r *rig) ([]float32, []float64) {
 		rng := seeded(uint64(m*7919 + n*31 + k))
 		w := seededMatrix(uint64(n+k), dt, n, k, groupOf(k))
@@ -186,7 +186,7 @@ func matmulCase(dt kernels.DType, m, n, k int, bias bool) opCase {
 		for i := range scale {
 			scale[i] = math.Abs(float64(bv[i%n]))
 			for j := range k {
-				scale[i] += math.Abs(float64(x[i/n*k+j]) * w.value[i%n*k+j])
+				scale[i] += math.Abs(float64(x[i/n*k+j])) * w.size(i%n*k+j)
 			}
 		}
 		return r.read(out), scale
@@ -285,13 +285,15 @@ func logprobCases() []opCase {
 	var all []opCase
 	for _, dt := range allFormats {
 		for _, v := range []int{1, 2, 15, 17, 255, 256, 257, 1027} {
-			for _, rows := range []int{0, 1, 5, 131} {
+			for _, rows := range []int{0, 1, 5, 131, 509} {
 				all = append(all, opCase{fmt.Sprintf("logprob/%v/%d,%d", dt, rows, v), 3e-6, func(r *rig) ([]float32, []float64) {
 					const d = 34
 					rng := seeded(uint64(v*10 + rows))
-					x, targets := normal(rng, rows*d), make([]int32, rows)
-					for i := range targets {
-						targets[i] = rng.Int32N(int32(v))
+					x, targets := normal(rng, rows*d), kernels.Targets{Rows: []int32{}, IDs: []int32{}}
+					for i := range rows {
+						for range (i + 1) % 4 { // none of some rows, three of others
+							targets.Rows, targets.IDs = append(targets.Rows, int32(i)), append(targets.IDs, rng.Int32N(int32(v)))
+						}
 					}
 					w := r.weight(seededMatrix(1, dt, v, d, 17))
 					return r.logprob(r.in(rows, d, x), w, targets)
@@ -302,13 +304,20 @@ func logprobCases() []opCase {
 	return all
 }
 
-func (r *rig) logprob(x kernels.Tensor, w *kernels.Weight, targets []int32) (out []float32, scale []float64) {
+func (r *rig) logprob(x kernels.Tensor, w *kernels.Weight, targets kernels.Targets) (out []float32, scale []float64) {
 	lp, err := r.st.LogProb(x, w, targets)
 	r.must(err)
 	for i := range lp.LSE {
 		size := math.Abs(float64(lp.BestLogit[i])) + 20
-		out = append(out, float32(lp.LSE[i]), lp.Target[i], float32(lp.Best[i]), lp.BestLogit[i])
-		scale = append(scale, size, size, 0, size)
+		out = append(out, float32(lp.LSE[i]), float32(lp.Best[i]), lp.BestLogit[i])
+		scale = append(scale, size, 0, size)
+	}
+	for j, l := range lp.Target {
+		row := j
+		if targets.Rows != nil {
+			row = int(targets.Rows[j])
+		}
+		out, scale = append(out, l), append(scale, math.Abs(float64(lp.BestLogit[row]))+20)
 	}
 	return out, scale
 }

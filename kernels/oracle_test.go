@@ -175,7 +175,7 @@ func TestOracleLogProb(t *testing.T) {
 	r := target{backend: "ref"}.open(t)
 	w := f32Matrix([]float32{1, 0, 0, 1, 1, 1, 1, 1, -5, 0}, 5, 2)
 	x := []float32{2, 3, 100, -100, 0, 0}
-	lp, err := r.st.LogProb(r.in(3, 2, x), r.weight(w), []int32{4, 1, 2})
+	lp, err := r.st.LogProb(r.in(3, 2, x), r.weight(w), kernels.Targets{IDs: []int32{4, 1, 2}})
 	r.must(err)
 	wantBest := []int32{2, 0, 0} // the first of equals
 	for i := range 3 {

@@ -30,12 +30,20 @@ static inline sx_status shim_download(shim s, uint8_t *dst, const sx_buffer *src
 }
 
 typedef struct {
-  int32_t dtype, group, borrow;
+  int32_t dtype, group, borrow, use, packed;
   int64_t rows, cols;
 } shim_weight;
 static inline sx_status shim_weight_new(shim s, shim_weight w, const uint8_t *data, const float *scales, const float *zeros, sx_weight **out) {
-  sx_weight_desc d = {w.dtype, w.group, w.rows, w.cols, data, scales, zeros, w.borrow};
+  sx_weight_desc d = {w.dtype, w.group, w.rows, w.cols, data, scales, zeros, w.borrow, w.use, w.packed};
   return s.ops->weight_new(s.dev, &d, out);
+}
+static inline sx_status shim_pack_size(shim s, shim_weight w, const uint8_t *data, const float *scales, const float *zeros, int64_t *bytes) {
+  sx_weight_desc d = {w.dtype, w.group, w.rows, w.cols, data, scales, zeros, w.borrow, w.use, w.packed};
+  return s.ops->pack_size(s.dev, &d, bytes);
+}
+static inline sx_status shim_pack(shim s, shim_weight w, const uint8_t *data, const float *scales, const float *zeros, uint8_t *dst) {
+  sx_weight_desc d = {w.dtype, w.group, w.rows, w.cols, data, scales, zeros, w.borrow, w.use, w.packed};
+  return s.ops->pack(s.dev, &d, dst);
 }
 static inline void shim_weight_free(shim s, sx_weight *p) { s.ops->weight_free(s.dev, p); }
 static inline sx_status shim_kv_new(shim s, sx_kv_desc d, sx_kv **out) { return s.ops->kv_new(s.dev, &d, out); }
@@ -72,9 +80,10 @@ static inline sx_status shim_rope_kv(shim s, sx_tensor q, sx_tensor k, sx_tensor
 static inline sx_status shim_attention(shim s, sx_tensor out, sx_tensor q, const sx_kv *kv, const sx_batch *b, sx_attention_desc a) {
   return s.ops->attention(s.dev, s.stream, &out, &q, kv, b, &a);
 }
-static inline sx_status shim_logprob(shim s, sx_tensor x, const sx_weight *w, const int32_t *targets, double *lse, float *target,
-                                     int32_t *best, float *best_logit) {
-  return s.ops->logprob(s.dev, s.stream, &x, w, targets, lse, target, best, best_logit);
+static inline sx_status shim_logprob(shim s, sx_tensor x, const sx_weight *w, int64_t n, const int32_t *rows, const int32_t *ids, double *lse,
+                                     float *target, int32_t *best, float *best_logit) {
+  sx_targets t = {n, rows, ids};
+  return s.ops->logprob(s.dev, s.stream, &x, w, target ? &t : NULL, lse, target, best, best_logit);
 }
 static inline sx_status shim_sample(shim s, sx_tensor logits, const sx_sample_desc *d, const double *u, int32_t *ids) {
   return s.ops->sample(s.dev, s.stream, &logits, d, u, ids);

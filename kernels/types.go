@@ -75,6 +75,8 @@ type Info struct {
 	Memory, Free      int64  // bytes; 0 when unknown
 	Threads           int
 	ComputeCapability int // 90 for sm_90; 0 on CPUs
+	// Layout names the form that Pack gives weights; "" where the backend has none. Devices of one layout can use what another packed.
+	Layout string
 }
 
 // Peak is what a CPU does at best, by CPUPeak.
@@ -101,6 +103,10 @@ type WeightDesc struct {
 	// Borrow lets the backend read Data, Scales and Zeros in place for the life of the weight. They must then lie outside the Go heap (as
 	// a mapped file does) and stay unchanged; otherwise they are copied.
 	Borrow bool
+	// Embed says that the weight is for Embed alone. It stays as it is: of a mapped file only the rows that are asked for come to memory.
+	Embed bool
+	// Packed says that Data is what Pack wrote for a device of the same layout. Scales and Zeros are in it.
+	Packed bool
 }
 
 // KVDesc is a paged cache of keys and values; a page holds PageSize positions of every layer. DType is F32 or BF16.
@@ -152,8 +158,12 @@ type AttentionArgs struct {
 	Scale                float32
 }
 
-// LogProbs are the outcomes of rows of logits: the log of the sum of their exponentials, the target's logit, the first argmax and its
-// logit. Target is nil when no targets were given.
+// Targets are single logits that are wanted, any number of a row: that of token IDs[j] in row Rows[j]. Rows must not decrease; nil is one
+// target a row.
+type Targets struct{ Rows, IDs []int32 }
+
+// LogProbs are the outcomes of rows of logits: for each row the log of the sum of their exponentials, the first argmax and its logit, and
+// for each target its logit.
 type LogProbs struct {
 	LSE       []float64
 	Target    []float32
@@ -191,6 +201,9 @@ func (w WeightDesc) check() error {
 		data, scales, zeros = n/2, n/w.Group, n/w.Group
 	default:
 		return invalid("weight", "unknown %v", w.DType)
+	}
+	if w.Packed { // the backend knows its size
+		return nil
 	}
 	if len(w.Data) != data || len(w.Scales) != scales || len(w.Zeros) != zeros {
 		return invalid("weight", "[%d, %d] %v has %d bytes, %d scales, %d zeros: want %d, %d, %d",

@@ -5,38 +5,54 @@
 
 #include "front.h"
 #include "isa.h"
+#include "pack.h"
 #include "pool.h"
 #include "sample.h"
+
+typedef struct scratch {
+  float *p;
+  void *raw;
+  int64_t floats;
+} scratch;
 
 typedef struct cpu {
   const isa *isa;
   pool *pool;
   int32_t threads;
-  int64_t scratch_floats; /* of each thread */
-  float *scratch;         /* [threads][scratch_floats] */
-  void *raw;
+  scratch shared;      /* rows of a matmul, laid out */
+  scratch each;        /* [threads][each_floats] */
+  int64_t each_floats;
 } cpu;
 
 enum { max_threads = 4096, grain = 1 << 15 }; /* grain: the values below which an operation is not worth a second thread */
 
 static cpu *of(const sx_device *d) { return d->impl; }
 
-static float *scratch_of(const cpu *c, int thread) { return c->scratch + thread * c->scratch_floats; }
+static float *scratch_of(const cpu *c, int thread) { return c->each.p + thread * c->each_floats; }
+
+/* Makes p hold at least `floats`; what it held is lost. */
+static sx_status grow(sx_device *d, scratch *s, int64_t floats) {
+  int64_t bytes;
+  void *raw = NULL;
+  if (floats <= s->floats) return SX_OK;
+  floats = (floats + 63) & ~(int64_t)63;
+  float *p = size_mul(floats, 4, &bytes) ? host_alloc(bytes, &raw) : NULL;
+  if (!p) return fail(d, SX_NOMEM, "no memory for %" PRId64 " floats of scratch", floats);
+  free(s->raw);
+  *s = (scratch){p, raw, floats};
+  return SX_OK;
+}
 
 /* Grows every thread's scratch to at least `floats`. */
 static sx_status reserve(sx_device *d, int64_t floats) {
   cpu *c = of(d);
-  int64_t bytes;
-  void *raw = NULL;
-  if (floats <= c->scratch_floats) return SX_OK;
+  int64_t all;
+  if (floats <= c->each_floats) return SX_OK;
   floats = (floats + 63) & ~(int64_t)63;
-  float *p = size_mul(floats, 4 * (int64_t)c->threads, &bytes) ? host_zalloc(bytes, &raw) : NULL;
-  if (!p) return fail(d, SX_NOMEM, "no memory for the scratch of %" PRId32 " threads: %" PRId64 " floats each", c->threads, floats);
-  free(c->raw);
-  c->raw = raw;
-  c->scratch = p;
-  c->scratch_floats = floats;
-  return SX_OK;
+  if (!size_mul(floats, c->threads, &all)) return fail(d, SX_NOMEM, "no memory for the scratch of %" PRId32 " threads: %" PRId64 " floats each", c->threads, floats);
+  sx_status s = grow(d, &c->each, all);
+  if (s == SX_OK) c->each_floats = floats;
+  return s;
 }
 
 static bool runs(const isa *i) {
@@ -99,7 +115,7 @@ static sx_status k_open(sx_device *d, const sx_open_opts *o) {
   s = reserve(d, logprob_scratch);
   if (s == SX_OK && !(c->pool = pool_new(c->threads))) s = fail(d, SX_NOMEM, "cannot start %" PRId32 " threads", c->threads);
   if (s == SX_OK) return SX_OK;
-  free(c->raw);
+  free(c->each.raw);
   free(c);
   return s;
 }
@@ -107,7 +123,8 @@ static sx_status k_open(sx_device *d, const sx_open_opts *o) {
 static void k_close(sx_device *d) {
   cpu *c = of(d);
   pool_free(c->pool);
-  free(c->raw);
+  free(c->shared.raw);
+  free(c->each.raw);
   free(c);
 }
 
@@ -154,10 +171,33 @@ static void run(const split *s, pool_fn fn) { pool_run(s->c->pool, fn, (void *)(
 
 static int64_t part_end(const split *s, int64_t i) { return (i + 1) * s->step < s->n ? (i + 1) * s->step : s->n; }
 
+static const char *k_layout(void) { return PACK_LAYOUT; }
+
+static bool k_pack_bytes(const sx_weight *w, int64_t *bytes) { return pack_bytes(w, bytes); }
+
+typedef struct pack_job {
+  const sx_weight *w;
+  uint8_t *to;
+} pack_job;
+
+static void pack_part(void *arg, int64_t i, int thread) {
+  const split *s = arg;
+  const pack_job *j = s->job;
+  (void)thread;
+  pack_panels(j->w, j->to, i * s->step, part_end(s, i) - i * s->step);
+}
+
+static void k_pack(sx_device *d, const sx_weight *w, uint8_t *to) {
+  pack_job job = {w, to};
+  split s = {of(d), &job, panels_of(w), 4};
+  run(&s, pack_part);
+}
+
 static void embed_part(void *arg, int64_t i, int thread) {
   const split *s = arg;
+  const embed_job *j = s->job;
   (void)thread;
-  s->c->isa->embed(s->job, i * s->step, part_end(s, i));
+  embed_rows(j->out, j->w, j->ids, i * s->step, part_end(s, i));
 }
 
 static sx_status k_embed(sx_device *d, mat out, const sx_weight *w, const int32_t *ids) {
@@ -167,21 +207,73 @@ static sx_status k_embed(sx_device *d, mat out, const sx_weight *w, const int32_
   return SX_OK;
 }
 
-static void matmul_part(void *arg, int64_t i, int thread) {
+typedef struct laying {
+  const matmul_job *job;
+  float *laid, *sums;
+} laying;
+
+static void lay_part(void *arg, int64_t i, int thread) {
   const split *s = arg;
-  s->c->isa->matmul(s->job, i * s->step, part_end(s, i), scratch_of(s->c, thread));
+  const laying *l = s->job;
+  (void)thread;
+  s->c->isa->lay_out(l->job, i * s->step, part_end(s, i), l->laid, l->sums);
+}
+
+/* Brings the job's rows into the form that the build wants them in. */
+static sx_status prepare(sx_device *d, matmul_job *j) {
+  cpu *c = of(d);
+  int64_t laid = c->isa->laid_floats(j), sums = c->isa->sums_floats(j);
+  if (laid + sums == 0) return SX_OK;
+  sx_status status = grow(d, &c->shared, laid + sums);
+  if (status != SX_OK) return status;
+  laying l = {j, laid ? c->shared.p : NULL, c->shared.p + laid};
+  j->laid = l.laid;
+  j->sums = l.sums;
+  int64_t rows = j->x.cols > 0 ? grain / j->x.cols + 1 : j->x.rows;
+  split s = {c, &l, j->x.rows, (rows + c->isa->tile_rows - 1) / c->isa->tile_rows * c->isa->tile_rows};
+  run(&s, lay_part);
+  return SX_OK;
+}
+
+/* A matmul's items: rows by panels. */
+typedef struct grid {
+  const cpu *c;
+  const matmul_job *job;
+  int64_t rows, panels;     /* of an item */
+  int64_t columns_of_items; /* panels / item */
+} grid;
+
+static void matmul_part(void *arg, int64_t i, int thread) {
+  const grid *g = arg;
+  (void)thread;
+  int64_t r = i / g->columns_of_items * g->rows, p = i % g->columns_of_items * g->panels, rows = g->job->x.rows, panels = panels_of(g->job->w);
+  g->c->isa->matmul(g->job, (span){r, r + g->rows < rows ? r + g->rows : rows, p, p + g->panels < panels ? p + g->panels : panels});
+}
+
+/* Cuts a matmul up: few panels an item, so that they stay in the cache while the rows go by; fewer, and rows too, where threads would have
+ * too little each. */
+static grid cut(const cpu *c, const matmul_job *j) {
+  enum { most = 4, pieces = 4 }; /* panels of an item; items a thread, so that a slow one holds up little */
+  int64_t panels = panels_of(j->w), want = (int64_t)c->threads * pieces;
+  grid g = {c, j, j->x.rows, panels, 1};
+  if (c->threads == 1 || (double)j->x.rows * (double)j->x.cols * (double)j->w->rows < grain) return g;
+  g.panels = panels / want < 1 ? 1 : panels / want > most ? most : panels / want;
+  g.columns_of_items = (panels + g.panels - 1) / g.panels;
+  int64_t cuts = want / g.columns_of_items, tile = c->isa->tile_rows;
+  if (cuts > 1) g.rows = ((j->x.rows + cuts - 1) / cuts + tile - 1) / tile * tile;
+  return g;
 }
 
 static sx_status k_matmul(sx_device *d, mat out, mat x, const sx_weight *w, const float *bias) {
-  enum { pieces = 4 }; /* a thread, so that a slow one holds up little */
-  matmul_job job = {.out = out, .x = x, .w = w, .bias = bias};
-  split s = {of(d), &job, out.cols, out.cols};
-  if (out.rows == 0 || out.cols == 0) return SX_OK;
-  if ((double)out.rows * (double)out.cols * (double)x.cols >= grain && s.c->threads > 1) {
-    int64_t step = (out.cols + s.c->threads * pieces - 1) / (s.c->threads * pieces);
-    s.step = (step + lanes - 1) / lanes * lanes;
+  if (out.cols == 0) return SX_OK;
+  for (int64_t r = 0; r < x.rows; r += mat_rows) {
+    int64_t rows = x.rows - r < mat_rows ? x.rows - r : mat_rows;
+    matmul_job job = {.out = {out.p + r * out.stride, rows, out.cols, out.stride}, .x = {x.p + r * x.stride, rows, x.cols, x.stride}, .w = w, .bias = bias};
+    sx_status status = prepare(d, &job);
+    if (status != SX_OK) return status;
+    grid g = cut(of(d), &job);
+    pool_run(of(d)->pool, matmul_part, &g, (rows + g.rows - 1) / g.rows * g.columns_of_items);
   }
-  run(&s, matmul_part);
   return SX_OK;
 }
 
@@ -266,17 +358,30 @@ static void merge(const logprob_job *j, int64_t r, logprob_out out) {
   if (out.best_logit) out.best_logit[r] = top->max;
 }
 
-static sx_status k_logprob(sx_device *d, mat x, const sx_weight *w, const int32_t *targets, logprob_out out) {
-  int64_t chunks = (w->rows + vocab_chunk - 1) / vocab_chunk, bytes;
-  void *raw = NULL;
-  part *parts = size_mul(x.rows, chunks * (int64_t)sizeof *parts, &bytes) ? host_zalloc(bytes, &raw) : NULL;
-  if (!parts) return fail(d, SX_NOMEM, "no memory for the sums of %" PRId64 " rows over %" PRId64 " logits", x.rows, w->rows);
-  logprob_job job = {x, w, targets, out.target, parts, chunks};
-  split s = {of(d), &job, chunks, 1};
+/* One piece of the rows; out begins with it. */
+static sx_status logprob_rows_of(sx_device *d, logprob_job *j, logprob_out out) {
+  split s = {of(d), j, j->chunks, 1};
+  sx_status status = prepare(d, &j->mat);
+  if (status != SX_OK) return status;
   run(&s, logprob_part);
-  for (int64_t r = 0; r < x.rows; r++) merge(&job, r, out);
-  free(raw);
+  for (int64_t r = 0; r < j->mat.x.rows; r++) merge(j, r, out);
   return SX_OK;
+}
+
+static sx_status k_logprob(sx_device *d, mat x, const sx_weight *w, logprob_in in, logprob_out out) {
+  int64_t chunks = (w->rows + vocab_chunk - 1) / vocab_chunk, rows = x.rows < mat_rows ? x.rows : mat_rows, bytes;
+  void *raw = NULL;
+  part *parts = size_mul(rows, chunks * (int64_t)sizeof *parts, &bytes) ? host_zalloc(bytes, &raw) : NULL;
+  if (!parts) return fail(d, SX_NOMEM, "no memory for the sums of %" PRId64 " rows over %" PRId64 " logits", rows, w->rows);
+  sx_status status = SX_OK;
+  for (int64_t r = 0; r < x.rows && status == SX_OK; r += rows) {
+    mat piece = {x.p + r * x.stride, x.rows - r < rows ? x.rows - r : rows, x.cols, x.stride};
+    logprob_job job = {{.x = piece, .w = w}, in.ids, in.start + r, out.target, parts, chunks};
+    logprob_out at = {out.lse + r, out.target, out.best ? out.best + r : NULL, out.best_logit ? out.best_logit + r : NULL};
+    status = logprob_rows_of(d, &job, at);
+  }
+  free(raw);
+  return status;
 }
 
 typedef struct sample_job {

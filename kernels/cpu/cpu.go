@@ -3,7 +3,7 @@
 package cpu
 
 /*
-#cgo CFLAGS: -std=c11 -D_GNU_SOURCE -O3 -Wall -Wextra -Wno-psabi -pthread
+#cgo CFLAGS: -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra -Wno-psabi -pthread
 #cgo LDFLAGS: -lm -lpthread
 #include <stdlib.h>
 #include "kernels.h"

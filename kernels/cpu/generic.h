@@ -1,7 +1,8 @@
 /* generic.h: the whole generic source and its table, for the builds. The including file sets ISA_NAME, ISA_FEATURES and ISA_TABLE. */
 #include "vec.h"
 
-#include "dequant.h"
+#include "pack.h"
+#include "formats.h"
 #include "matmul.h"
 #include "rows.h"
 #include "attention.h"
@@ -22,7 +23,8 @@ static void isa_exp(float *x, int64_t n) {
 #endif
 
 const isa ISA_TABLE = {
-    .name = ISA_NAME, .features = ISA_FEATURES, .fused = ISA_FUSED, .matmul = isa_matmul, .embed = isa_embed, .rmsnorm = isa_rmsnorm,
+    .name = ISA_NAME, .features = ISA_FEATURES, .fused = ISA_FUSED, .tile_rows = tile_rows,
+    .laid_floats = isa_laid_floats, .sums_floats = isa_sums_floats, .lay_out = isa_lay_out, .matmul = isa_matmul, .rmsnorm = isa_rmsnorm,
     .swiglu = isa_swiglu, .rope_kv = isa_rope_kv, .attention = isa_attention, .logprob = isa_logprob, .exp = isa_exp,
     .fma = isa_fma, .fma_flop = fma_flop, .read = isa_read,
 };

@@ -6,21 +6,26 @@
 
 enum {
   lanes = 16, /* of every sum, whatever the machine's vectors: the order of a sum is part of the result */
-  mat_rows = 128, mat_depth = 512, mat_cols = 8, /* a block of matmul: rows of x, inputs, columns of w */
-  vocab_chunk = 256,                             /* columns of logits summed together by logprob */
+  mat_depth = 512,    /* inputs of a block of matmul */
+  mat_rows = 504,     /* rows of x in hand at once; a multiple of every build's tile */
+  vocab_chunk = 256,  /* columns of logits summed together by logprob: whole panels */
+  logprob_rows = 96,  /* rows of such a chunk in hand at once; a multiple of every build's tile */
   attn_block = 64,                               /* positions between two rescalings, at multiples of it */
   attn_unit_rows = 32,                           /* (token, head) pairs in hand at once */
-  mat_scratch = (mat_rows + mat_cols) * mat_depth, /* floats */
-  logprob_scratch = mat_scratch + mat_rows * vocab_chunk,
+  logprob_scratch = logprob_rows * vocab_chunk, /* floats */
 };
 
 typedef struct matmul_job {
-  mat out, x;
+  mat out, x; /* at most mat_rows rows */
   const sx_weight *w;
   const float *bias;
-  int64_t first; /* the row of w that column 0 of out is for */
-  int64_t step;  /* columns of an item */
+  const float *laid, *sums;         /* what lay_out made of x; NULL: not needed */
+  int64_t first_row, first_panel; /* of x and w, that out begins with */
 } matmul_job;
+
+typedef struct span { /* rows of x, panels of w */
+  int64_t r0, r1, p0, p1;
+} span;
 
 typedef struct norm_job {
   mat out, x;
@@ -61,9 +66,9 @@ typedef struct part { /* of a row's logits, those of one vocab_chunk */
 } part;
 
 typedef struct logprob_job {
-  mat x;
-  const sx_weight *w;
-  const int32_t *targets; /* may be NULL, as target may */
+  matmul_job mat;       /* without out */
+  const int32_t *ids;   /* of the targets; those of row r from start[r] on */
+  const int64_t *start; /* [rows + 1] */
   float *target;
   part *parts; /* [rows][chunks] */
   int64_t chunks;
@@ -72,8 +77,10 @@ typedef struct logprob_job {
 typedef struct isa {
   const char *name, *features;
   bool fused; /* sums use fused multiply-add: bits equal between all builds that do */
-  void (*matmul)(const matmul_job *, int64_t n0, int64_t n1, float *scratch); /* columns [n0, n1) of out; scratch: mat_scratch */
-  void (*embed)(const embed_job *, int64_t from, int64_t to);                 /* rows */
+  int64_t tile_rows;
+  int64_t (*laid_floats)(const matmul_job *), (*sums_floats)(const matmul_job *);
+  void (*lay_out)(const matmul_job *, int64_t from, int64_t to, float *laid, float *sums); /* rows; from: a multiple of tile_rows */
+  void (*matmul)(const matmul_job *, span);
   void (*rmsnorm)(const norm_job *, int64_t from, int64_t to);                /* rows */
   void (*swiglu)(const gate_job *, int64_t from, int64_t to);                 /* rows */
   void (*rope_kv)(const rope_job *, int64_t from, int64_t to);                /* tokens */

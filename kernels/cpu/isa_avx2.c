@@ -3,10 +3,10 @@
 #include <immintrin.h>
 #define VEC_BYTES 32
 #define VEC_FMA(a, b, c) ((vf)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
+#define VEC_FMADD(acc, a, b) __asm__("vfmadd231ps %2, %1, %0" : "+x"(acc) : "x"(a), "x"(b))
 #define ISA_NAME "avx2"
 #define ISA_FEATURES "avx2 fma f16c"
 #define ISA_TABLE sx_isa_avx2
-#define TILE_ROWS 3
-#define TILE_COLS 2
+#define TILE_ROWS 6
 #include "generic.h"
 #endif

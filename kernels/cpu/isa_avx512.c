@@ -3,10 +3,10 @@
 #include <immintrin.h>
 #define VEC_BYTES 64
 #define VEC_FMA(a, b, c) ((vf)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
+#define VEC_FMADD(acc, a, b) __asm__("vfmadd231ps %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b))
 #define ISA_NAME "avx512"
 #define ISA_FEATURES "avx512 f bw dq vl"
 #define ISA_TABLE sx_isa_avx512
-#define TILE_ROWS 4
-#define TILE_COLS 4
+#define TILE_ROWS 8
 #include "generic.h"
 #endif

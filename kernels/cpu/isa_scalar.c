@@ -4,5 +4,4 @@
 #define ISA_FEATURES "scalar"
 #define ISA_TABLE sx_isa_scalar
 #define TILE_ROWS 2
-#define TILE_COLS 1
 #include "generic.h"

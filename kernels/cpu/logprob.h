@@ -32,18 +32,23 @@ static part summarize(float *l, int64_t n, int64_t first) {
   return p;
 }
 
-static void isa_logprob(const logprob_job *j, int64_t chunk, float *scratch) {
-  int64_t first = chunk * vocab_chunk, n = j->w->rows - first < vocab_chunk ? j->w->rows - first : vocab_chunk;
-  float *logits = scratch + mat_scratch;
-  for (int64_t m0 = 0; m0 < j->x.rows; m0 += mat_rows) {
-    int64_t rows = j->x.rows - m0 < mat_rows ? j->x.rows - m0 : mat_rows;
-    mat x = {j->x.p + m0 * j->x.stride, rows, j->x.cols, j->x.stride};
-    matmul_job m = {.out = {logits, rows, n, vocab_chunk}, .x = x, .w = j->w, .first = first};
-    isa_matmul(&m, 0, n, scratch);
-    for (int64_t i = 0; i < rows; i++) {
-      int64_t r = m0 + i, want = j->target ? j->targets[r] - first : -1;
-      if (want >= 0 && want < n) j->target[r] = logits[i * vocab_chunk + want];
-      j->parts[r * j->chunks + chunk] = summarize(logits + i * vocab_chunk, n, first);
+static void isa_logprob(const logprob_job *j, int64_t chunk, float *logits) {
+  enum { panels = vocab_chunk / panel_rows };
+  const sx_weight *w = j->mat.w;
+  int64_t first = chunk * vocab_chunk, n = w->rows - first < vocab_chunk ? w->rows - first : vocab_chunk, all = panels_of(w);
+  for (int64_t r0 = 0; r0 < j->mat.x.rows; r0 += logprob_rows) {
+    int64_t r1 = j->mat.x.rows - r0 < logprob_rows ? j->mat.x.rows : r0 + logprob_rows;
+    span s = {r0, r1, chunk * panels, (chunk + 1) * panels < all ? (chunk + 1) * panels : all};
+    matmul_job m = j->mat;
+    m.out = (mat){logits, r1 - r0, n, vocab_chunk};
+    m.first_row = r0;
+    m.first_panel = s.p0;
+    isa_matmul(&m, s);
+    for (int64_t r = r0; r < r1; r++) {
+      float *l = logits + (r - r0) * vocab_chunk;
+      for (int64_t t = j->start[r]; t < j->start[r + 1]; t++)
+        if (j->ids[t] >= first && j->ids[t] < first + n) j->target[t] = l[j->ids[t] - first];
+      j->parts[r * j->chunks + chunk] = summarize(l, n, first);
     }
   }
 }

@@ -1,129 +1,246 @@
-/* matmul.h: out = x w^T. The order of a sum over K, the same for every M, N and machine: blocks of mat_depth inputs; within a block
- * input k goes to lane k % 16 by multiply-add, in ascending order; the lanes are added as a tree; blocks are added in order; bias last. */
+/* matmul.h: out = x w^T over packed weights (pack.h). The order of a sum, the same for every M, N and machine: blocks of mat_depth inputs, or
+ * of a group for I4; within a block inputs are multiplied and added in ascending order, from 0; blocks are added in order; then the scale
+ * of I8 and F8; bias last. A group's part of
+ * the sum is scale (sum of x q - zero sum of x). */
 
-typedef struct panel { /* a block of matmul in hand: rows m0.., columns n0.. of out, depth inputs (a multiple of 16) */
+enum {
+  tile_rows = TILE_ROWS,
+  direct_rows = 3 * TILE_ROWS, /* so many rows of x are read where they lie */
+  most_sums = 16,              /* vectors of sums of a tile */
+};
+
+typedef struct tile_args { /* rows of x against panels, over one block */
+  const matmul_job *job;
+  const uint8_t *w;
   const float *x;
-  const uint8_t *w; /* f32, or bf16 in place */
-  bool bf16;
-  int64_t depth, ldx, ldw;
-  int64_t m0, n0;
-  bool first, last; /* of the blocks over K */
-} panel;
+  int64_t w_step; /* bytes from panel to panel */
+  int64_t row, col; /* steps in x */
+  int64_t depth;
+  int64_t r, panel, k; /* where the block begins, in x and w */
+} tile_args;
 
-/* Dot products of mr rows of x with nr rows of w over depth inputs (a multiple of 16). w: f32, or bf16 as it is stored. mr, nr and bf16
- * are constants where this is inlined. */
-INLINE void dot_tile(const int mr, const int nr, const bool bf16, const panel *p, int64_t i0, int64_t j0, float *sums) {
-  const float *x = p->x + i0 * p->ldx;
-  const uint8_t *w = p->w + j0 * p->ldw * (bf16 ? 2 : 4);
-  const int64_t depth = p->depth, ldx = p->ldx, ldw = p->ldw;
-  v16 acc[TILE_ROWS * (TILE_COLS > 4 ? TILE_COLS : 4)];
-  UNROLL for (int t = 0; t < mr * nr; t++) acc[t] = v16_splat(0);
-  for (int64_t k = 0; k < depth; k += lanes) {
-    UNROLL for (int v = 0; v < vecs; v++) {
-      vf xs[TILE_ROWS];
-      UNROLL for (int i = 0; i < mr; i++) {
-        xs[i] = LOAD(x + i * ldx + k + v * vec_lanes);
-        KEEP(xs[i]);
-      }
-      UNROLL for (int j = 0; j < nr; j++) {
-        int64_t at = j * ldw + k + v * vec_lanes;
-        vf ws = bf16 ? LOAD_BF16(w + 2 * at) : LOAD(w + 4 * at);
-        UNROLL for (int i = 0; i < mr; i++) acc[i * nr + j].v[v] = FMA(xs[i], ws, acc[i * nr + j].v[v]);
-      }
-    }
-  }
-  UNROLL for (int t = 0; t < mr * nr; t++) sums[t] = v16_sum(acc[t]);
-}
+#define LOADU(p) ((vu)LOAD(p))
 
-/* Adds the tile at row i, column j of the panel into out. */
-INLINE void tile(const int mr, const int nr, const bool bf16, const matmul_job *job, const panel *p, int64_t i, int64_t j) {
-  float sums[TILE_ROWS * (TILE_COLS > 4 ? TILE_COLS : 4)];
-  dot_tile(mr, nr, bf16, p, i, j, sums);
-  UNROLL for (int a = 0; a < mr; a++) {
-    float *to = job->out.p + (p->m0 + i + a) * job->out.stride + p->n0 + j;
-    UNROLL for (int b = 0; b < nr; b++) {
-      float s = p->first ? sums[a * nr + b] : to[b] + sums[a * nr + b];
-      to[b] = p->last && job->bias ? s + job->bias[job->first + p->n0 + j + b] : s;
-    }
+/* The codes of I4 at bits 4i. */
+INLINE vf v_i4(vu x, const int i) { return __builtin_convertvector((vi)(x >> 4 * i & 15), vf); }
+
+INLINE int unit_of(const sx_dtype dt) { return dt == SX_BF16 ? 2 : dt == SX_I4 ? 8 : 1; }
+
+/* Outputs of vector v of a panel, for input i of the unit of inputs at p. */
+INLINE vf weights(const sx_dtype dt, const uint8_t *p, const int i, const int v) {
+  switch (dt) {
+    case SX_F32: return LOAD(p + v * VEC_BYTES);
+    case SX_BF16: return i ? (vf)(LOADU(p + v * VEC_BYTES) & 0xffff0000) : (vf)(LOADU(p + v * VEC_BYTES) << 16);
+    case SX_F16: return v_f16(p + v * VEC_BYTES / 2);
+    case SX_I8: return __builtin_convertvector(WIDEN_I8(p + v * VEC_BYTES / 4), vf);
+    case SX_F8: return v_f8(p + v * VEC_BYTES / 4);
+    default: return v_i4(LOADU(p + v * VEC_BYTES), i);
   }
 }
 
-/* mr rows at i against all cols of the panel, nr at a time. */
-INLINE void tile_row(const int mr, const int nr, const bool bf16, const matmul_job *job, const panel *p, int64_t i, int64_t cols) {
-  int64_t j = 0;
-  for (; j + nr <= cols; j += nr) tile(mr, nr, bf16, job, p, i, j);
-  for (; j < cols; j++) tile(mr, 1, bf16, job, p, i, j);
+/* acc += x w for input k + i, which is input i of the unit at w. */
+INLINE void step(const sx_dtype dt, const int mr, const int np, const int i, const tile_args *t, const uint8_t *w, const float *x, vf *acc) {
+  vf ws[8];
+  UNROLL for (int c = 0; c < np * vecs; c++) ws[c] = weights(dt, w + c / vecs * t->w_step, i, c % vecs);
+  UNROLL for (int r = 0; r < mr; r++) {
+    vf xs = SPLAT(x[i * t->col + r * t->row]);
+    UNROLL for (int c = 0; c < np * vecs; c++) FMADD(acc[r * np * vecs + c], xs, ws[c]);
+  }
 }
 
-static void panel_rows(const matmul_job *job, const panel *p, int64_t rows, int64_t cols) {
-  int64_t i = 0;
-  if (p->bf16) {
-    for (; i < rows; i++) tile_row(1, 4, true, job, p, i, cols);
+INLINE void dot(const sx_dtype dt, const int mr, const int np, const tile_args *t, vf *acc) {
+  const int unit = unit_of(dt);
+  const int64_t bytes = panel_offset(dt, 8, unit) - (dt == SX_I4 ? 8 * panel_rows : 0), col = t->col;
+  const uint8_t *w = t->w;
+  const float *x = t->x;
+  int64_t k = 0;
+  UNROLL for (int i = 0; i < mr * np * vecs; i++) acc[i] = SPLAT(0);
+  for (; k + unit <= t->depth; k += unit, w += bytes, x += unit * col) {
+    if (mr <= 3)
+      UNROLL for (int p = 0; p < np; p++) __builtin_prefetch(w + p * t->w_step + 1024);
+    UNROLL for (int i = 0; i < unit; i++) step(dt, mr, np, i, t, w, x, acc);
+  }
+  if (k < t->depth && dt == SX_BF16) step(dt, mr, np, 0, t, w, x, acc);
+  if (dt != SX_I4) return;
+  for (int i = 0; k + i < t->depth; i++)
+    UNROLL for (int r = 0; r < mr; r++)
+      UNROLL for (int c = 0; c < np * vecs; c++) {
+        vf q = v_i4(LOADU(w + c / vecs * t->w_step + c % vecs * VEC_BYTES), i);
+        FMADD(acc[r * np * vecs + c], SPLAT(x[i * col + r * t->row]), q);
+      }
+}
+
+/* The part of a group of I4 for one row, by its definition: where the sum of x is not finite, the other way has no meaning. */
+static void group_by_value(const tile_args *t, int64_t r, const uint8_t *w, float *sums) {
+  const float *scales = (const float *)(const void *)(w + (t->depth + 7) / 8 * 4 * panel_rows), *zeros = scales + panel_rows;
+  for (int64_t n = 0; n < panel_rows; n++) {
+    sums[n] = 0;
+    for (int64_t k = 0; k < t->depth; k++) {
+      uint32_t codes;
+      memcpy(&codes, w + (k / 8 * panel_rows + n) * 4, 4);
+      sums[n] += t->x[r * t->row + k * t->col] * (((float)(codes >> k % 8 * 4 & 15) - zeros[n]) * scales[n]);
+    }
+  }
+}
+
+/* What a block of a group of I4 adds to the 16 outputs of row r in the panel at w, given the sums of x q. */
+static void group_sum(const tile_args *t, int64_t r, const uint8_t *w, float *sums) {
+  const float *scales = (const float *)(const void *)(w + (t->depth + 7) / 8 * 4 * panel_rows);
+  float sum = t->job->sums[(t->r + r) * (t->job->w->cols / t->job->w->group) + t->k / t->job->w->group];
+  if (!(fabsf(sum) < INFINITY)) {
+    group_by_value(t, r, w, sums);
     return;
   }
-  for (; i + TILE_ROWS <= rows; i += TILE_ROWS) tile_row(TILE_ROWS, TILE_COLS, false, job, p, i, cols);
-  for (; i < rows; i++) tile_row(1, 4, false, job, p, i, cols);
-}
-
-/* rows x n values at x, each row filled up with zeros to a multiple of 16, close together. */
-static void pack(float *restrict to, const float *x, int64_t stride, int64_t rows, int64_t n) {
-  int64_t depth = round16(n);
-  for (int64_t i = 0; i < rows; i++, to += depth) {
-    memcpy(to, x + i * stride, (size_t)n * 4);
-    memset(to + n, 0, (size_t)(depth - n) * 4);
+  for (int v = 0; v < vecs; v++, scales += vec_lanes, sums += vec_lanes) {
+    vf scale = LOAD(scales), zero = LOAD(scales + panel_rows);
+    STORE(sums, scale * (LOAD(sums) - zero * SPLAT(sum)));
   }
 }
 
-/* The block of p, rows x cols, over the inputs [k0, k0 + n). Weights are read in place where they are f32 already, or bf16 for a few
- * rows; else they are made f32 in ws first. */
-static void matmul_block(const matmul_job *job, panel *p, int64_t rows, int64_t cols, int64_t k0, int64_t n, float *ws) {
-  enum { few = 2 };
-  const sx_weight *w = job->w;
-  int64_t at = job->first + p->n0;
-  p->bf16 = w->dtype == SX_BF16 && rows <= few && n == p->depth;
-  bool direct = p->bf16 || (w->dtype == SX_F32 && n == p->depth);
-  p->w = direct ? w->data + (p->bf16 ? 2 : 4) * (at * w->cols + k0) : (const uint8_t *)(const void *)ws;
-  p->ldw = direct ? w->cols : p->depth;
-  p->first = k0 == 0;
-  p->last = k0 + n == w->cols;
-  for (int64_t j = 0; !direct && j < cols; j++) {
-    dequant(ws + j * p->depth, w, at + j, k0, n);
-    for (int64_t k = n; k < p->depth; k++) ws[j * p->depth + k] = 0;
+/* Adds a block's sums to 16 outputs, or the first n of them. */
+static void put(const tile_args *t, int64_t panel, float *out, int64_t n, const float *sums) {
+  const matmul_job *j = t->job;
+  v16 s = v16_load(sums);
+  if (t->k > 0) {
+    v16 old = n == panel_rows ? v16_load(out) : v16_part(out, n, 0);
+    UNROLL for (int v = 0; v < vecs; v++) s.v[v] = old.v[v] + s.v[v];
   }
-  panel_rows(job, p, rows, cols);
+  if (t->k + t->depth == j->w->cols) {
+    if (j->w->dtype == SX_I8 || j->w->dtype == SX_F8) {
+      v16 scale = v16_load((const float *)(const void *)(j->w->packed + (panel + 1) * t->w_step - 4 * panel_rows));
+      UNROLL for (int v = 0; v < vecs; v++) s.v[v] = s.v[v] * scale.v[v];
+    }
+    if (j->bias) {
+      v16 bias = n == panel_rows ? v16_load(j->bias + panel * panel_rows) : v16_part(j->bias + panel * panel_rows, n, 0);
+      UNROLL for (int v = 0; v < vecs; v++) s.v[v] = s.v[v] + bias.v[v];
+    }
+  }
+  if (n == panel_rows)
+    v16_store(out, s);
+  else
+    v16_store_part(out, s, n);
 }
 
-static int64_t at_most(int64_t n, int64_t limit) { return n < limit ? n : limit; }
+/* Brings the sums of a block, mr rows by np panels, to where they belong. Apart from tile, so that there is one of it. */
+static __attribute__((noinline)) void finish(const tile_args *t, int mr, int np, float *sums) {
+  const matmul_job *j = t->job;
+  for (int r = 0; r < mr; r++)
+    for (int p = 0; p < np; p++, sums += panel_rows) {
+      int64_t panel = t->panel + p, left = j->w->rows - panel * panel_rows;
+      float *out = j->out.p + (t->r + r - j->first_row) * j->out.stride + (panel - j->first_panel) * panel_rows;
+      if (j->w->dtype == SX_I4) group_sum(t, r, t->w + p * t->w_step, sums);
+      put(t, panel, out, left < panel_rows ? left : panel_rows, sums);
+    }
+}
 
-/* Few rows: the weights are what is read, each row of them from end to end. */
-static void matmul_thin(const matmul_job *job, int64_t n0, int64_t n1, float *xs, float *ws) {
-  int64_t rows = job->x.rows, inputs = job->x.cols, whole = inputs - inputs % mat_depth;
-  if (inputs > whole || inputs == 0) pack(xs, job->x.p + whole, job->x.stride, rows, inputs - whole);
-  for (int64_t n = n0; n < n1; n += mat_cols) {
-    int64_t k = 0;
-    do { /* once even when there are no inputs: the sum of nothing is 0 */
-      panel p = {.x = job->x.p + k, .depth = mat_depth, .ldx = job->x.stride, .n0 = n};
-      if (k == whole) p.x = xs, p.depth = p.ldx = round16(inputs - whole);
-      matmul_block(job, &p, rows, at_most(n1 - n, mat_cols), k, at_most(inputs - k, mat_depth), ws);
-    } while ((k += mat_depth) < inputs);
+INLINE void tile(const sx_dtype dt, const int mr, const int np, const tile_args *t) {
+  vf acc[most_sums], sums[most_sums]; /* two, that the former never need lie in memory */
+  dot(dt, mr, np, t, acc);
+  UNROLL for (int i = 0; i < mr * np * vecs; i++) sums[i] = acc[i];
+  finish(t, mr, np, (float *)sums);
+}
+
+/* Panels in hand at once: enough sums that additions need not wait for one another. */
+#define NP(mr) ((mr) == 1 ? 8 / vecs : (mr) <= 3 ? (vecs > 2 ? 1 : 4 / vecs) : vecs == 1 ? 2 : 1)
+
+/* mr rows against panels [t->panel, end) over the block of t. */
+INLINE void tiles(const sx_dtype dt, const int mr, tile_args *t, int64_t end) {
+  const uint8_t *w = t->w;
+  const int64_t panel = t->panel;
+  for (; t->panel + NP(mr) <= end; t->panel += NP(mr), t->w += NP(mr) * t->w_step) tile(dt, mr, NP(mr), t);
+  for (; t->panel < end; t->panel++, t->w += t->w_step) tile(dt, mr, 1, t);
+  t->w = w;
+  t->panel = panel;
+}
+
+/* Rows [r0, r1) against panels [p0, p1). r0 is a multiple of tile_rows where x is laid out. */
+INLINE void strip(const sx_dtype dt, const matmul_job *j, const span *s) {
+  const sx_weight *w = j->w;
+  int64_t inputs = w->cols, block = dt == SX_I4 ? w->group : mat_depth;
+  tile_args t = {.job = j, .w_step = panel_bytes(w), .panel = s->p0};
+  for (t.k = 0; t.k < inputs; t.k += block) {
+    t.depth = inputs - t.k < block ? inputs - t.k : block;
+    t.w = w->packed + s->p0 * t.w_step + panel_offset(dt, w->group, t.k);
+    for (t.r = s->r0; t.r < s->r1; t.r += tile_rows) {
+      int64_t mr = s->r1 - t.r < tile_rows ? s->r1 - t.r : tile_rows;
+      t.x = j->laid ? j->laid + t.r * inputs + t.k * mr : j->x.p + t.r * j->x.stride + t.k;
+      t.row = j->laid ? 1 : j->x.stride;
+      t.col = j->laid ? mr : 1;
+      switch (mr) {
+        case 1: tiles(dt, 1, &t, s->p1); break;
+        case 2: tiles(dt, 2, &t, s->p1); break;
+#if TILE_ROWS > 2
+        case 3: tiles(dt, 3, &t, s->p1); break;
+#endif
+#if TILE_ROWS > 3
+        case 4: tiles(dt, 4, &t, s->p1); break;
+        case 5: tiles(dt, 5, &t, s->p1); break;
+        case 6: tiles(dt, 6, &t, s->p1); break;
+#endif
+#if TILE_ROWS > 6
+        case 7: tiles(dt, 7, &t, s->p1); break;
+        case 8: tiles(dt, 8, &t, s->p1); break;
+#endif
+      }
+    }
   }
 }
 
-/* Many rows: a block of x stays near while the weights go by. */
-static void matmul_thick(const matmul_job *job, int64_t n0, int64_t n1, float *xs, float *ws) {
-  int64_t inputs = job->x.cols;
-  for (int64_t m = 0; m < job->x.rows; m += mat_rows) {
-    int64_t rows = at_most(job->x.rows - m, mat_rows), k = 0;
-    do {
-      int64_t n = at_most(inputs - k, mat_depth);
-      panel p = {.x = xs, .depth = round16(n), .ldx = round16(n), .m0 = m};
-      pack(xs, job->x.p + m * job->x.stride + k, job->x.stride, rows, n);
-      for (p.n0 = n0; p.n0 < n1; p.n0 += mat_cols) matmul_block(job, &p, rows, at_most(n1 - p.n0, mat_cols), k, n, ws);
-    } while ((k += mat_depth) < inputs);
+/* One function for each format, so that the compiler need not hold all of them in mind. */
+#define STRIP(name, dt) \
+  static __attribute__((noinline)) void name(const matmul_job *j, const span *s) { strip(dt, j, s); }
+STRIP(strip_f32, SX_F32)
+STRIP(strip_bf16, SX_BF16)
+STRIP(strip_f16, SX_F16)
+STRIP(strip_i8, SX_I8)
+STRIP(strip_i4, SX_I4)
+STRIP(strip_f8, SX_F8)
+
+/* Without inputs there is no block: zeros and the bias. */
+static void no_inputs(const matmul_job *j, const span *s) {
+  for (int64_t r = s->r0; r < s->r1; r++)
+    for (int64_t n = s->p0 * panel_rows; n < s->p1 * panel_rows && n < j->w->rows; n++)
+      j->out.p[(r - j->first_row) * j->out.stride + n - j->first_panel * panel_rows] = j->bias ? j->bias[n] : 0;
+}
+
+static void isa_matmul(const matmul_job *j, span s) {
+  if (j->w->cols == 0) {
+    no_inputs(j, &s);
+    return;
+  }
+  switch (j->w->dtype) {
+    case SX_F32: strip_f32(j, &s); break;
+    case SX_BF16: strip_bf16(j, &s); break;
+    case SX_F16: strip_f16(j, &s); break;
+    case SX_I8: strip_i8(j, &s); break;
+    case SX_F8: strip_f8(j, &s); break;
+    default: strip_i4(j, &s); break;
   }
 }
 
-static void isa_matmul(const matmul_job *job, int64_t n0, int64_t n1, float *scratch) {
-  enum { thin = 16 };
-  (job->x.rows <= thin ? matmul_thin : matmul_thick)(job, n0, n1, scratch, scratch + mat_rows * mat_depth);
+/* How many floats a job's rows take when they are laid out, and the sums of their groups. */
+static int64_t isa_laid_floats(const matmul_job *j) { return j->x.rows <= direct_rows ? 0 : j->x.rows * j->x.cols; }
+
+static int64_t isa_sums_floats(const matmul_job *j) { return j->w->dtype == SX_I4 ? j->x.rows * (j->w->cols / j->w->group) : 0; }
+
+/* Writes rows [from, to) of x: from is a multiple of tile_rows, to is one or the last row. The rows of a tile lie beside one another. */
+static void isa_lay_out(const matmul_job *j, int64_t from, int64_t to, float *laid, float *sums) {
+  int64_t inputs = j->x.cols, groups = j->w->dtype == SX_I4 ? inputs / j->w->group : 0;
+  for (int64_t r = from; laid && r < to; r += tile_rows) {
+    int64_t mr = to - r < tile_rows ? to - r : tile_rows;
+    float *at = laid + r * inputs;
+    for (int64_t k = 0; k < inputs; k++)
+      for (int64_t i = 0; i < mr; i++) *at++ = j->x.p[(r + i) * j->x.stride + k];
+  }
+  for (int64_t r = from; r < to; r++)
+    for (int64_t g = 0; g < groups; g++) {
+      const float *x = j->x.p + r * j->x.stride + g * j->w->group;
+      v16 sum = v16_splat(0);
+      for (int64_t k = 0; k < j->w->group; k += lanes) {
+        int64_t n = j->w->group - k;
+        v16 part = n >= lanes ? v16_load(x + k) : v16_part(x + k, n, 0);
+        UNROLL for (int v = 0; v < vecs; v++) sum.v[v] = sum.v[v] + part.v[v];
+      }
+      sums[r * groups + g] = v16_sum(sum);
+    }
 }

@@ -13,16 +13,31 @@ enum { vec_lanes = VEC_BYTES / 4, vecs = lanes / vec_lanes };
 typedef float vf __attribute__((vector_size(VEC_BYTES), may_alias));
 typedef int32_t vi __attribute__((vector_size(VEC_BYTES), may_alias));
 typedef uint32_t vu __attribute__((vector_size(VEC_BYTES), may_alias));
-typedef uint16_t vh __attribute__((vector_size(VEC_BYTES / 2), may_alias));
 typedef float vf_any __attribute__((vector_size(VEC_BYTES), may_alias, aligned(1)));
 typedef uint16_t vh_any __attribute__((vector_size(VEC_BYTES / 2), may_alias, aligned(1)));
+typedef uint8_t vb_any __attribute__((vector_size(VEC_BYTES / 4), may_alias, aligned(1)));
+typedef int8_t vc_any __attribute__((vector_size(VEC_BYTES / 4), may_alias, aligned(1)));
 
 typedef struct v16 {
   vf v[vecs];
 } v16;
 
 #define LOAD(p) (*(const vf_any *)(const void *)(p))
-#define LOAD_BF16(p) ((vf)(__builtin_convertvector(*(const vh_any *)(const void *)(p), vu) << 16))
+/* A vector of integers at p, made 32 bits wide; gcc 12 makes several instructions of what is one. */
+#if defined(__AVX512F__) && VEC_BYTES == 64
+#define WIDEN_U16(p) ((vu)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i_u *)(const void *)(p))))
+#define WIDEN_U8(p) ((vu)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i_u *)(const void *)(p))))
+#define WIDEN_I8(p) ((vi)_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i_u *)(const void *)(p))))
+#elif defined(__AVX2__) && VEC_BYTES == 32
+#define WIDEN_U16(p) ((vu)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i_u *)(const void *)(p))))
+#define WIDEN_U8(p) ((vu)_mm256_cvtepu8_epi32(_mm_loadu_si64(p)))
+#define WIDEN_I8(p) ((vi)_mm256_cvtepi8_epi32(_mm_loadu_si64(p)))
+#else
+#define WIDEN_U16(p) __builtin_convertvector(*(const vh_any *)(const void *)(p), vu)
+#define WIDEN_U8(p) __builtin_convertvector(*(const vb_any *)(const void *)(p), vu)
+#define WIDEN_I8(p) __builtin_convertvector(*(const vc_any *)(const void *)(p), vi)
+#endif
+#define LOAD_BF16(p) ((vf)(WIDEN_U16(p) << 16))
 #define STORE(p, x) (*(vf_any *)(void *)(p) = (x))
 #define SPLAT(f) ((f) - (vf){0})
 
@@ -32,11 +47,11 @@ typedef struct v16 {
 #define FMA(a, b, c) ((a) * (b) + (c))
 #endif
 
-/* Holds a loaded vector in its register, where the compiler would rather load it again for each use. */
-#if defined(__x86_64__) && VEC_BYTES <= 32
-#define KEEP(x) __asm__("" : "+x"(x))
+/* acc += a b. In so many words where the build gives VEC_FMADD: gcc 12 takes other forms of the instruction, and spills. */
+#ifdef VEC_FMADD
+#define FMADD(acc, a, b) VEC_FMADD(acc, a, b)
 #else
-#define KEEP(x) (void)(x)
+#define FMADD(acc, a, b) ((acc) = FMA(a, b, acc))
 #endif
 
 /* a > b ? a : b in each lane; NaN in either gives b. */

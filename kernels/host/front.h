@@ -12,6 +12,9 @@ static void k_close(sx_device *);
 static void k_info(sx_device *, sx_info *);
 static bool k_page_bytes(const sx_kv_desc *, int64_t *bytes); /* one page of one layer; false on overflow */
 static void k_copy_slots(const sx_kv *, uint8_t *dst, const uint8_t *src, int32_t positions); /* one layer */
+static const char *k_layout(void);                    /* "": weights are used as they come */
+static bool k_pack_bytes(const sx_weight *, int64_t *); /* of the packed form; false on overflow */
+static void k_pack(sx_device *, const sx_weight *, uint8_t *to);
 static sx_status k_embed(sx_device *, mat out, const sx_weight *, const int32_t *ids);
 static sx_status k_matmul(sx_device *, mat out, mat x, const sx_weight *, const float *bias);
 static sx_status k_rmsnorm(sx_device *, mat out, mat x, const mat *add, const float *w, float eps);
@@ -23,13 +26,17 @@ typedef struct rope_args {
 } rope_args;
 static sx_status k_rope_kv(sx_device *, const rope_args *, sx_kv *, const sx_batch *);
 static sx_status k_attention(sx_device *, mat out, mat q, const sx_kv *, const sx_batch *, const sx_attention_desc *);
+typedef struct logprob_in { /* the targets of row r: those from start[r] to start[r + 1] */
+  const int32_t *ids;
+  const int64_t *start;
+} logprob_in;
 typedef struct logprob_out {
   double *lse;
   float *target;
   int32_t *best;
   float *best_logit;
 } logprob_out;
-static sx_status k_logprob(sx_device *, mat x, const sx_weight *, const int32_t *targets, logprob_out);
+static sx_status k_logprob(sx_device *, mat x, const sx_weight *, logprob_in, logprob_out);
 static sx_status k_sample(sx_device *, mat logits, const sx_sample_desc *, const double *u, int32_t *ids);
 
 #include "objects.h"
@@ -147,6 +154,7 @@ static sx_status op_matmul(sx_device *d, sx_stream *st, const sx_tensor *out, co
   OWNED(d, "w", w);
   if (m.cols != w->cols || o.rows != m.rows || o.cols != w->rows)
     return fail(d, SX_INVALID, "out is " DIMS ", x is " DIMS ", w is " DIMS, SHAPE(&o), SHAPE(&m), SHAPE(w));
+  if (k_layout()[0] && !w->packed) return fail(d, SX_INVALID, "w is a weight for embed alone");
   CHECK(disjoint(d, o, m, "x"));
   if (bias) CHECK(vector(d, "bias", bias, w->rows, &b));
   return k_matmul(d, o, m, w, b);
@@ -241,18 +249,42 @@ static sx_status op_attention(sx_device *d, sx_stream *st, const sx_tensor *out,
   return k_attention(d, o, m, kv, b, a);
 }
 
-static sx_status op_logprob(sx_device *d, sx_stream *st, const sx_tensor *x, const sx_weight *w, const int32_t *targets, double *lse,
+/* Checks the targets and gives where those of each row begin, [rows + 1], for the caller to free. */
+static sx_status target_starts(sx_device *d, const sx_targets *t, mat x, int64_t vocab, int64_t **out) {
+  int64_t n = t ? t->n : 0, at = 0;
+  if (t && (n < 0 || (n > 0 && !t->ids) || (!t->rows && n != x.rows)))
+    return fail(d, SX_INVALID, "%" PRId64 " targets%s for %" PRId64 " rows", n, t->ids ? "" : ", but no array", x.rows);
+  if (t) CHECK(check_ids(d, "targets", t->ids, n, vocab));
+  if (t && t->rows) CHECK(check_ids(d, "target rows", t->rows, n, x.rows));
+  for (int64_t j = 1; t && t->rows && j < n; j++)
+    if (t->rows[j] < t->rows[j - 1])
+      return fail(d, SX_INVALID, "target rows[%" PRId64 "] = %" PRId32 " after %" PRId32 ": they must not decrease", j, t->rows[j], t->rows[j - 1]);
+  int64_t *start = calloc((size_t)x.rows + 1, sizeof *start);
+  if (!start) return fail(d, SX_NOMEM, "no memory for the targets of %" PRId64 " rows", x.rows);
+  for (int64_t r = 0; r < x.rows; r++) {
+    while (at < n && (t->rows ? t->rows[at] : at) <= r) at++;
+    start[r + 1] = at;
+  }
+  *out = start;
+  return SX_OK;
+}
+
+static sx_status op_logprob(sx_device *d, sx_stream *st, const sx_tensor *x, const sx_weight *w, const sx_targets *targets, double *lse,
                             float *target, int32_t *best, float *best_logit) {
   mat m;
+  int64_t *start;
   BEGIN(d, st);
   CHECK(view(d, "x", x, &m));
   OWNED(d, "w", w);
   if (m.cols != w->cols) return fail(d, SX_INVALID, "x is " DIMS ", w is " DIMS, SHAPE(&m), SHAPE(w));
-  if (m.rows == 0) return SX_OK;
-  if (w->rows == 0 || !lse || (!targets && target))
-    return fail(d, SX_INVALID, "x is " DIMS ", w is " DIMS ": %s", SHAPE(&m), SHAPE(w), w->rows ? "lse or targets are missing" : "no logits");
-  if (targets) CHECK(check_ids(d, "targets", targets, m.rows, w->rows));
-  return k_logprob(d, m, w, targets, (logprob_out){lse, target, best, best_logit});
+  if (k_layout()[0] && !w->packed) return fail(d, SX_INVALID, "w is a weight for embed alone");
+  if (m.rows == 0 && (!targets || targets->n == 0)) return SX_OK;
+  if (w->rows == 0 || !lse || !targets != !target)
+    return fail(d, SX_INVALID, "x is " DIMS ", w is " DIMS ": %s", SHAPE(&m), SHAPE(w), w->rows ? "lse, targets or their outputs are missing" : "no logits");
+  CHECK(target_starts(d, targets, m, w->rows, &start));
+  sx_status s = k_logprob(d, m, w, (logprob_in){targets ? targets->ids : NULL, start}, (logprob_out){lse, target, best, best_logit});
+  free(start);
+  return s;
 }
 
 static sx_status op_sample(sx_device *d, sx_stream *st, const sx_tensor *logits, const sx_sample_desc *desc, const double *u, int32_t *ids) {
@@ -273,7 +305,7 @@ static sx_status op_sample(sx_device *d, sx_stream *st, const sx_tensor *logits,
     .abi = SX_ABI, .size = sizeof(sx_ops), .name = label, .open = op_open, .close = op_close, .message = op_message, .info = op_info,  \
     .stream_new = op_stream_new, .stream_free = op_stream_free, .stream_sync = op_stream_sync, .buffer_new = op_buffer_new,            \
     .buffer_free = op_buffer_free, .upload = op_upload, .download = op_download, .weight_new = op_weight_new,                          \
-    .weight_free = op_weight_free, .kv_new = op_kv_new, .kv_free = op_kv_free, .kv_copy = op_kv_copy, .batch_new = op_batch_new,       \
+    .pack_size = op_pack_size, .pack = op_pack, .weight_free = op_weight_free, .kv_new = op_kv_new, .kv_free = op_kv_free, .kv_copy = op_kv_copy, .batch_new = op_batch_new,       \
     .batch_free = op_batch_free, .embed = op_embed, .gather = op_gather, .matmul = op_matmul, .rmsnorm = op_rmsnorm, .add = op_add,    \
     .rope_kv = op_rope_kv, .attention = op_attention, .swiglu = op_swiglu, .logprob = op_logprob, .sample = op_sample,                 \
   }

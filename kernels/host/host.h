@@ -33,9 +33,10 @@ struct sx_weight {
   sx_dtype dtype;
   int32_t group;
   int64_t rows, cols;
-  const uint8_t *data; /* of any alignment when borrowed */
+  const uint8_t *data; /* of any alignment when borrowed; NULL: the packed form alone is there */
   const float *scales, *zeros;
-  void *own[3]; /* copies of data, scales, zeros; NULL when borrowed */
+  const uint8_t *packed; /* NULL where the backend packs nothing */
+  void *own[4];          /* copies of data, scales, zeros, and the packed form; NULL when borrowed */
 };
 
 struct sx_kv {
@@ -99,6 +100,13 @@ static inline void *host_zalloc(int64_t bytes, void **raw) {
     return NULL;
   }
   return memset(*raw, 0, bytes ? (size_t)bytes : 1);
+}
+
+/* The same without zeros. */
+static inline void *host_alloc(int64_t bytes, void **raw) {
+  *raw = NULL;
+  if (bytes < 0 || posix_memalign(raw, 256, bytes ? (size_t)bytes : 1)) *raw = NULL;
+  return *raw;
 }
 
 /* Number formats, one value at a time. */

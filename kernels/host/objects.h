@@ -66,6 +66,7 @@ static sx_status op_info(sx_device *d, sx_info *out) {
   out->memory_bytes = meminfo("MemTotal:");
   out->free_bytes = meminfo("MemAvailable:");
   out->threads = d->threads;
+  snprintf(out->layout, sizeof out->layout, "%s", k_layout());
   k_info(d, out);
   return SX_OK;
 }
@@ -157,42 +158,115 @@ static sx_status weight_sizes(sx_device *d, const sx_weight_desc *w, int64_t byt
 static void op_weight_free(sx_device *d, sx_weight *w) {
   (void)d;
   if (!w) return;
-  for (int i = 0; i < 3; i++) free(w->own[i]);
+  for (int i = 0; i < 4; i++) free(w->own[i]);
   free(w);
 }
 
-static sx_status op_weight_new(sx_device *d, const sx_weight_desc *desc, sx_weight **out) {
+/* Checks a description and gives a weight that reads its data where it lies. */
+static sx_status describe(sx_device *d, const sx_weight_desc *desc, sx_weight *w, int64_t bytes[3]) {
   static const char *const names[] = {"data", "scales", "zeros"};
-  int64_t bytes[3];
-  if (!d || !out) return SX_INVALID;
-  *out = NULL;
   if (!desc) return fail(d, SX_INVALID, "the description is missing");
   sx_status s = weight_sizes(d, desc, bytes);
   if (s != SX_OK) return s;
+  if (desc->use != SX_USE_ANY && desc->use != SX_USE_EMBED) return fail(d, SX_INVALID, "unknown use %" PRId32 " of a weight", desc->use);
+  *w = (sx_weight){.dev = d, .dtype = desc->dtype, .group = desc->group, .rows = desc->rows, .cols = desc->cols};
+  if (desc->packed) {
+    if (!k_layout()[0] || desc->use != SX_USE_ANY || desc->scales || desc->zeros)
+      return fail(d, SX_INVALID, "a packed weight %s", k_layout()[0] ? "has its scales and zeros in it, and is not for embed alone" : "on a backend that packs none");
+    if (!k_pack_bytes(w, &bytes[0])) return fail(d, SX_INVALID, "a weight [%" PRId64 ", %" PRId64 "] is too large to pack", w->rows, w->cols);
+    bytes[1] = bytes[2] = 0;
+  }
   const void *src[3] = {desc->data, desc->scales, desc->zeros};
   for (int i = 0; i < 3; i++)
     if ((bytes[i] > 0 && !src[i]) || (i > 0 && bytes[i] == 0 && src[i] && desc->rows * desc->cols > 0))
       return fail(d, SX_INVALID, "a weight of dtype %" PRId32 " %s %s", desc->dtype, src[i] ? "takes no" : "needs its", names[i]);
-  sx_weight *w = calloc(1, sizeof *w);
-  if (!w) return fail(d, SX_NOMEM, "no memory for a weight");
-  for (int i = 0; i < 3 && !desc->borrow; i++) {
-    void *raw;
-    void *copy = host_zalloc(bytes[i], &raw);
-    w->own[i] = raw;
-    if (!copy) {
-      op_weight_free(d, w);
-      return fail(d, SX_NOMEM, "no memory for the %s of a weight [%" PRId64 ", %" PRId64 "]: %" PRId64 " bytes", names[i], desc->rows, desc->cols, bytes[i]);
-    }
-    if (bytes[i] > 0) src[i] = memcpy(copy, src[i], (size_t)bytes[i]);
+  if (desc->packed) {
+    w->packed = desc->data;
+    return SX_OK;
   }
-  w->dev = d;
-  w->dtype = desc->dtype;
-  w->group = desc->group;
-  w->rows = desc->rows;
-  w->cols = desc->cols;
+  w->data = desc->data;
+  w->scales = desc->scales;
+  w->zeros = desc->zeros;
+  return SX_OK;
+}
+
+static sx_status packable(sx_device *d, const sx_weight_desc *desc, sx_weight *w, int64_t *bytes) {
+  int64_t plain[3];
+  sx_status s = describe(d, desc, w, plain);
+  if (s != SX_OK) return s;
+  if (!k_layout()[0] || desc->use != SX_USE_ANY) return fail(d, SX_UNSUPPORTED, "this backend packs no such weight");
+  if (!k_pack_bytes(w, bytes)) return fail(d, SX_INVALID, "a weight [%" PRId64 ", %" PRId64 "] is too large to pack", w->rows, w->cols);
+  return SX_OK;
+}
+
+static sx_status op_pack_size(sx_device *d, const sx_weight_desc *desc, int64_t *bytes) {
+  sx_weight w;
+  if (!d) return SX_INVALID;
+  if (!bytes) return fail(d, SX_INVALID, "nowhere to put the size");
+  return packable(d, desc, &w, bytes);
+}
+
+static sx_status op_pack(sx_device *d, const sx_weight_desc *desc, void *dst) {
+  sx_weight w;
+  int64_t bytes;
+  if (!d) return SX_INVALID;
+  sx_status s = packable(d, desc, &w, &bytes);
+  if (s != SX_OK || bytes == 0) return s;
+  if (desc->packed) return fail(d, SX_INVALID, "the weight is packed already");
+  if (!dst || (uintptr_t)dst % 64) return fail(d, SX_INVALID, "packing to %s", dst ? "memory that is not aligned to 64 bytes" : "nowhere");
+  k_pack(d, &w, dst);
+  return SX_OK;
+}
+
+/* A copy of `bytes` at *p, kept in *own. */
+static bool copy_of(const void **p, int64_t bytes, void **own) {
+  void *copy = host_zalloc(bytes, own);
+  if (copy && bytes > 0) memcpy(copy, *p, (size_t)bytes);
+  if (copy) *p = copy;
+  return copy != NULL;
+}
+
+/* Gives w what it must own: the packed form where the backend has one, else copies of what is not borrowed. Vectors are read as they are. */
+static bool take_in(sx_device *d, sx_weight *w, const sx_weight_desc *desc, const int64_t bytes[3]) {
+  const void *src[3] = {desc->packed ? w->packed : w->data, w->scales, w->zeros};
+  int64_t size;
+  bool vector = w->dtype == SX_F32 && w->rows == 1;
+  if (k_layout()[0] && !desc->packed && desc->use == SX_USE_ANY) {
+    if (!k_pack_bytes(w, &size)) return false;
+    uint8_t *to = host_alloc(size, &w->own[3]);
+    if (!to) return false;
+    k_pack(d, w, to);
+    w->packed = to;
+    if (!vector && !desc->borrow) w->data = NULL, w->scales = w->zeros = NULL;
+    if (!vector) return true;
+  }
+  for (int i = 0; i < 3 && !desc->borrow; i++)
+    if (!copy_of(&src[i], bytes[i], &w->own[i])) return false;
+  if (desc->packed) {
+    w->packed = src[0];
+    return true;
+  }
   w->data = src[0];
   w->scales = src[1];
   w->zeros = src[2];
+  return true;
+}
+
+static sx_status op_weight_new(sx_device *d, const sx_weight_desc *desc, sx_weight **out) {
+  int64_t bytes[3];
+  sx_weight made;
+  if (!d || !out) return SX_INVALID;
+  *out = NULL;
+  sx_status s = describe(d, desc, &made, bytes);
+  if (s != SX_OK) return s;
+  sx_weight *w = malloc(sizeof *w);
+  if (!w) return fail(d, SX_NOMEM, "no memory for a weight");
+  *w = made;
+  if (!take_in(d, w, desc, bytes)) {
+    op_weight_free(d, w);
+    return fail(d, SX_NOMEM, "no memory for a weight [%" PRId64 ", %" PRId64 "] of dtype %" PRId32 ": %" PRId64 " bytes and what it takes to hold them",
+                desc->rows, desc->cols, desc->dtype, bytes[0]);
+  }
   *out = w;
   return SX_OK;
 }

@@ -53,6 +53,16 @@ static double dot_row(mat x, int64_t m, const sx_weight *w, int64_t n) {
   return sum;
 }
 
+static const char *k_layout(void) { return ""; }
+
+static bool k_pack_bytes(const sx_weight *w, int64_t *bytes) {
+  (void)w;
+  *bytes = 0;
+  return true;
+}
+
+static void k_pack(sx_device *d, const sx_weight *w, uint8_t *to) { (void)d, (void)w, (void)to; }
+
 static sx_status k_embed(sx_device *d, mat out, const sx_weight *w, const int32_t *ids) {
   (void)d;
   for (int64_t i = 0; i < out.rows; i++)
@@ -195,7 +205,7 @@ static sx_status k_attention(sx_device *d, mat out, mat q, const sx_kv *kv, cons
 /* Whether logit a is a better choice than b: greater, and any number better than NaN. */
 static bool better(double a, double b) { return a > b || (isnan(b) && !isnan(a)); }
 
-static sx_status k_logprob(sx_device *d, mat x, const sx_weight *w, const int32_t *targets, logprob_out out) {
+static sx_status k_logprob(sx_device *d, mat x, const sx_weight *w, logprob_in in, logprob_out out) {
   double *l = malloc((size_t)w->rows * sizeof *l);
   if (!l) return fail(d, SX_NOMEM, "no memory for %" PRId64 " logits", w->rows);
   for (int64_t r = 0; r < x.rows; r++) {
@@ -207,7 +217,7 @@ static sx_status k_logprob(sx_device *d, mat x, const sx_weight *w, const int32_
     }
     for (int64_t v = 0; v < w->rows; v++) sum += isinf(l[best]) && l[v] == l[best] ? 1 : exp(l[v] - l[best]);
     out.lse[r] = l[best] + log(sum);
-    if (out.target) out.target[r] = (float)l[targets[r]];
+    for (int64_t j = in.start[r]; j < in.start[r + 1]; j++) out.target[j] = (float)l[in.ids[j]];
     if (out.best) out.best[r] = (int32_t)best;
     if (out.best_logit) out.best_logit[r] = (float)l[best];
   }

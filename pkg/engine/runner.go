@@ -39,7 +39,7 @@ func (r *modelRunner) LogProbs(b model.Batch, targets []int32) (kernels.LogProbs
 	if err != nil || len(targets) == 0 {
 		return kernels.LogProbs{}, err
 	}
-	return r.m.LogProbs(h, targets)
+	return r.m.LogProbs(h, kernels.Targets{IDs: targets})
 }
 
 func (r *modelRunner) Sample(b model.Batch, d []kernels.SampleDesc, u []float64) ([]int32, error) {

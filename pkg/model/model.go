@@ -79,9 +79,8 @@ func (m *Model) NewKV(pages, pageSize int) (*kernels.KV, error) {
 }
 
 // LogProbs gives for each row of h [rows, hidden], which Forward returned, what kernels.LogProbs says, without storing the logits.
-// targets is nil or one token a row.
-func (m *Model) LogProbs(h kernels.Tensor, targets []int32) (kernels.LogProbs, error) {
-	return m.stream.LogProb(h, m.head, targets)
+func (m *Model) LogProbs(h kernels.Tensor, t kernels.Targets) (kernels.LogProbs, error) {
+	return m.stream.LogProb(h, m.head, t)
 }
 
 // Logits gives the logits [rows, vocab] in f32 of h [rows, hidden]. They are valid until the next call of Logits or Sample.

@@ -139,7 +139,7 @@ func TestHeads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lp, err := m.LogProbs(h, ids)
+	lp, err := m.LogProbs(h, kernels.Targets{IDs: ids})
 	if err != nil {
 		t.Fatal(err)
 	}
