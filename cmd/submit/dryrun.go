@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"sextant/pkg/plan"
-	"sextant/pkg/result"
 	"sextant/pkg/run"
 
 	"github.com/urfave/cli/v2"
@@ -174,33 +173,17 @@ func (t *taskPreview) add(o taskPreview) {
 	t.Seconds, t.GPUHours = t.Seconds+o.Seconds, t.GPUHours+o.GPUHours
 }
 
-// cover counts the good rows that the run directory has, by task and by shard, reading only.
+// cover fills in what the run directory has of each task, and gives the good rows of each shard.
 func (v *preview) cover(p *plan.Plan) (map[string]int, error) {
-	store := result.NewStore(result.Dir(v.Run))
-	if err := store.Refresh(); err != nil {
+	tasks, shards, err := run.Cover(v.Run, p)
+	if err != nil {
 		return nil, err
 	}
-	shards := map[string][]plan.Shard{}
-	for _, s := range p.Shards {
-		shards[s.Task] = append(shards[s.Task], s)
-	}
-	done := map[string]int{}
-	for i, t := range p.Tasks {
-		rows, err := store.Collect(result.Query{Task: t.ID, Digest: t.Digest, To: t.Rows, Same: plan.SameRow(p, t)})
-		if err != nil {
-			return nil, err
-		}
+	for i, t := range tasks {
 		line := &v.Tasks[i]
-		line.Reused, line.Stale = len(rows.Records), rows.Stale
-		line.New = line.Rows - line.Reused
-		at := 0 // records and shards are both in order
-		for _, s := range shards[t.ID] {
-			for ; at < len(rows.Records) && rows.Records[at].Row < s.To; at++ {
-				done[s.ID]++
-			}
-		}
+		line.Reused, line.New, line.Stale = t.Done, t.Rows-t.Done, t.Stale
 	}
-	return done, nil
+	return shards, nil
 }
 
 // jobs lists the plan's jobs and pools, with what is foreseen of them.

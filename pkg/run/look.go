@@ -51,14 +51,14 @@ type Coverage struct {
 	Stale int // of the others those that have only records of other data, prompts, settings or another model
 }
 
-// Cover says by task, in the plan's order, what a run directory holds of a plan. A directory that is not there holds nothing. It changes
-// nothing.
-func Cover(dir string, p *plan.Plan) ([]Coverage, error) {
+// Cover says by task, in the plan's order, what a run directory holds of a plan, and how many good rows of each shard. A directory that is
+// not there holds nothing. It changes nothing.
+func Cover(dir string, p *plan.Plan) (tasks []Coverage, shards map[string]int, err error) {
 	c := newCoverage(&Run{Dir: result.Dir(dir), Plan: p})
 	if err := c.all(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return c.tasks(), nil
+	return c.tasks(), c.rows, nil
 }
 
 func (c *coverage) tasks() []Coverage {

@@ -231,7 +231,12 @@ func (s *simRun) look() {
 		s.wrong("looking: %v", err)
 		return
 	}
-	cover, err := Cover(runs[0], st.Plan)
+	cover, shards, err := Cover(runs[0], st.Plan)
+	for id, n := range shards {
+		if shard, _ := st.Plan.Shard(id); st.Shards[id] == ShardDone && n != shard.To-shard.From {
+			s.wrong("shard %s is done with %d rows", id, n)
+		}
+	}
 	if err != nil || !reflect.DeepEqual(cover, st.Tasks) {
 		s.wrong("cover %v, look %v, %v", cover, st.Tasks, err)
 	}
