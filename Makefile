@@ -4,10 +4,14 @@ SHELL := /bin/bash
 BIN := bin
 GO ?= go
 FUZZTIME ?= 60s
+# What make bench measures, and make bench-peers, and the file that they write to.
+SHAPE ?= llama-160m
+WORKS ?= all
+RECORD ?= docs/benchmarks.md
 # The conformance suite runs on outside data that is not ours to ship: it is in when SEXTANT_DATA names that data.
 TAGS := $(if $(SEXTANT_DATA),-tags conformance)
 
-.PHONY: help quickstart slurm-quickstart build test check lint sanitize fuzz chaos bench deps clean
+.PHONY: help quickstart slurm-quickstart build test check lint sanitize fuzz chaos bench bench-peers deps clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -53,10 +57,12 @@ fuzz: ## every fuzz target for FUZZTIME (60s)
 chaos: build ## kill workers, nodes and controllers of a real Slurm at random for long; every run must end whole
 	$(GO) test -count=1 -timeout 120m -run Chaos ./cmd/submit -chaos
 
-bench: build ## the figures of docs/benchmarks.md: kernels, reading, planning, tokenizing, the pocket suite
-	$(GO) test -run '^$$' -bench . ./kernels/ ./pkg/dataset/ ./pkg/plan/ ./pkg/tokenizer/
-	$(BIN)/worker bench --shape llama-160m
-	time $(BIN)/submit examples/pocket/eval.toml --max-num-workers 2 -w $$(mktemp -d)
+bench: build ## measure this machine and write the rows into docs/benchmarks.md: works of evaluation, Go benchmarks, the pocket suite
+	$(BIN)/worker bench --shape $(SHAPE) --record $(RECORD)
+	GO=$(GO) BIN=$(BIN) scripts/bench-go $(RECORD)
+
+bench-peers: build ## the same beside llama.cpp and transformers; scripts/bench-peers --help says what it needs
+	BIN=$(BIN) scripts/bench-peers --record $(RECORD) $(WORKS)
 
 # Slurm is for the tests alone, which bring up clusters of their own: no service of these packages is started.
 deps: ## install gcc, git and Slurm from Debian's packages where they are missing

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -39,12 +40,17 @@ func benchCommand(stderr io.Writer) *cli.Command {
 			&cli.IntFlag{Name: "repeat", Value: 5, Usage: "`SAMPLES` of each work"},
 			&cli.DurationFlag{Name: "min-time", Value: 500 * time.Millisecond, Usage: "a sample lasts `DURATION` at least"},
 			&cli.BoolFlag{Name: "json", Usage: "print JSON"},
+			&cli.StringFlag{Name: "record", Usage: "also write the figures into the table \"bench\" of the Markdown `FILE`"},
+			&cli.StringFlag{Name: "table", Usage: "measure nothing: take rows from standard input into the `TABLE` of --record's file"},
 		}, backendFlags()...),
 		Action: func(c *cli.Context) error { return runBench(c, stderr) },
 	}
 }
 
 func runBench(c *cli.Context, stderr io.Writer) error {
+	if c.IsSet("table") {
+		return takeRows(c)
+	}
 	o, err := benchOptions(c)
 	if err != nil {
 		return err
@@ -55,10 +61,21 @@ func runBench(c *cli.Context, stderr io.Writer) error {
 		}
 		return nil
 	}
+	file := c.String("record")
+	if file != "" { // before the minutes of measuring
+		if err := record(file, "bench", nil); err != nil {
+			return err
+		}
+	}
 	o.Progress = func(text string) { fmt.Fprintln(stderr, "worker bench:", text) }
 	r, err := bench.Run(c.Context, o)
 	if err != nil {
 		return err
+	}
+	if file != "" {
+		if err := record(file, "bench", r.Rows(asked(c))); err != nil {
+			return err
+		}
 	}
 	if !c.Bool("json") {
 		return r.Table(c.App.Writer)
@@ -66,6 +83,54 @@ func runBench(c *cli.Context, stderr io.Writer) error {
 	enc := json.NewEncoder(c.App.Writer)
 	enc.SetIndent("", "  ")
 	return enc.Encode(r)
+}
+
+// asked is the command line, as far as it says what is measured.
+func asked(c *cli.Context) string {
+	words := []string{"worker bench"}
+	if c.NArg() > 0 {
+		words = append(words, filepath.Base(c.Args().First()))
+	}
+	for _, f := range c.Command.Flags {
+		switch name := f.Names()[0]; {
+		case name == "json" || name == "record" || !c.IsSet(name):
+		case name == "work":
+			words = append(words, "--work", strings.Join(c.StringSlice(name), ","))
+		default:
+			words = append(words, "--"+name, fmt.Sprint(c.Value(name)))
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// takeRows is what scripts record their figures with.
+func takeRows(c *cli.Context) error {
+	if c.String("record") == "" || c.NArg() > 0 || c.String("shape") != "" {
+		return cliargs.Usagef("bench: --table goes with --record, and with no model")
+	}
+	data, err := io.ReadAll(c.App.Reader)
+	if err != nil {
+		return fmt.Errorf("reading rows: %w", err)
+	}
+	var rows []string
+	for line := range strings.Lines(string(data)) {
+		if line = strings.TrimSpace(line); line != "" {
+			rows = append(rows, line)
+		}
+	}
+	return record(c.String("record"), c.String("table"), rows)
+}
+
+func record(file, table string, rows []string) error {
+	doc, err := os.ReadFile(file)
+	if err != nil {
+		return cliargs.Usagef("bench: --record: %v", err)
+	}
+	out, err := bench.MergeRows(string(doc), table, rows)
+	if err != nil {
+		return cliargs.Usagef("bench: --record %s: %v", file, err)
+	}
+	return os.WriteFile(file, []byte(out), 0o666)
 }
 
 // benchOptions reads the command line; what of it can hold on no machine is a usage error.

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/urfave/cli/v2"
+
 	"sextant/pkg/bench"
 )
 
@@ -37,6 +39,33 @@ func TestBench(t *testing.T) {
 	}
 }
 
+// --record writes a row a work, with the command that makes it anew: its flags in the order of the help. --table takes those of others.
+func TestBenchRecord(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "doc.md")
+	doc := "Text.\n<!-- rows: bench, key: 3 -->\n" + strings.Repeat("| a ", 8) + "|\n" + strings.Repeat("|---", 8) + "|\n<!-- end of rows -->\n" +
+		"<!-- rows: peers, key: 1 -->\n| a | b |\n|---|---|\n| x | old |\n<!-- end of rows -->\n"
+	if err := os.WriteFile(file, []byte(doc), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	const args = "--shape tiny --work prefill,decode-1 --prompt 32 --gen 4 --repeat 1 --min-time 1ms --threads 1"
+	var out, errs bytes.Buffer
+	if code := run(context.Background(), strings.Fields("worker bench "+args+" --json --record "+file), &out, &errs); code != 0 {
+		t.Fatalf("exit %d: %s", code, errs.String())
+	}
+	app := &cli.App{Reader: strings.NewReader("| x | new |\n\n| y | more |\n"), Commands: []*cli.Command{benchCommand(&errs)}}
+	if err := app.Run([]string{"worker", "bench", "--record", file, "--table", "peers"}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, found := strings.CutSuffix(string(got), "| x | new |\n| y | more |\n<!-- end of rows -->\n")
+	if !found || !strings.HasPrefix(text, "Text.\n") || strings.Count(text, "`worker bench "+args+"` |\n") != 4 {
+		t.Errorf("got\n%s", got)
+	}
+}
+
 func TestBenchRefused(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o666); err != nil {
@@ -58,6 +87,9 @@ func TestBenchRefused(t *testing.T) {
 		{"--shape tiny --min-time 0s", 2, "a sample of 0s"},
 		{"--shape tiny --backend tpu", 2, `no backend "tpu"`},
 		{"--shape tiny --save " + file, 2, "--save: mkdir"},
+		{"--table peers", 2, "--table goes with --record"},
+		{"m --table peers --record " + file, 2, "and with no model"},
+		{"--shape tiny --record " + file, 2, "no line <!-- rows: bench, key: N -->"},
 		{"/nowhere", 64, "/nowhere"},
 	} {
 		var out, errs bytes.Buffer
