@@ -33,26 +33,32 @@ static void out(uint16_t port, uint8_t v) { __asm__ volatile("outb %0, %1" : : "
 
 static void wrmsr(uint32_t r, u64 v) { __asm__ volatile("wrmsr" : : "c"(r), "a"((uint32_t)v), "d"((uint32_t)(v >> 32))); }
 
+static char last = '\n'; /* character that went out */
+
 static void say(const char *s, size_t n) {
+  if (n) last = s[n - 1];
   while (n--) out(0xe9, (uint8_t)*s++);
 }
 
 static void says(const char *s) {
-  while (*s) out(0xe9, (uint8_t)*s++);
+  size_t n = 0;
+  while (s[n]) n++;
+  say(s, n);
 }
 
 static void hex(u64 v) {
   says(" 0x");
   int at = 60;
   while (at > 0 && v >> at == 0) at -= 4;
-  for (; at >= 0; at -= 4) out(0xe9, (uint8_t) "0123456789abcdef"[v >> at & 15]);
+  for (; at >= 0; at -= 4) say("0123456789abcdef" + (v >> at & 15), 1);
 }
 
-/* The last line is what the machine's owner looks for. */
+/* A line for the machine's owner: the status, and whether the program asked for tile data. */
 static _Noreturn void end(u64 status) {
-  says("\n@exit");
-  hex(status);
-  says("\n");
+  if (last != '\n') says("\n");
+  says("@exit");
+  hex(status & 255);
+  says(permitted ? " tiles\n" : "\n");
   for (const char *s = "Shutdown"; *s; s++) out(0x8900, (uint8_t)*s);
   for (;;) __asm__ volatile("hlt");
 }
@@ -60,7 +66,8 @@ static _Noreturn void end(u64 status) {
 void fault(u64 vector, const u64 *frame) {
   u64 cr2;
   __asm__ volatile("mov %%cr2, %0" : "=r"(cr2));
-  says("\nexception");
+  if (last != '\n') says("\n");
+  says("exception");
   hex(vector);
   says(", error");
   hex(frame[0]);
@@ -69,7 +76,8 @@ void fault(u64 vector, const u64 *frame) {
   says(", address");
   hex(cr2);
   says(", code");
-  for (int i = 0; i < 16; i++) hex(((const uint8_t *)frame[1])[i]);
+  for (int i = 0; i < 16 && frame[1] < MEMORY_END - 16; i++) hex(((const uint8_t *)frame[1])[i]);
+  says("\n");
   end(128 + vector);
 }
 
@@ -110,7 +118,6 @@ static int64_t arch_prctl(u64 code, u64 v) {
   case 0x1023:
     if (v != 18 || !(xcr0 >> 18 & 1)) return invalid;
     permitted = 1 << 18;
-    says("@tiles permitted\n");
     return 0;
   }
   return invalid;
@@ -231,5 +238,6 @@ void supervise(void) {
   memcpy(stack + n, aux, sizeof aux);
   u64 *top = (u64 *)PROGRAM_STACK - 512;
   memcpy(top, stack, sizeof stack);
+  says("@start\n");
   run(h->entry, top);
 }
