@@ -40,21 +40,31 @@ def arguments():
 
 
 class Client:
-    """One connection that is kept open."""
+    """One connection that is kept open, and made anew where the server has found it idle for too long."""
 
     def __init__(self, port):
         self.conn = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
-        self.conn.connect()
-        self.conn.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def post(self, body):
+        for again in (True, False):
+            try:
+                if self.conn.sock is None:
+                    self.conn.connect()
+                    self.conn.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self.conn.request("POST", "/completion", body, {"Content-Type": "application/json"})
+                answer = self.conn.getresponse()
+                return answer.status, answer.read()
+            except ConnectionError:
+                self.conn.close()
+                if not again:
+                    raise
 
     def ask(self, prompt, slot, choices):
         body = {"prompt": prompt, "n_predict": 1, "id_slot": slot, "cache_prompt": True, "temperature": 1.0, "samplers": ["temperature"],
                 "n_probs": choices, "post_sampling_probs": True, "logit_bias": [[c + 3, 1000.0] for c in range(choices)], "seed": 1}
-        self.conn.request("POST", "/completion", json.dumps(body), {"Content-Type": "application/json"})
-        answer = self.conn.getresponse()
-        text = answer.read()
-        if answer.status != 200:
-            sys.exit(f"rank-llama-server: {answer.status}: {text[:500]!r}")
+        status, text = self.post(json.dumps(body))
+        if status != 200:
+            sys.exit(f"rank-llama-server: {status}: {text[:500]!r}")
         answer = json.loads(text)
         got = {t["id"]: t["prob"] for t in answer["completion_probabilities"][0]["top_probs"]}
         if sorted(got) != [c + 3 for c in range(choices)]:

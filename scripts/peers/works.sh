@@ -28,7 +28,7 @@ tuned() {
         ((try == 1)) || awk -v a="${first[$c]}" -v b="$best" 'BEGIN {exit !(2 * a >= b)}' || continue
         rate=$("$f" $c) || rate=0
         first[$c]=${rate:=0}
-        say "${key#tuned.}: $c: $rate"
+        if [[ $rate == 0 ]]; then say "${key#tuned.}: $c failed: $(tail -n 1 peer.log)"; else say "${key#tuned.}: $c: $rate"; fi
         if awk -v a="$rate" -v b="$best" 'BEGIN {exit !(a > b)}'; then best=$rate && echo "$c" >"$key"; fi
       done
     done
@@ -117,7 +117,7 @@ text() { # MODEL WORKERS WINDOWS
   [[ -e $1/tokenizer.json ]] || peer python3 scripts/tokenizer.py "$1" >/dev/null || die "the tokenizer: $(tail -n 3 peer.log)"
   gguf "$1" && pp=$(tune_pp "$1")
   torch=$(tuned "torch.$1" torch_setting "float32 --batch 1" "float32 --batch 2" "float32 --batch 4" "float32 --batch 8" "bfloat16 --batch 1" "bfloat16 --batch 4")
-  printf 'datasets = ["text"]\n[[dataset]]\nabbr = "text"\nmode = "rolling"\ntest = { path = "wiki.test.raw" }\nrolling.seq_len = 512\n
+  printf 'datasets = ["text"]\n[[dataset]]\nabbr = "text"\nmode = "rolling"\ntest = { path = "wiki.test.raw", unit = "file" }\nrolling.seq_len = 512\n
 [[models]]\nabbr = "m"\npath = "%s"\n' "$1" >text.toml
   local work=wikitext
   [[ $1 != stories ]] || work=stories
@@ -172,7 +172,7 @@ torch_rank() { # ROWS DTYPE ARGUMENTS...
   peer python3 scripts/rank-transformers.py llama-160m --rows "$1" --batch 8 --threads "$threads" --dtype "${@:2}" | field rate
 }
 ranker_setting() { torch_rank 1 "$@" --batch 2 --choices 2; }
-transformers_rank() { torch_rank 4 $ranker; }
+transformers_rank() { torch_rank 2 $ranker; }
 
 # Two figures that are held against a bound, not against a peer.
 work_memory() {
