@@ -123,6 +123,7 @@ text() { # MODEL WORKERS WINDOWS
   [[ $1 != stories ]] || work=stories
   contest "$work" tokens text_ours llama-bench_text llama-perplexity transformers
   say "perplexities: ours $(cat text.ours), transformers $(cat text.torch); llama-perplexity counts other tokens"
+  awk -v a="$(cat text.ours)" -v b="$(cat text.torch)" 'BEGIN {exit !(a < 1.01 * b && b < 1.01 * a)}' || die "$work: the two scored different texts"
 }
 text_ours() {
   local s n
