@@ -62,6 +62,8 @@ func attentionShapes() []attnShape {
 	vary(func(s *attnShape) { s.dims = 6 })
 	vary(func(s *attnShape) { s.dims, s.interleaved = 2, true })
 	vary(func(s *attnShape) { s.fresh = []int{700} })
+	vary(func(s *attnShape) { s.past, s.fresh = []int{1100, 511, 512}, []int{1, 1, 1} })
+	vary(func(s *attnShape) { s.past, s.fresh, s.window = []int{1200, 3}, []int{4, 1}, 700 })
 	return all
 }
 
@@ -207,6 +209,35 @@ func TestAttentionInvariance(t *testing.T) {
 							t.Fatalf("%s, %d threads: %v", isa, threads, err)
 						}
 					}
+				}
+			}
+		}
+	}
+}
+
+// TestLongAttentionInvariance: a long sequence, whose chunks are shared out among threads when there is little else to do, gets the same as
+// on one thread and as when many tokens go together.
+func TestLongAttentionInvariance(t *testing.T) {
+	const n = 1300
+	for _, window := range []int{0, 600} {
+		s := attnShape{heads: 4, kvHeads: 1, dim: 20, page: 48, window: window, past: []int{0}, fresh: []int{n}, dtype: kernels.BF16}
+		p := newProblem(s, seeded(6))
+		for _, build := range [][]string{{"scalar"}, fused()} {
+			var want []float32
+			for _, isa := range build {
+				for threads := 1; threads <= 3; threads++ {
+					r := target{"cpu", isa, threads}.open(t)
+					if want == nil {
+						_, want = p.run(r, []step{{[]int{0}, []int{n}}})
+					}
+					for _, cut := range []int{n - 1, n - 3, 511, 512} {
+						_, got := p.run(r, []step{{[]int{0}, []int{cut}}, {[]int{cut}, []int{n}}})
+						if err := sameBits(got, want[cut*s.heads*s.dim:]); err != nil {
+							t.Fatalf("%s, %d threads, window %d, cut at %d: %v", isa, threads, window, cut, err)
+						}
+					}
+					r.done()
+					r.dev.Close()
 				}
 			}
 		}

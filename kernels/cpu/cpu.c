@@ -323,22 +323,40 @@ static sx_status k_rope_kv(sx_device *d, const rope_args *a, sx_kv *kv, const sx
   return SX_OK;
 }
 
-/* Part i is tile i / kv_heads of the tokens, kv head i % kv_heads. */
+/* Part i is a tile of the tokens, a kv head, and a chunk where there are chunks. The last tiles, which see most, come first. */
 static void attention_part(void *arg, int64_t i, int thread) {
   const split *s = arg;
   const attn_job *j = s->job;
-  int64_t from = i / j->kv->d.kv_heads * j->tile, to = from + j->tile < j->q.rows ? from + j->tile : j->q.rows;
-  s->c->isa->attention(j, from, to, i % j->kv->d.kv_heads, scratch_of(s->c, thread));
+  int64_t chunks = j->chunks ? j->chunks : 1, heads = j->kv->d.kv_heads, from = (s->n - 1 - i) / chunks / heads * j->tile;
+  int64_t to = from + j->tile < j->q.rows ? from + j->tile : j->q.rows;
+  s->c->isa->attention(j, from, to, i / chunks % heads, i % chunks, scratch_of(s->c, thread));
+}
+
+static void attention_merge_part(void *arg, int64_t i, int thread) {
+  const split *s = arg;
+  (void)thread;
+  s->c->isa->attention_merge(s->job, i * s->step, part_end(s, i));
 }
 
 static sx_status k_attention(sx_device *d, mat out, mat q, const sx_kv *kv, const sx_batch *b, const sx_attention_desc *a) {
-  int64_t group = a->heads / kv->d.kv_heads, tile = attn_unit_rows / group;
-  if (q.rows < 16 * of(d)->threads || tile < 1) tile = 1;
-  attn_job job = {out, q, kv, b, *a, tile};
-  split s = {of(d), &job, (q.rows + tile - 1) / tile * kv->d.kv_heads, 1};
-  sx_status status = reserve(d, attn_scratch(attn_unit_rows, kv->d.head_dim));
-  if (status == SX_OK) run(&s, attention_part);
-  return status;
+  enum { pieces = 4 }; /* items a thread, so that a long one holds up little */
+  cpu *c = of(d);
+  int64_t group = a->heads / kv->d.kv_heads, most = attn_unit_rows / group, tile = q.rows * kv->d.kv_heads / (c->threads * pieces);
+  tile = tile > most ? most : tile;
+  tile = tile < 1 ? 1 : tile;
+  attn_job job = {.out = out, .q = q, .kv = kv, .batch = b, .d = *a, .tile = tile};
+  int64_t items = (q.rows + tile - 1) / tile * kv->d.kv_heads;
+  sx_status status = reserve(d, attn_scratch(kv->d.head_dim));
+  if (items < c->threads * pieces && c->threads > 1 && b->longest > attn_chunk) {
+    job.chunks = (b->longest + attn_chunk - 1) / attn_chunk;
+    if (status == SX_OK) status = grow(d, &c->shared, q.rows * a->heads * job.chunks * attn_slot(kv->d.head_dim));
+    job.partial = c->shared.p;
+  }
+  if (status != SX_OK) return status;
+  split s = {c, &job, items * (job.chunks ? job.chunks : 1), 1}, merge = split_rows(d, &job, q);
+  run(&s, attention_part);
+  if (job.chunks) run(&merge, attention_merge_part);
+  return SX_OK;
 }
 
 static void logprob_part(void *arg, int64_t i, int thread) {

@@ -11,7 +11,8 @@ enum {
   vocab_chunk = 256,  /* columns of logits summed together by logprob: whole panels */
   logprob_rows = 96,  /* rows of such a chunk in hand at once; a multiple of every build's tile */
   attn_block = 64,                               /* positions between two rescalings, at multiples of it */
-  attn_unit_rows = 32,                           /* (token, head) pairs in hand at once */
+  attn_chunk = 512,                              /* positions whose sums are made apart from others', at multiples of it */
+  attn_unit_rows = 48,                           /* (token, head) pairs in hand at once; a multiple of every build's tile */
   logprob_scratch = logprob_rows * vocab_chunk, /* floats */
 };
 
@@ -56,7 +57,9 @@ typedef struct attn_job {
   const sx_kv *kv;
   const sx_batch *batch;
   sx_attention_desc d;
-  int64_t tile; /* tokens of an item */
+  int64_t tile;   /* tokens of an item */
+  int64_t chunks; /* 0, or the attn_chunks of the longest sequence: each is an item of its own, whose sums go to partial */
+  float *partial; /* [tokens][heads][chunks][attn_slot] */
 } attn_job;
 
 typedef struct part { /* of a row's logits, those of one vocab_chunk */
@@ -84,7 +87,9 @@ typedef struct isa {
   void (*rmsnorm)(const norm_job *, int64_t from, int64_t to);                /* rows */
   void (*swiglu)(const gate_job *, int64_t from, int64_t to);                 /* rows */
   void (*rope_kv)(const rope_job *, int64_t from, int64_t to);                /* tokens */
-  void (*attention)(const attn_job *, int64_t from, int64_t to, int64_t kv_head, float *scratch); /* tokens of one kv head; attn_scratch */
+  /* Tokens of one kv head, all their positions or, if the job has chunks, those of one; attn_scratch. Then the chunks put together. */
+  void (*attention)(const attn_job *, int64_t from, int64_t to, int64_t kv_head, int64_t chunk, float *scratch);
+  void (*attention_merge)(const attn_job *, int64_t from, int64_t to);
   void (*logprob)(const logprob_job *, int64_t chunk, float *scratch); /* scratch: logprob_scratch */
   void (*exp)(float *x, int64_t n);                                    /* in place; for the tests */
   float (*fma)(int64_t rounds);                                        /* peak.h: fma_flop operations a round */
@@ -116,7 +121,10 @@ static inline kv_shape kv_shape_of(const sx_kv_desc *d) {
 
 static inline int64_t key_index(const sx_kv_desc *d, int64_t slot, int64_t dim) { return (slot / 16 * d->head_dim + dim) * 16 + slot % 16; }
 
-/* Floats of scratch that `rows` (token, head) pairs of attention need: accumulators and scores. */
-static inline int64_t attn_scratch(int64_t rows, int64_t head_dim) { return rows * (round16(head_dim) + attn_block); }
+/* Floats of scratch that a part of attention needs: sums, scores and q of its rows. */
+static inline int64_t attn_scratch(int64_t head_dim) { return attn_unit_rows * (2 * round16(head_dim) + attn_block + head_dim); }
+
+/* Floats that the sums of a chunk take: the values', the greatest score, and the weights' in double. */
+static inline int64_t attn_slot(int64_t head_dim) { return round16(head_dim) + 16; }
 
 #endif

@@ -54,7 +54,14 @@ typedef struct v16 {
 #define FMADD(acc, a, b) ((acc) = FMA(a, b, acc))
 #endif
 
-/* a > b ? a : b in each lane; NaN in either gives b. */
+/* a > b ? a : b in each lane; NaN in either gives b. Named where the machine has it: gcc 12 does not see it. */
+#if defined(__AVX512F__) && VEC_BYTES == 64
+INLINE vf v_max(vf a, vf b) { return (vf)_mm512_max_ps((__m512)a, (__m512)b); }
+INLINE vf v_min(vf a, vf b) { return (vf)_mm512_min_ps((__m512)a, (__m512)b); }
+#elif defined(__AVX2__) && VEC_BYTES == 32
+INLINE vf v_max(vf a, vf b) { return (vf)_mm256_max_ps((__m256)a, (__m256)b); }
+INLINE vf v_min(vf a, vf b) { return (vf)_mm256_min_ps((__m256)a, (__m256)b); }
+#else
 INLINE vf v_max(vf a, vf b) {
   vi m = a > b;
   return (vf)(((vi)a & m) | ((vi)b & ~m));
@@ -64,6 +71,7 @@ INLINE vf v_min(vf a, vf b) {
   vi m = a < b;
   return (vf)(((vi)a & m) | ((vi)b & ~m));
 }
+#endif
 
 INLINE v16 v16_splat(float f) {
   v16 r;
@@ -110,12 +118,16 @@ INLINE double sum16(double t[lanes]) {
   return t[0];
 }
 
+INLINE f4 f4_max(f4 a, f4 b) {
+  vi4 m = a > b;
+  return (f4)(((vi4)a & m) | ((vi4)b & ~m));
+}
+
+/* The greatest of 16 lanes, none of which is NaN. */
 INLINE float v16_max(v16 x) {
-  float t[lanes], m;
-  v16_store(t, x);
-  m = t[0];
-  for (int i = 1; i < lanes; i++) m = t[i] > m ? t[i] : m;
-  return m;
+  f4 m = f4_max(f4_max(QUARTER(x, 0), QUARTER(x, 2)), f4_max(QUARTER(x, 1), QUARTER(x, 3)));
+  m = f4_max(m, __builtin_shuffle(m, (vi4){2, 3, 0, 1}));
+  return m[0] > m[1] ? m[0] : m[1];
 }
 
 /* e^x within 2 ulp: x = n ln2 + r with |r| <= ln2/2, the Taylor polynomial of degree 7 in r (its remainder is 5e-9), times 2^n in two
