@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // supported is what every "not this kind of model" error ends in.
@@ -166,6 +168,19 @@ func (c *Checkpoint) Tensor(name string) (Tensor, error) {
 		return Tensor{}, fmt.Errorf("no tensor %q", name)
 	}
 	return t, nil
+}
+
+// Release says that data, all or part of a Tensor's, will not be read again soon: its pages no longer count as this process's memory. They
+// stay in the system's cache as long as there is room, and reading them again is as before. Other memory is left alone.
+func (c *Checkpoint) Release(data []byte) { c.advise(data, unix.MADV_DONTNEED) }
+
+// Expect says that data will be read soon: what is not in memory is brought from the disk meanwhile.
+func (c *Checkpoint) Expect(data []byte) { c.advise(data, unix.MADV_WILLNEED) }
+
+func (c *Checkpoint) advise(data []byte, advice int) {
+	for _, m := range c.files {
+		m.advise(data, advice)
+	}
 }
 
 // Close unmaps the weights: no Tensor may be touched after it.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -127,3 +128,23 @@ func mapFile(path string) (*mapping, error) {
 }
 
 func (m *mapping) close() error { return unix.Munmap(m.data) }
+
+// has says whether data lies in the mapping, and where.
+func (m *mapping) has(data []byte) (from int, ok bool) {
+	if len(data) == 0 || len(m.data) == 0 {
+		return 0, false
+	}
+	at := uintptr(unsafe.Pointer(unsafe.SliceData(data))) - uintptr(unsafe.Pointer(unsafe.SliceData(m.data)))
+	return int(at), at < uintptr(len(m.data)) && len(data) <= len(m.data)-int(at)
+}
+
+// advise tells the system about the pages that data lies on, the first and the last in full.
+func (m *mapping) advise(data []byte, advice int) {
+	from, ok := m.has(data)
+	if !ok {
+		return
+	}
+	page := os.Getpagesize()
+	to := min((from+len(data)+page-1)/page*page, len(m.data))
+	_ = unix.Madvise(m.data[from/page*page:to], advice) // only advice
+}

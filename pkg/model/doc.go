@@ -1,5 +1,10 @@
 // Package model is the forward pass of the Llama-like families on the kernels: one pass for all of them (forward.go), which reads what
-// differs from the checkpoint's Config. Weights stay in the mapped files, in the dtype they have there, where the backend can use them.
+// differs from the checkpoint's Config.
+//
+// A backend that reads weights in a packed form gets them packed once (pack.go), in memory that the workers of a machine share where they can
+// (pkg/packstore); the pages of the mapped files are given back as they are packed, so that the weights are in memory once. Matrices that
+// share their input are one weight there. An embedding that is not the output matrix too, and every weight of another backend, stays in the
+// mapped files, in the dtype it has there.
 //
 // What is computed for a token depends on its sequence alone, bit for bit, whatever shares its batch and however the sequence was cut
 // into passes. The table of rotations is therefore one for all sequences (rope.go).

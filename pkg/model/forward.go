@@ -64,6 +64,7 @@ func (p *pass) attend(i int) {
 		before = &t.y
 	}
 	p.norm(t.h, t.x, before, l.attnNorm)
+	p.linear(t.qkv, t.h, l.qkv)
 	p.linear(t.q, t.h, l.q)
 	p.linear(t.k, t.h, l.k)
 	p.linear(t.v, t.h, l.v)
@@ -88,6 +89,7 @@ func (p *pass) think(i int) {
 	l, t := &p.m.layers[i], &p.t
 	p.linear(t.y, t.a, l.o)
 	p.norm(t.h, t.x, &t.y, l.mlpNorm)
+	p.linear(t.gateUp, t.h, l.gateUp)
 	p.linear(t.gate, t.h, l.gate)
 	p.linear(t.up, t.h, l.up)
 	if p.err == nil {
@@ -116,15 +118,28 @@ func (p *pass) norm(out, x kernels.Tensor, add *kernels.Tensor, w *kernels.Weigh
 	}
 }
 
-// headNorm norms each head of t [tokens, heads*head_dim] on its own, in place.
+// headNorm norms each head of t [tokens, heads*head_dim] on its own, in place. Heads lie behind one another within a token alone: the calls
+// go by tokens or by heads, whichever are fewer.
 func (p *pass) headNorm(t kernels.Tensor, w *kernels.Weight) {
 	d := p.m.cfg.HeadDim
-	heads := t.Reshape(t.Rows*(t.Cols/d), d)
-	p.norm(heads, heads, nil, w)
+	heads := t.Cols / d
+	if t.Rows <= heads {
+		for i := range t.Rows {
+			row := t.SliceRows(i, i+1)
+			row.Rows, row.Cols, row.Stride = heads, d, d
+			p.norm(row, row, nil, w)
+		}
+		return
+	}
+	for i := range heads {
+		head := t.SliceCols(i*d, (i+1)*d)
+		p.norm(head, head, nil, w)
+	}
 }
 
+// linear does nothing for a weight that is part of another.
 func (p *pass) linear(out, x kernels.Tensor, l linear) {
-	if p.err == nil {
+	if p.err == nil && l.w != nil {
 		p.err = p.m.stream.MatMul(out, x, l.w, l.bias)
 	}
 }

@@ -1,48 +1,93 @@
 package model
 
 import (
-	"encoding/binary"
+	"context"
 	"fmt"
-	"math"
 	"slices"
-	"unsafe"
 
 	"sextant/kernels"
 	"sextant/pkg/checkpoint"
+	"sextant/pkg/packstore"
 )
+
+// Options say how a model is loaded.
+type Options struct {
+	Packs  *packstore.Store // where packed weights are shared with other processes; nil: they are this one's own
+	Memory int64            // bytes that there are for weights that must be packed first; 0: unknown
+	// Quantize rounds the matrices of the layers as they are loaded: "i8" to 8 bits, "i4" or "i4gN" to 4 bits in groups of N inputs,
+	// default 128. It is plain rounding to nearest (rtn.go), to measure kernels with: nothing is calibrated.
+	Quantize string
+
+	apart bool // for tests: each matrix a weight of its own, made by the backend
+}
 
 // loader makes weights of tensors. After the first error it does nothing more.
 type loader struct {
-	dev  *kernels.Device
-	ck   *checkpoint.Checkpoint
-	made []*kernels.Weight
-	err  error
+	dev    *kernels.Device
+	ck     *checkpoint.Checkpoint
+	o      Options
+	rtn    rtn
+	info   kernels.Info
+	blocks []*block // to be packed
+	pack   *packstore.Pack
+	mapped int64 // bytes that are used where they are mapped
+	made   []*kernels.Weight
+	err    error
 }
 
-func (l *loader) load(m *Model) {
+func (l *loader) load(ctx context.Context, m *Model) {
+	if l.info, l.err = l.dev.Info(); l.err != nil {
+		return
+	}
+	if l.o.apart {
+		l.info.Layout = ""
+	}
+	if l.rtn, l.err = parseRTN(l.o.Quantize); l.err != nil {
+		return
+	}
 	c := m.cfg
-	m.embed = l.matrix(c.EmbedName())
-	m.head = m.embed
-	if !c.TieEmbeddings {
-		m.head = l.matrix(c.HeadName())
+	if c.TieEmbeddings {
+		l.matrix(&m.head, l.source(c.EmbedName()), rtn{})
+	} else {
+		m.embed = l.embedding(l.source(c.EmbedName()))
+		l.matrix(&m.head, l.source(c.HeadName()), rtn{})
 	}
 	m.norm = l.vector(c.NormName())
 	m.layers = make([]layer, c.Layers)
 	for i := range m.layers {
-		n := c.LayerNames(i)
-		y := &m.layers[i]
-		y.window = c.Windows[i]
-		y.attnNorm, y.mlpNorm = l.vector(n.AttnNorm), l.vector(n.MLPNorm)
-		y.qNorm, y.kNorm = l.vector(n.QNorm), l.vector(n.KNorm)
-		if n.QKV != "" {
-			y.q, y.k, y.v = l.fused(n.QKV)
-		} else {
-			y.q, y.k, y.v = l.linear(n.Q, c.QKVBias), l.linear(n.K, c.QKVBias), l.linear(n.V, c.QKVBias)
-		}
-		y.o = l.linear(n.O, c.OBias)
-		y.gate, y.up, y.down = l.linear(n.Gate, c.MLPBias), l.linear(n.Up, c.MLPBias), l.linear(n.Down, c.MLPBias)
+		l.layer(&m.layers[i], c.LayerNames(i))
+		m.layers[i].window = c.Windows[i]
+	}
+	l.packAll(ctx)
+	if c.TieEmbeddings {
+		m.embed = m.head
 	}
 }
+
+func (l *loader) layer(y *layer, n checkpoint.LayerNames) {
+	c := l.ck.Config()
+	y.attnNorm, y.mlpNorm = l.vector(n.AttnNorm), l.vector(n.MLPNorm)
+	y.qNorm, y.kNorm = l.vector(n.QNorm), l.vector(n.KNorm)
+	qkv := []source{l.source(n.Q), l.source(n.K), l.source(n.V)}
+	if n.QKV != "" {
+		qkv = l.split(n.QKV)
+	}
+	l.group(&y.qkv, []*linear{&y.q, &y.k, &y.v}, qkv, c.QKVBias)
+	l.group(&y.gateUp, []*linear{&y.gate, &y.up}, []source{l.source(n.Gate), l.source(n.Up)}, c.MLPBias)
+	l.linear(&y.o, l.source(n.O), c.OBias)
+	l.linear(&y.down, l.source(n.Down), c.MLPBias)
+}
+
+// source is a matrix [rows, cols] in a checkpoint, in pieces of whole rows that follow one another, with the bias that may go with it.
+type source struct {
+	name       string
+	dtype      string
+	rows, cols int
+	pieces     [][]byte
+	bias       func() []byte // f32 values, rows of them
+}
+
+func (s source) rowBytes() int { return s.cols * valueBytes(s.dtype) }
 
 // tensor finds a tensor; Open has checked that it is there with its shape.
 func (l *loader) tensor(name string) checkpoint.Tensor {
@@ -51,6 +96,89 @@ func (l *loader) tensor(name string) checkpoint.Tensor {
 		l.err = err
 	}
 	return t
+}
+
+// source is a tensor [outputs, inputs] by its name; nothing for no name.
+func (l *loader) source(name string) source {
+	if name == "" || l.err != nil {
+		return source{}
+	}
+	t := l.tensor(name)
+	if l.err != nil {
+		return source{}
+	}
+	return source{name: name, dtype: t.DType, rows: t.Shape[0], cols: t.Shape[1], pieces: [][]byte{t.Data}, bias: func() []byte {
+		b := l.tensor(checkpoint.BiasName(name))
+		return widen(b.DType, b.Data)
+	}}
+}
+
+// split gives q, k and v of one tensor whose rows are grouped by key head (InternLM2's wqkv).
+func (l *loader) split(name string) []source {
+	whole := l.source(name)
+	if l.err != nil {
+		return make([]source, 3)
+	}
+	c := l.ck.Config()
+	out := slices.Repeat([]source{whole}, 3)
+	for i, pieces := range regroup(c, whole.pieces[0]) {
+		out[i].pieces, out[i].rows = pieces, 0
+		for _, p := range pieces {
+			out[i].rows += len(p) / whole.rowBytes()
+		}
+		out[i].bias = func() []byte {
+			b := l.tensor(checkpoint.BiasName(name))
+			return widen(b.DType, slices.Concat(regroup(c, b.Data)[i]...))
+		}
+	}
+	return out
+}
+
+// regroup takes rows laid out [kv_heads, q_per_kv + 2, head_dim] apart into those of q, k and v. Rows may be of any size.
+func regroup(c *checkpoint.Config, data []byte) (parts [3][][]byte) {
+	per := c.Heads / c.KVHeads
+	head := len(data) / (c.KVHeads * (per + 2)) // bytes of a head's rows
+	for g := range c.KVHeads {
+		rest := data[g*(per+2)*head:]
+		parts[0] = append(parts[0], rest[:per*head])
+		parts[1] = append(parts[1], rest[per*head:(per+1)*head])
+		parts[2] = append(parts[2], rest[(per+1)*head:(per+2)*head])
+	}
+	return parts
+}
+
+// group makes one weight of matrices that share their input, or, where they do not lie behind one another when packed, one of each.
+func (l *loader) group(all *linear, each []*linear, from []source, bias bool) {
+	if l.err != nil {
+		return
+	}
+	one := from[0]
+	one.rows, one.pieces = 0, nil
+	for _, s := range from {
+		if s.dtype != one.dtype || !s.panels() || l.info.Layout == "" {
+			for i, s := range from {
+				l.linear(each[i], s, bias)
+			}
+			return
+		}
+		one.rows += s.rows
+		one.pieces = append(one.pieces, s.pieces...)
+	}
+	one.bias = func() (b []byte) {
+		for _, s := range from {
+			b = append(b, s.bias()...)
+		}
+		return b
+	}
+	l.linear(all, one, bias)
+}
+
+// linear makes a matrix of a layer with its bias.
+func (l *loader) linear(to *linear, s source, bias bool) {
+	l.matrix(&to.w, s, l.rtn)
+	if bias && l.err == nil {
+		to.bias = l.f32(s.name+"'s bias", s.bias())
+	}
 }
 
 // make makes a weight and remembers it.
@@ -67,103 +195,24 @@ func (l *loader) make(name string, d kernels.WeightDesc) *kernels.Weight {
 	return w
 }
 
-var dtypes = map[string]kernels.DType{"F32": kernels.F32, "F16": kernels.F16, "BF16": kernels.BF16}
-
-// matrix makes the weight of a tensor [outputs, inputs] from the mapped memory itself.
-func (l *loader) matrix(name string) *kernels.Weight {
-	t := l.tensor(name)
-	if l.err != nil {
-		return nil
-	}
-	d := kernels.WeightDesc{DType: dtypes[t.DType], Rows: t.Shape[0], Cols: t.Shape[1], Data: t.Data, Borrow: true}
-	// The format does not promise that values are aligned. A misaligned tensor is copied.
-	size := len(t.Data) / (d.Rows * d.Cols)
-	if uintptr(unsafe.Pointer(unsafe.SliceData(t.Data)))%uintptr(size) != 0 {
-		d.Data, d.Borrow = slices.Clone(t.Data), false
-	}
-	return l.make(name, d)
-}
-
-// vector makes a weight 1 x n in f32, as norms and biases have to be; nil for no name.
+// vector makes a weight 1 x n in f32, as norms have to be; nil for no name.
 func (l *loader) vector(name string) *kernels.Weight {
 	if name == "" {
 		return nil
 	}
 	t := l.tensor(name)
-	return l.vectorOf(name, t.DType, t.Data)
+	return l.f32(name, widen(t.DType, t.Data))
 }
 
-func (l *loader) vectorOf(name, dtype string, data []byte) *kernels.Weight {
-	data = widen(dtype, data)
+func (l *loader) f32(name string, data []byte) *kernels.Weight {
 	return l.make(name, kernels.WeightDesc{DType: kernels.F32, Rows: 1, Cols: len(data) / 4, Data: data})
 }
 
-func (l *loader) linear(name string, bias bool) linear {
-	y := linear{w: l.matrix(name)}
-	if bias {
-		y.bias = l.vector(checkpoint.BiasName(name))
-	}
-	return y
-}
-
-// fused makes q, k and v of one tensor whose rows are grouped by key head (InternLM2's wqkv). They are copied.
-func (l *loader) fused(name string) (q, k, v linear) {
-	c := l.ck.Config()
-	t := l.tensor(name)
+// embedding makes a weight whose rows are read where they are mapped.
+func (l *loader) embedding(s source) *kernels.Weight {
 	if l.err != nil {
-		return
+		return nil
 	}
-	out := [3]*linear{&q, &k, &v}
-	for i, part := range regroup(c, t.Data) {
-		out[i].w = l.make(name, kernels.WeightDesc{DType: dtypes[t.DType], Rows: len(part) * t.Shape[0] / len(t.Data), Cols: c.Hidden, Data: part})
-	}
-	if c.QKVBias {
-		bias := l.tensor(checkpoint.BiasName(name))
-		for i, part := range regroup(c, bias.Data) {
-			out[i].bias = l.vectorOf(bias.Name, bias.DType, part)
-		}
-	}
-	return q, k, v
-}
-
-// regroup takes rows laid out [kv_heads, q_per_kv + 2, head_dim] apart into those of q, k and v. Rows may be of any size.
-func regroup(c *checkpoint.Config, data []byte) (parts [3][]byte) {
-	per := c.Heads / c.KVHeads
-	head := len(data) / (c.KVHeads * (per + 2)) // bytes of a head's rows
-	for g := range c.KVHeads {
-		rest := data[g*(per+2)*head:]
-		parts[0] = append(parts[0], rest[:per*head]...)
-		parts[1] = append(parts[1], rest[per*head:(per+1)*head]...)
-		parts[2] = append(parts[2], rest[(per+1)*head:(per+2)*head]...)
-	}
-	return parts
-}
-
-// widen turns little-endian F32, F16 or BF16 values into f32 ones.
-func widen(dtype string, data []byte) []byte {
-	if dtype == "F32" {
-		return slices.Clone(data)
-	}
-	out := make([]byte, 0, 2*len(data))
-	for i := 0; i+1 < len(data); i += 2 {
-		h := binary.LittleEndian.Uint16(data[i:])
-		bits := uint32(h) << 16
-		if dtype == "F16" {
-			bits = math.Float32bits(half(h))
-		}
-		out = binary.LittleEndian.AppendUint32(out, bits)
-	}
-	return out
-}
-
-// half is the value of an IEEE binary16.
-func half(h uint16) float32 {
-	sign, exp, frac := uint32(h>>15)<<31, int(h>>10&31), uint32(h&1023)
-	switch exp {
-	case 0:
-		return float32(math.Copysign(math.Ldexp(float64(frac), -24), float64(int32(sign)|1)))
-	case 31:
-		return math.Float32frombits(sign | 0xff<<23 | frac<<13)
-	}
-	return math.Float32frombits(sign | uint32(exp+112)<<23 | frac<<13)
+	l.mapped += int64(len(s.pieces[0]))
+	return l.make(s.name, kernels.WeightDesc{DType: dtypes[s.dtype], Rows: s.rows, Cols: s.cols, Data: s.pieces[0], Borrow: true, Embed: true})
 }

@@ -1,10 +1,12 @@
 package model
 
 import (
+	"context"
 	"fmt"
 
 	"sextant/kernels"
 	"sextant/pkg/checkpoint"
+	"sextant/pkg/packstore"
 )
 
 // Model is a loaded model. It is used by one goroutine at a time.
@@ -16,6 +18,8 @@ type Model struct {
 	embed, head, norm *kernels.Weight // head is embed where the two are tied
 	layers            []layer
 	weights           []*kernels.Weight // all of them, to free
+	pack              *packstore.Pack   // where the packed ones lie; nil where the backend packs none
+	mapped            int64
 
 	rope    kernels.Tensor // rotations of the first positions (rope.go)
 	scratch tensors
@@ -23,34 +27,58 @@ type Model struct {
 	batch   *kernels.Batch // of the last pass
 }
 
-// layer is the weights of one layer.
+// layer is the weights of one layer. Where matrices of the same input are one weight, their own are nil.
 type layer struct {
 	attnNorm, mlpNorm *kernels.Weight
 	qNorm, kNorm      *kernels.Weight // nil without QKNorm
-	q, k, v, o        linear
-	gate, up, down    linear
+	qkv, q, k, v, o   linear
+	gateUp, gate, up  linear
+	down              linear
 	window            int
 }
 
 // linear is a matrix [outputs, inputs] with its bias, nil for none.
 type linear struct{ w, bias *kernels.Weight }
 
-// Load brings ck's weights to dev. ck must stay open until the model is closed: its mapped memory may be used in place.
+// Load is LoadWith without options.
 func Load(dev *kernels.Device, ck *checkpoint.Checkpoint) (*Model, error) {
+	return LoadWith(context.Background(), dev, ck, Options{})
+}
+
+// LoadWith brings ck's weights to dev. ck must stay open until the model is closed: its mapped memory may be used in place.
+func LoadWith(ctx context.Context, dev *kernels.Device, ck *checkpoint.Checkpoint, o Options) (*Model, error) {
 	m := &Model{cfg: ck.Config(), dev: dev}
 	stream, err := dev.NewStream()
 	if err != nil {
 		return nil, fmt.Errorf("loading the model: %w", err)
 	}
 	m.stream = stream
-	l := loader{dev: dev, ck: ck}
-	l.load(m)
-	m.weights = l.made
+	l := loader{dev: dev, ck: ck, o: o}
+	l.load(ctx, m)
+	m.weights, m.pack, m.mapped = l.made, l.pack, l.mapped
 	if l.err != nil {
 		m.Close()
 		return nil, fmt.Errorf("loading the model: %w", l.err)
 	}
 	return m, nil
+}
+
+// Footprint is the host memory that a model's weights take, in bytes.
+type Footprint struct {
+	Packed int64  // in a packed form, in memory that no file stands behind
+	Mapped int64  // in the checkpoint's files, of which the system keeps in memory what it has room for
+	Shared bool   // the packed form is, with other processes of the machine
+	Made   bool   // it was packed here, and not found
+	Why    string // it is not shared, in words
+}
+
+// Footprint tells where the weights are.
+func (m *Model) Footprint() Footprint {
+	f := Footprint{Mapped: m.mapped}
+	if m.pack != nil {
+		f.Packed, f.Shared, f.Made, f.Why = int64(len(m.pack.Data)), m.pack.Shared, m.pack.Made, m.pack.Why
+	}
+	return f
 }
 
 // Config returns the architecture. It is shared: do not change it.
@@ -62,6 +90,10 @@ func (m *Model) Close() {
 		w.Free()
 	}
 	m.weights = nil
+	if m.pack != nil {
+		_ = m.pack.Close() // what it cannot remove, the next process sweeps away
+		m.pack = nil
+	}
 	if m.batch != nil {
 		m.batch.Free()
 		m.batch = nil

@@ -4,12 +4,14 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"os"
 	"time"
 
 	"sextant/kernels"
 	"sextant/pkg/checkpoint"
 	"sextant/pkg/engine"
 	"sextant/pkg/model"
+	"sextant/pkg/packstore"
 	"sextant/pkg/plan"
 	"sextant/pkg/spec"
 	"sextant/pkg/tokenizer"
@@ -38,7 +40,7 @@ func (w *worker) load(ctx context.Context, variant string) (err error) {
 	if w.variant, w.model, err = w.modelOf(variant); err != nil {
 		return err
 	}
-	l, err := openModel(&w.model, w.variant.Fingerprint, kernels.Options{Threads: w.o.Threads}, w.o.Backend)
+	l, err := openModel(ctx, &w.model, w.variant.Fingerprint, loading{backend: w.o.Backend, threads: w.o.Threads, limit: w.o.Limits.Memory})
 	if err != nil {
 		return fmt.Errorf("model %s: %w", w.model.Abbr, err)
 	}
@@ -54,7 +56,9 @@ func (w *worker) load(ctx context.Context, variant string) (err error) {
 	if err != nil {
 		return fmt.Errorf("asking the backend: %w", err)
 	}
-	w.log.Info("model loaded", "model", w.model.Abbr, "backend", w.o.Backend, "features", info.Features, "seconds", time.Since(begun).Seconds())
+	f := w.m.Footprint()
+	w.log.Info("model loaded", "model", w.model.Abbr, "backend", w.o.Backend, "features", info.Features, "seconds", time.Since(begun).Seconds(),
+		"packed_bytes", f.Packed, "shared", f.Shared, "packed_here", f.Made, "unshared", f.Why)
 	return nil
 }
 
@@ -65,7 +69,9 @@ func (w *worker) build(shrink int) error {
 	if err != nil {
 		return fmt.Errorf("asking the backend: %w", err)
 	}
-	o := engine.Options{MaxSeqLen: w.model.MaxSeqLen, BatchSize: w.model.BatchSize, Memory: w.cacheMemory(info.Free, info.Threads),
+	rows := shrunk(cmp.Or(w.model.BatchSize, usualBatch), shrink)
+	work := w.m.PassBytes(max(shrunk(usualTokens, shrink), rows), rows)
+	o := engine.Options{MaxSeqLen: w.model.MaxSeqLen, BatchSize: w.model.BatchSize, Memory: w.cacheMemory(info.Free, work, info.Threads),
 		NewDecoder: func(prompt []int32) engine.Decoder { return w.tok.NewDecoder(prompt) }}
 	if shrink > 0 {
 		o.BatchSize, o.TokenBudget = shrunk(cmp.Or(o.BatchSize, usualBatch), shrink), shrunk(usualTokens, shrink)
@@ -85,8 +91,15 @@ func (w *worker) build(shrink int) error {
 	return nil
 }
 
+// loading says where a model goes.
+type loading struct {
+	backend string
+	threads int
+	limit   int64 // bytes that the batch system allows; 0: not known
+}
+
 // openModel opens the files of m, refuses another model than that of the fingerprint, and loads it.
-func openModel(m *spec.Model, fingerprint string, o kernels.Options, backend string) (*loaded, error) {
+func openModel(ctx context.Context, m *spec.Model, fingerprint string, to loading) (*loaded, error) {
 	f, err := plan.OpenModel(m)
 	if err != nil {
 		return nil, bad(err)
@@ -95,17 +108,26 @@ func openModel(m *spec.Model, fingerprint string, o kernels.Options, backend str
 		f.Checkpoint.Close()
 		return nil, bad(fmt.Errorf("%q or its tokenizer was changed after the plan was made: run submit again", m.Path))
 	}
-	return loadOnto(f.Checkpoint, f.Tokenizer, o, backend)
+	return loadOnto(ctx, f.Checkpoint, f.Tokenizer, to)
 }
 
 // loadOnto brings the weights of ck, which it closes when it fails, to a device.
-func loadOnto(ck *checkpoint.Checkpoint, tok *tokenizer.Tokenizer, o kernels.Options, backend string) (l *loaded, err error) {
+func loadOnto(ctx context.Context, ck *checkpoint.Checkpoint, tok *tokenizer.Tokenizer, to loading) (l *loaded, err error) {
 	l = &loaded{ck: ck, tok: tok}
-	if l.dev, err = kernels.Open(backend, o); err != nil {
+	if l.dev, err = kernels.Open(to.backend, kernels.Options{Threads: to.threads}); err != nil {
 		l.close()
 		return nil, fmt.Errorf("opening the backend: %w", err)
 	}
-	if l.m, err = model.Load(l.dev, ck); err != nil {
+	info, err := l.dev.Info()
+	if err != nil {
+		l.close()
+		return nil, fmt.Errorf("asking the backend: %w", err)
+	}
+	o := model.Options{Packs: packstore.Default(os.Getenv), Memory: roomFor(to.limit)}
+	if o.Packs != nil { // who has all processors is not expected to have company
+		o.Packs.Guest = info.Threads >= machineCPUs("/")
+	}
+	if l.m, err = model.LoadWith(ctx, l.dev, ck, o); err != nil {
 		l.close()
 		return nil, bad(err)
 	}

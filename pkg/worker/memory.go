@@ -41,48 +41,66 @@ func least(list ...int64) (n int64) {
 	return n
 }
 
-// cacheMemory is how much the key-value cache may take: half of what will be left when the weights are in memory, for activations want the
-// rest. There are three counts, and the least holds: of the machine, of which a worker takes its share by processors, for others run beside
-// it; of its control groups; and of the batch system's limit, which it may enforce without them. Of the latter two it takes its share of the
-// job's processors.
+// roomFor is what there is for the weights, before they are loaded: as Memory, and by the batch system's limit.
+func roomFor(limit int64) int64 {
+	m := memoryUnder("/")
+	if limit > 0 {
+		limit = max(1, limit-m.own)
+	}
+	return least(m.machine, m.group, limit)
+}
+
+// cacheMemory is how much the key-value cache may take: half of what will be left beside the weights and the passes' activations of work
+// bytes, for prompts and results want memory too. There are three counts, and the least holds: of the machine, of which a worker takes its
+// share by processors, for others run beside it; of its control groups; and of the batch system's limit, which it may enforce without them.
+// Of the latter two it takes its share of the job's processors.
 //
-// The weights are mapped files. The kernel counts their pages as memory that can be had at any time, and takes them before it ends a
+// The weights are loaded by now. Packed ones have left the machine's count and, unless another job's process packed them, the groups'; the
+// batch system counts them for each process that reads them, shared or not. Workers that will run beside this one may not have loaded
+// theirs yet: where nothing is shared, as much as this one's is put aside for each. Should they be loaded already, batches are smaller than
+// they need be; memory is never promised twice.
+//
+// Weights that are read where they are mapped are pages that the kernel counts as memory to be had at any time, and takes before it ends a
 // process; but then they are read from the disk again in each pass. So they count as used, in full, whether they are in memory by now or
-// not. Where that leaves next to nothing, a sixteenth is tried all the same: slow is better than not at all.
-func (w *worker) cacheMemory(device int64, threads int) int64 {
+// not. Where all that leaves next to nothing, a sixteenth is tried all the same: slow is better than not at all.
+func (w *worker) cacheMemory(device, work int64, threads int) int64 {
 	if w.o.Memory > 0 {
 		return w.o.Memory
 	}
-	m := memoryUnder("/")
+	m, f := memoryUnder("/"), w.m.Footprint()
 	limit := int64(0)
 	if w.o.Limits.Memory > 0 {
-		limit = max(1, w.o.Limits.Memory-m.own)
+		limit = max(1, w.o.Limits.Memory-m.own-f.Packed)
 	}
-	return m.cache(budget{device: device, limit: limit, weights: w.variant.WeightBytes, threads: threads,
-		machine: machineCPUs("/"), job: cmp.Or(w.o.Limits.CPUs, runtime.NumCPU())})
+	b := budget{device: device, limit: limit, mapped: f.Mapped, work: work, threads: threads,
+		machine: machineCPUs("/"), job: cmp.Or(w.o.Limits.CPUs, runtime.NumCPU())}
+	if !f.Shared {
+		b.packed = f.Packed
+	}
+	return m.cache(b)
 }
 
 // budget is what the memory is divided by.
 type budget struct {
-	device, limit, weights int64 // 0: not known
-	threads                int   // of this process
-	machine, job           int   // processors
+	device, limit  int64 // 0: not known
+	mapped, packed int64 // weights: in files, once for all; in memory of each worker's own
+	work           int64 // for the activations of a worker
+	threads        int   // of this process
+	machine, job   int   // processors
 }
 
 func (m left) cache(b budget) int64 {
-	part := func(n int64, cpus int) int64 {
+	part := func(n, mapped int64, cpus int) int64 {
 		if n <= 0 {
 			return 0
 		}
-		n = max(n-b.weights, n/16)
-		all := int64(max(cpus, 1))
-		return max(1, n/2/all*min(max(int64(b.threads), 1), all)) // 0 would be no limit
+		all := max(cpus, 1)
+		mine := min(max(b.threads, 1), all)
+		workers := int64((all + mine - 1) / mine)
+		n = max(n-mapped-(workers-1)*b.packed-workers*b.work, n/16)
+		return max(1, n/2/int64(all)*int64(mine)) // 0 would be no limit
 	}
-	device := int64(0)
-	if b.device > 0 {
-		device = part(b.device+b.weights, b.job) // the weights are there already
-	}
-	return least(device, part(m.machine, b.machine), part(m.group, b.job), part(b.limit, b.job))
+	return least(part(b.device, 0, b.job), part(m.machine, b.mapped, b.machine), part(m.group, b.mapped, b.job), part(b.limit, b.mapped, b.job))
 }
 
 // machineCPUs counts the processors of the machine, of which this process may be allowed but a few.

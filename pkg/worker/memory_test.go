@@ -53,16 +53,21 @@ func TestCacheMemory(t *testing.T) {
 		want int64
 	}{
 		{left{}, budget{threads: 1}, 0},
-		{left{machine: 1600}, budget{threads: 4, machine: 16}, 200},                                         // half of a quarter
-		{left{machine: 1600}, budget{threads: 4, machine: 4, weights: 600}, 500},                            // the weights count
-		{left{machine: 1600}, budget{threads: 4, machine: 4, weights: 9999}, 48},                            // and leave a sixteenth
-		{left{machine: 1600, group: 400}, budget{threads: 4, machine: 16, job: 4}, 200},                     // both alike
-		{left{machine: 1600, group: 300}, budget{threads: 4, machine: 16, job: 4}, 148},                     // the job's own limit is all its own
-		{left{machine: 1600, group: 300}, budget{threads: 2, machine: 4, job: 4, limit: 100}, 24},           // but for others in the job; integers
-		{left{machine: 1600}, budget{threads: 9, machine: 4, job: 2, limit: 100}, 50},                       // more threads than processors
-		{left{machine: 1600}, budget{threads: 1, machine: 1, job: 1, device: 100, weights: 1000}, 50},       // weights are on the device already
-		{left{machine: 1}, budget{threads: 1, machine: 1}, 1},                                               // not 0, which is no limit
-		{left{machine: 1600, group: 1}, budget{threads: 1, machine: 1, job: 1, limit: 1, weights: 1000}, 1}, // nothing left
+		{left{machine: 1600}, budget{threads: 4, machine: 16}, 200},                                        // half of a quarter
+		{left{machine: 1600}, budget{threads: 4, machine: 4, mapped: 600}, 500},                            // weights in files count
+		{left{machine: 1600}, budget{threads: 4, machine: 4, mapped: 9999}, 48},                            // and leave a sixteenth
+		{left{machine: 1600}, budget{threads: 4, machine: 4, packed: 600}, 800},                            // packed ones are gone from the count
+		{left{machine: 1600}, budget{threads: 4, machine: 16, packed: 200}, 124},                           // but the three others' may not be; integers
+		{left{machine: 1600}, budget{threads: 3, machine: 4, packed: 200}, 525},                            // there is half a worker more
+		{left{machine: 1600}, budget{threads: 4, machine: 4, work: 200}, 700},                              // activations
+		{left{machine: 1600}, budget{threads: 4, machine: 16, work: 200}, 100},                             // of each worker
+		{left{machine: 1600, group: 400}, budget{threads: 4, machine: 16, job: 4}, 200},                    // both alike
+		{left{machine: 1600, group: 300}, budget{threads: 4, machine: 4, job: 4, packed: 999}, 148},        // the job's own limit is all its own
+		{left{machine: 1600, group: 300}, budget{threads: 2, machine: 4, job: 4, limit: 100}, 24},          // but for others in the job; integers
+		{left{machine: 1600}, budget{threads: 9, machine: 4, job: 2, limit: 100}, 50},                      // more threads than processors
+		{left{machine: 1600}, budget{threads: 1, machine: 1, job: 1, device: 100, mapped: 1000}, 50},       // the device's own has what it needs
+		{left{machine: 1}, budget{threads: 1, machine: 1}, 1},                                              // not 0, which is no limit
+		{left{machine: 1600, group: 1}, budget{threads: 1, machine: 1, job: 1, limit: 1, mapped: 1000}, 1}, // nothing left
 	} {
 		if got := c.m.cache(c.b); got != c.want {
 			t.Errorf("case %d: %+v of %+v is %d, want %d", i, c.b, c.m, got, c.want)

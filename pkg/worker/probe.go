@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"fmt"
 
 	"sextant/kernels"
@@ -25,7 +26,7 @@ func (p Probe) Logits(ids []int32, emit func(logits []float32) error) error {
 	if err != nil {
 		return bad(err)
 	}
-	l, err := loadOnto(ck, nil, kernels.Options{Threads: p.Threads}, p.Backend)
+	l, err := loadOnto(context.Background(), ck, nil, loading{backend: p.Backend, threads: p.Threads})
 	if err != nil {
 		return err
 	}
