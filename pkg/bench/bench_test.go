@@ -44,7 +44,7 @@ func TestRun(t *testing.T) {
 		{"prefill", "tokens", 96, [2]int64{96, 96}},
 		{"decode-1", "tokens", 8, [2]int64{8, 8}},
 		{"decode-16", "tokens", 128, [2]int64{128, 128}},
-		{"rank", "rows", 17, [2]int64{600 + 17*100, 600 + 17*(100+3*15)}}, // a choice may compute the rest of a page anew
+		{"rank", "rows", 17, [2]int64{600 + 17*98, 600 + 17*100}}, // questions may begin alike by chance
 		{"rank-alone", "rows", 1, [2]int64{4 * 700, 4 * 700}},
 		{"rolling", "tokens", 1024, [2]int64{2 * 511, 2 * 511}},
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync/atomic"
 
 	"sextant/kernels"
@@ -15,11 +14,13 @@ import (
 // Options bound an engine. A zero field takes its default.
 type Options struct {
 	MaxSeqLen   int     // tokens a sequence may have; default and ceiling: the model's context
-	BatchSize   int     // sequences at once, a ceiling; default 128
+	BatchSize   int     // sequences in a pass, a ceiling; default 128
 	TokenBudget int     // tokens a forward pass; default 1024; raised to BatchSize where it is less
 	PageSize    int     // positions a page of the cache; default 16
 	Memory      int64   // bytes for the cache; default: as much as BatchSize sequences need
 	EOS         []int32 // tokens that end a generation; default: the checkpoint's
+	Keep        bool    // what is computed stays for later calls, as far as the memory goes, until Close
+	NoSharing   bool    // every request is computed for itself, to measure what sharing brings; the outcomes are the same
 	NewDecoder  func(prompt []int32) Decoder
 }
 
@@ -34,10 +35,10 @@ type Runner interface {
 	// Reserve makes a new cache of pages; Release frees it.
 	Reserve(pages, pageSize int) error
 	Release()
-	// LogProbs runs the batch and gives, for each of its Out rows, what the head says of that row's target.
-	LogProbs(b model.Batch, targets []int32) (kernels.LogProbs, error)
-	// Sample runs the batch and draws one token for each of its Out rows.
-	Sample(b model.Batch, d []kernels.SampleDesc, u []float64) ([]int32, error)
+	// LogProbs runs the pass and gives what the head says of its Out rows and of the targets, whose rows are of those.
+	LogProbs(p Pass, t kernels.Targets) (kernels.LogProbs, error)
+	// Sample runs the pass and draws one token for each of its Out rows.
+	Sample(p Pass, d []kernels.SampleDesc, u []float64) ([]int32, error)
 }
 
 // Shape is what the engine must know of a model beside running it.
@@ -58,6 +59,9 @@ type Engine struct {
 	shape  Shape
 	o      Options
 	tokens atomic.Int64
+	passes atomic.Int64
+	cache  *trie // nil: there is no memory reserved
+	most   int   // pages that could be had when more were wanted; 0: no such case so far
 }
 
 // New makes an engine for m.
@@ -98,97 +102,77 @@ func (e *Engine) MaxSeqLen() int { return e.o.MaxSeqLen }
 // Tokens counts the tokens put through the model so far. It may be called by any goroutine.
 func (e *Engine) Tokens() int64 { return e.tokens.Load() }
 
-// ran notes a pass.
-func (e *Engine) ran(p *pass, err error) error {
-	if err != nil {
-		return fmt.Errorf("running %d tokens of %d sequences: %w", len(p.batch.Tokens), len(p.seqs), err)
+// Passes counts the runs of the model so far. It may be called by any goroutine.
+func (e *Engine) Passes() int64 { return e.passes.Load() }
+
+// Close frees the cache. With Options.Keep it is to be called before the model is closed; the engine can be used again.
+func (e *Engine) Close() {
+	if e.cache != nil {
+		e.run.Release()
+		e.cache = nil
 	}
-	e.tokens.Add(int64(len(p.batch.Tokens)))
+}
+
+// ran notes a pass.
+func (e *Engine) ran(l *layout, err error) error {
+	if err != nil {
+		return fmt.Errorf("running %d tokens of %d sequences: %w", len(l.Tokens), len(l.strands), err)
+	}
+	e.tokens.Add(int64(len(l.Tokens)))
+	e.passes.Add(1)
 	return nil
 }
 
-// work says how sequences are carried out.
+// work is the requests of a call and how they are carried out.
 type work struct {
-	pages    func(needs []int) int // the pages there is a use for, given the positions of the sequences, ascending
-	pass     func(*batcher) error
-	finished func(*sequence) bool
-	emit     func(*sequence) error
+	asks  []ask
+	pages func(needs []int) int // the pages there is a use for, given the positions of the requests, ascending
+	pass  func(*batcher) (done []*request, err error)
+	emit  func(*request) error
 }
 
-// carry runs passes until every sequence is finished and emitted.
-func (e *Engine) carry(ctx context.Context, seqs []*sequence, w work) error {
-	if len(seqs) == 0 {
+// ask is a request before it is in the trie.
+type ask struct {
+	request
+	tokens []int32 // to be computed
+	gen    *generation
+}
+
+// positions is the most that the request may come to hold.
+func (a *ask) positions() int {
+	if a.gen != nil {
+		return a.gen.most()
+	}
+	return len(a.tokens)
+}
+
+// carry runs passes until every request is done and emitted.
+func (e *Engine) carry(ctx context.Context, w work) (err error) {
+	if len(w.asks) == 0 {
 		return nil
 	}
-	b, err := e.start(seqs, w.pages)
-	if err != nil {
-		return err
-	}
-	defer e.run.Release()
-	for !b.done() {
+	defer func() {
+		if err != nil || !e.o.Keep { // after an error nobody knows what is in the cache
+			e.Close()
+		}
+	}()
+	b, done, err := e.start(w)
+	for err == nil {
+		for _, r := range done {
+			if err := w.emit(r); err != nil {
+				return err
+			}
+			b.t.unclaim(r)
+		}
+		if b.done() {
+			return nil
+		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := w.pass(b); err != nil {
-			return err
-		}
-		for _, s := range b.retire(w.finished) {
-			if err := w.emit(s); err != nil {
-				return err
-			}
-		}
+		done, err = w.pass(b)
 	}
-	return nil
-}
-
-// start sorts the sequences and makes a cache for them: of as many pages as want says where the memory allows, else of fewer, and at least
-// of those that the longest sequence needs.
-func (e *Engine) start(seqs []*sequence, want func(needs []int) int) (*batcher, error) {
-	slices.SortFunc(seqs, func(a, b *sequence) int {
-		return cmp.Or(slices.Compare(a.tokens, b.tokens), cmp.Compare(a.index, b.index))
-	})
-	needs := make([]int, len(seqs))
-	for i, s := range seqs {
-		needs[i] = s.most()
-	}
-	slices.Sort(needs)
-	longest := needs[len(needs)-1]
-	least := ceilDiv(longest, e.o.PageSize)
-	pages := max(least, want(needs))
-	pageBytes := e.shape.PositionBytes * int64(e.o.PageSize)
-	if e.o.Memory > 0 && pageBytes > 0 {
-		pages = int(min(int64(pages), e.o.Memory/pageBytes))
-	}
-	if pages < least {
-		return nil, fmt.Errorf("a sequence of %d tokens needs %d bytes of cache, and %d bytes are given: lower max_seq_len or give more memory: %w",
-			longest, int64(least)*pageBytes, e.o.Memory, ErrMemory)
-	}
-	for {
-		err := e.run.Reserve(pages, e.o.PageSize)
-		if err == nil {
-			return &batcher{o: e.o, cache: newCache(pages, e.o.PageSize), waiting: seqs}, nil
-		}
-		if !errors.Is(err, ErrMemory) || pages == least {
-			return nil, fmt.Errorf("making a cache of %d pages of %d positions (%d bytes): %w", pages, e.o.PageSize, int64(pages)*pageBytes, err)
-		}
-		pages = max(least, pages/2)
-	}
-}
-
-// fullBatch is the pages of the BatchSize sequences of most positions. needs is sorted.
-func (e *Engine) fullBatch(needs []int) (pages int) {
-	for _, n := range needs[max(0, len(needs)-e.o.BatchSize):] {
-		pages += ceilDiv(n, e.o.PageSize)
-	}
-	return pages
-}
-
-// fullPass is the pages that scoring has a use for: those of the longest sequence and of two passes, so that prefixes outlive the pass that
-// computes them.
-func (e *Engine) fullPass(needs []int) int {
-	longest := needs[len(needs)-1]
-	pass := ceilDiv(e.o.TokenBudget, e.o.PageSize) + min(e.o.BatchSize, len(needs)) // each may have a partly filled page
-	return min(e.fullBatch(needs), ceilDiv(longest, e.o.PageSize)+2*pass)
+	return err
 }
 
 // check refuses tokens that the model or the options do not allow.
@@ -203,5 +187,3 @@ func (e *Engine) check(i int, tokens []int32, most int) error {
 	}
 	return nil
 }
-
-func ceilDiv(a, b int) int { return (a + b - 1) / b }

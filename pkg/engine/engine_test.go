@@ -73,6 +73,7 @@ func drawOptions(t *rapid.T, longest int) Options {
 		TokenBudget: rapid.IntRange(1, 80).Draw(t, "budget"),
 		PageSize:    rapid.IntRange(1, 9).Draw(t, "page"),
 	}
+	o.Keep, o.NoSharing = rapid.Bool().Draw(t, "keep"), rapid.IntRange(0, 4).Draw(t, "sharing") == 0
 	if rapid.Bool().Draw(t, "tight") { // from just one longest sequence up
 		pages := ceilDiv(longest, o.PageSize) + rapid.IntRange(0, 12).Draw(t, "more pages")
 		o.Memory = int64(pages * o.PageSize * toyPositionBytes)
@@ -92,11 +93,20 @@ func TestScoreIsThatOfPlainLoops(t *testing.T) {
 			}
 			longest = max(longest, len(reqs[i].Tokens))
 		}
-		e, _ := newToy(t, drawOptions(rt, longest))
-		for i, got := range score(t, e, reqs) {
-			if want := plainScore(reqs[i]); got != want {
-				rt.Fatalf("request %d %+v: %+v, want %+v", i, reqs[i], got, want)
+		e, y := newToy(t, drawOptions(rt, longest))
+		for left := reqs; len(left) > 0; { // in one call or in several
+			some := left[:rapid.IntRange(1, len(left)).Draw(rt, "call")]
+			left = left[len(some):]
+			before := y.tokens
+			for i, got := range score(t, e, some) {
+				if want := plainScore(some[i]); got != want {
+					rt.Fatalf("request %d %+v: %+v, want %+v", i, some[i], got, want)
+				}
 			}
+			if e.o.Memory == 0 && !e.o.NoSharing && y.tokens-before > prefixes(some) {
+				rt.Fatalf("%d tokens computed for %d different prefixes", y.tokens-before, prefixes(some))
+			}
+			audit(rt, e)
 		}
 	})
 }
@@ -117,75 +127,15 @@ func TestGenerateIsThatOfPlainLoops(t *testing.T) {
 		o := drawOptions(rt, longest)
 		o.EOS = eos
 		e, _ := newToy(t, o)
-		for i, got := range generate(t, e, reqs) {
-			if want := plainGenerate(reqs[i], eos, 64); fmt.Sprint(got) != fmt.Sprint(want) {
-				rt.Fatalf("request %d %+v: %+v, want %+v", i, reqs[i], got, want)
+		for left := reqs; len(left) > 0; {
+			some := left[:rapid.IntRange(1, len(left)).Draw(rt, "call")]
+			left = left[len(some):]
+			for i, got := range generate(t, e, some) {
+				if want := plainGenerate(some[i], eos, 64); fmt.Sprint(got) != fmt.Sprint(want) {
+					rt.Fatalf("request %d %+v: %+v, want %+v", i, some[i], got, want)
+				}
 			}
-		}
-	})
-}
-
-// After everything is released, every page is free or idle, and idle pages can all be had.
-func TestCacheLosesNoPage(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		const pages = 12
-		size := rapid.IntRange(1, 4).Draw(rt, "size")
-		c := newCache(pages, size)
-		var held []*sequence
-		rt.Repeat(map[string]func(*rapid.T){
-			"admit": func(rt *rapid.T) {
-				all := drawTokens(rt, 2, 5*size)
-				s := &sequence{tokens: all[:len(all)-1], all: all, from: rapid.IntRange(1, 4).Draw(rt, "from")}
-				if ok, _ := c.admit(s, 0); ok {
-					held = append(held, s)
-				}
-			},
-			"compute": func(rt *rapid.T) {
-				for _, s := range held {
-					for t := range s.tokens {
-						s.setMark(t, size, mark{known: true})
-					}
-					for _, n := range s.nodes {
-						n.ready = true
-					}
-				}
-			},
-			"release": func(rt *rapid.T) {
-				if len(held) == 0 {
-					rt.Skip()
-				}
-				i := rapid.IntRange(0, len(held)-1).Draw(rt, "i")
-				c.release(held[i])
-				held = append(held[:i], held[i+1:]...)
-			},
-			"": func(rt *rapid.T) {
-				used := map[int32]bool{}
-				for _, s := range held {
-					if len(s.table) != ceilDiv(len(s.tokens), size) {
-						rt.Fatalf("%d pages for %d tokens", len(s.table), len(s.tokens))
-					}
-					for _, p := range s.table {
-						used[p] = true
-					}
-				}
-				if len(used)+c.available() != pages {
-					rt.Fatalf("%d pages held, %d available, of %d", len(used), c.available(), pages)
-				}
-			},
-		})
-		for _, s := range held {
-			c.release(s)
-		}
-		got := map[int32]bool{}
-		for range pages {
-			p, ok := c.take()
-			if !ok || got[p] {
-				rt.Fatalf("page %d given twice or missing (%v)", p, ok)
-			}
-			got[p] = true
-		}
-		if len(c.root.children) != 0 {
-			rt.Fatalf("%d nodes are left without a page", len(c.root.children))
+			audit(rt, e)
 		}
 	})
 }
@@ -196,30 +146,6 @@ func repeat(n int, token int32) []int32 {
 		out[i] = token
 	}
 	return out
-}
-
-// A prefix that all share is computed once.
-func TestPrefixIsComputedOnce(t *testing.T) {
-	prefix := repeat(50, 3)
-	var reqs []Sequence
-	for i := range 40 {
-		reqs = append(reqs, Sequence{Tokens: append(prefix[:50:50], int32(i%toyVocab), 7), From: 1})
-	}
-	e, y := newToy(t, Options{PageSize: 8, TokenBudget: 64})
-	score(t, e, reqs)
-	// The first sequence has 51 tokens to compute; each other one begins after the six full pages.
-	if want := 51 + 39*3; y.tokens != want {
-		t.Errorf("%d tokens computed, want %d", y.tokens, want)
-	}
-	same := make([]Sequence, 10)
-	for i := range same {
-		same[i] = Sequence{Tokens: repeat(49, 3), From: 1}
-	}
-	e, y = newToy(t, Options{PageSize: 8, TokenBudget: 64})
-	score(t, e, same)
-	if y.tokens != 48 {
-		t.Errorf("%d tokens computed for ten equal requests of 48", y.tokens)
-	}
 }
 
 // Passes are full, without padding, and sequences longer than the budget are cut.

@@ -27,37 +27,41 @@ type Generated struct {
 	Stop string
 }
 
-// generation is the generating side of a sequence.
+// generation is the generating side of a request. The tokens of its node are the end of the prompt and then those drawn.
 type generation struct {
 	prompt int // tokens of the prompt
 	limit  int // tokens to draw at most
 	seed   uint64
 	sample kernels.SampleDesc
 	text   *stopper
+	ids    []int32
 	end    string // why it ended; "" while it goes on
 }
 
+// most is the most positions it may come to hold: the last token drawn needs none.
+func (g *generation) most() int { return g.prompt + g.limit - 1 }
+
 // Generate continues every prompt and calls emit with its number as soon as it ends, in any order. It ends at the first error of emit.
 func (e *Engine) Generate(ctx context.Context, reqs []Prompt, emit func(i int, g Generated) error) error {
-	var seqs []*sequence
+	var asks []ask
 	for i, r := range reqs {
-		s, err := e.prompt(i, r)
+		g, err := e.prompt(i, r)
 		if err != nil {
 			return err
 		}
-		if s.gen.limit > 0 {
-			seqs = append(seqs, s)
+		if g.limit > 0 {
+			asks = append(asks, ask{request: request{index: i}, tokens: r.Tokens, gen: g})
 			continue
 		}
-		if err := emit(i, s.generated()); err != nil {
+		if err := emit(i, g.generated()); err != nil {
 			return err
 		}
 	}
-	return e.carry(ctx, seqs, work{pages: e.fullBatch, pass: e.generatePass, finished: func(s *sequence) bool { return s.gen.end != "" },
-		emit: func(s *sequence) error { return emit(s.index, s.generated()) }})
+	return e.carry(ctx, work{asks: asks, pages: e.fullBatch, pass: e.generatePass,
+		emit: func(r *request) error { return emit(r.index, r.node.gen.generated()) }})
 }
 
-func (e *Engine) prompt(i int, r Prompt) (*sequence, error) {
+func (e *Engine) prompt(i int, r Prompt) (*generation, error) {
 	if len(r.Tokens) == 0 {
 		return nil, fmt.Errorf("request %d has no token to continue: %w", i, ErrInput)
 	}
@@ -71,59 +75,63 @@ func (e *Engine) prompt(i int, r Prompt) (*sequence, error) {
 		r.Sample.TopP = 1 // off
 	}
 	g := &generation{prompt: len(r.Tokens), limit: min(r.MaxNew, e.o.MaxSeqLen-len(r.Tokens)), seed: r.Seed, sample: r.Sample,
-		text: newStopper(e.o.NewDecoder(r.Tokens), r.Stop)}
+		text: newStopper(e.o.NewDecoder(r.Tokens), r.Stop), ids: []int32{}}
 	if g.limit <= 0 {
 		g.end = "length"
 	}
-	return &sequence{index: i, tokens: slices.Clone(r.Tokens), gen: g}, nil
+	return g, nil
 }
 
-func (e *Engine) generatePass(b *batcher) error {
-	b.grow()
-	b.refill()
-	p := b.next((*sequence).draws)
-	var drawing []*sequence
+func (e *Engine) generatePass(b *batcher) ([]*request, error) {
+	l, err := b.next()
+	if err != nil {
+		return nil, err
+	}
+	var drawing []*node
 	var descs []kernels.SampleDesc
 	var u []float64
-	for i, s := range p.seqs {
-		if s.computed+p.parts[i] == len(s.tokens) {
-			drawing = append(drawing, s)
-			descs = append(descs, s.gen.sample)
-			u = append(u, uniform(s.gen.seed, uint64(len(s.tokens)-s.gen.prompt)))
+	for i, s := range l.strands {
+		if p := last(s); p.n.gen != nil && p.to == len(p.n.tokens) {
+			drawing = append(drawing, p.n)
+			descs = append(descs, p.n.gen.sample)
+			u = append(u, uniform(p.n.gen.seed, uint64(len(p.n.gen.ids))))
+			l.Out = append(l.Out, l.Desc.QStart[i+1]-1)
 		}
 	}
-	ids, err := e.run.Sample(p.batch, descs, u)
-	if err := e.ran(p, err); err != nil {
-		return err
+	ids, err := e.run.Sample(l.Pass, descs, u)
+	if err := e.ran(l, err); err != nil {
+		return nil, err
 	}
-	b.advance(p)
-	for i, s := range drawing {
-		s.append(ids[i], e.o.EOS)
+	done := b.advance(l)
+	b.active = b.active[:0]
+	for i, n := range drawing {
+		n.tokens = append(n.tokens, ids[i])
+		if n.gen.append(ids[i], e.o.EOS); n.gen.end != "" {
+			done = append(done, n.ends...)
+			continue
+		}
+		b.active = append(b.active, n)
 	}
-	return nil
+	return done, nil
 }
 
-// draws says whether a token is drawn from position t.
-func (s *sequence) draws(t int) bool { return t == len(s.tokens)-1 }
-
 // append takes a drawn token and decides whether generation ends with it.
-func (s *sequence) append(id int32, eos []int32) {
-	s.tokens = append(s.tokens, id)
-	g := s.gen
+func (g *generation) append(id int32, eos []int32) {
+	g.ids = append(g.ids, id)
 	switch {
 	case slices.Contains(eos, id):
 		g.end = "eos"
 	case g.text.append(id):
 		g.end = "stop"
-	case len(s.tokens)-g.prompt >= g.limit:
+	case len(g.ids) >= g.limit:
 		g.end = "length"
 	}
 }
 
-func (s *sequence) generated() Generated {
-	text, stopped := s.gen.text.text()
+func (g *generation) generated() Generated {
+	text, stopped := g.text.text()
 	if stopped {
-		s.gen.end = "stop"
+		g.end = "stop"
 	}
-	return Generated{IDs: s.tokens[s.gen.prompt:], Text: text, Stop: s.gen.end}
+	return Generated{IDs: g.ids, Text: text, Stop: g.end}
 }

@@ -1,199 +1,167 @@
 package engine
 
 import (
+	"fmt"
+
 	"sextant/kernels"
 	"sextant/pkg/model"
 )
 
-// sequence is a request while it is worked on.
-type sequence struct {
-	index    int     // the caller's number
-	tokens   []int32 // to be computed; scoring: all but the last, which is only predicted
-	all      []int32 // scoring: all of the request's
-	from     int     // scoring: the first token of all whose prediction counts
-	gen      *generation
-	nodes    []*node // of its leading full pages, shared or to be shared
-	table    []int32 // all its pages, those of nodes first
-	computed int     // positions whose keys and values are in the cache
-	marks    []mark  // scoring: marks[t] is the prediction of all[t+1] at position t
+// Pass is one run of the model: copies of the first positions of pages, and then the batch.
+type Pass struct {
+	model.Batch
+	Copies []Copy
 }
 
-// wanted is the first position whose prediction s needs.
-func (s *sequence) wanted() int {
-	if s.gen != nil {
-		return len(s.tokens) - 1
-	}
-	return s.from - 1
+// Copy is a page whose first positions are to be those of another.
+type Copy struct{ Dst, Src, Positions int }
+
+// part is the tokens [from, to) of a node.
+type part struct {
+	n        *node
+	from, to int
 }
 
-// most is the most positions s may come to hold.
-func (s *sequence) most() int {
-	if s.gen != nil {
-		return s.gen.prompt + s.gen.limit
-	}
-	return len(s.tokens)
+// layout is a pass and what it is made of.
+type layout struct {
+	Pass
+	strands [][]part // each a sequence to the kernels: parts of nodes one below another
+	room    int      // tokens left of the budget
 }
 
-// reusable is how many leading tokens may come from the cache: all for scoring, where known predictions come along; all but the last for
-// generation, which must draw from it.
-func (s *sequence) reusable() int {
-	if s.gen != nil {
-		return len(s.tokens) - 1
+// next lays out a pass: the active generations, and then what is ready, in order, as far as there is room.
+func (b *batcher) next() (*layout, error) {
+	l := &layout{room: b.o.TokenBudget}
+	b.copies = nil
+	b.grow()
+	b.survey()
+	for _, n := range b.active {
+		b.strand(l, n)
 	}
-	return len(s.tokens)
-}
-
-// inherit takes over what nodes hold.
-func (s *sequence) inherit(nodes []*node, size int) {
-	s.nodes = append(s.nodes[:0], nodes...)
-	s.computed = len(nodes) * size
-	s.table = s.table[:0]
-	if s.gen == nil {
-		s.marks = make([]mark, len(s.tokens))
-	}
-	for i, n := range nodes {
-		s.table = append(s.table, n.page)
-		if s.gen != nil {
-			continue
+	for len(b.ready) > 0 && l.room > 0 && len(l.strands) < b.o.BatchSize {
+		n := last(b.ready)
+		if len(n.pages) == 0 {
+			if len(l.strands) == 0 { // the first gets its pages at any cost but that of what comes before it
+				b.reclaim(n)
+			}
+			if !b.admit(n, b.leave(l, n)) {
+				break
+			}
 		}
-		for j := range size {
-			s.marks[i*size+j] = n.mark(j, s.all[i*size+j+1])
+		b.ready = b.ready[:len(b.ready)-1]
+		b.strand(l, n)
+	}
+	if len(l.strands) == 0 {
+		return nil, fmt.Errorf("internal error: none of %d nodes gets its pages; %d of %d are available", len(b.ready), b.t.available(), len(b.t.pool.pages))
+	}
+	b.describe(l)
+	return l, nil
+}
+
+// describe writes the pass as the kernels want it.
+func (b *batcher) describe(l *layout) {
+	l.Copies = b.copies
+	l.Desc.QStart, l.Desc.MaxPages = []int32{0}, 1
+	for _, s := range l.strands {
+		end := last(s)
+		l.Desc.MaxPages = max(l.Desc.MaxPages, ceilDiv(end.n.start+end.to, b.t.size))
+	}
+	l.Desc.Pages = make([]int32, len(l.strands)*l.Desc.MaxPages)
+	for i, s := range l.strands {
+		for _, p := range s {
+			l.Tokens = append(l.Tokens, p.n.tokens[p.from:p.to]...)
 		}
+		end := last(s)
+		l.Desc.QStart = append(l.Desc.QStart, int32(len(l.Tokens)))
+		l.Desc.KVLen = append(l.Desc.KVLen, int32(end.n.start+end.to))
+		end.n.table(l.Desc.Pages[i*l.Desc.MaxPages:(i+1)*l.Desc.MaxPages], b.t.size)
 	}
 }
 
-// setMark records a prediction at position t, also for those who will share its page.
-func (s *sequence) setMark(t, size int, m mark) {
-	s.marks[t] = m
-	if i := t / size; i < len(s.nodes) {
-		s.nodes[i].setMark(t%size, s.all[t+1], m)
-	}
-}
-
-// left is how many tokens s has that are not computed.
-func (s *sequence) left() int { return len(s.tokens) - s.computed }
-
-// batcher decides which sequences are worked on and how much of each goes into a pass.
-type batcher struct {
-	o       Options
-	cache   *cache
-	waiting []*sequence // sorted by tokens
-	active  []*sequence // the oldest first
-}
-
-func (b *batcher) done() bool { return len(b.waiting) == 0 && len(b.active) == 0 }
-
-// refill admits waiting sequences until a pass is full. One that should wait for a prefix another sequence is computing stays in its place;
-// the look ahead is bounded, so that its prefix is still there when its turn comes.
-func (b *batcher) refill() {
-	room := b.o.TokenBudget
-	for _, s := range b.active {
-		room -= s.left()
-	}
-	i, kept := 0, 0
-	for ; i < len(b.waiting) && room > 0 && len(b.active) < b.o.BatchSize && kept < 2*b.o.BatchSize; i++ {
-		s := b.waiting[i]
-		spare := 0
-		if s.gen != nil {
-			spare = len(b.active) // each of them will soon want a page
-		}
-		ok, pending := b.cache.admit(s, spare)
-		if !ok && !pending {
+// strand puts tokens of n into the pass. When those are its last, the first node below goes on behind them: it need not wait for them to be
+// computed, for it is the same sequence.
+func (b *batcher) strand(l *layout, n *node) {
+	var s []part
+	for {
+		count := min(n.left(), l.room)
+		s = append(s, part{n, n.computed, n.computed + count})
+		l.room -= count
+		kids := n.waiting()
+		if count < n.left() || l.room == 0 || len(kids) == 0 || !b.admit(kids[0], b.leave(l, kids[0])) {
 			break
 		}
-		if pending {
-			b.waiting[kept] = s
-			kept++
-			continue
-		}
-		b.active = append(b.active, s)
-		room -= s.left()
+		n = kids[0]
 	}
-	copy(b.waiting[i-kept:i], b.waiting[:kept])
-	b.waiting = b.waiting[i-kept:]
+	l.strands = append(l.strands, s)
 }
 
-// grow makes sure that every active sequence has pages for its tokens. When there are none left, the youngest one goes back to wait; its
-// tokens are kept and are computed again later, with the same outcome.
-func (b *batcher) grow() {
-	for i := 0; i < len(b.active); i++ {
-		for !b.cache.grow(b.active[i]) {
-			last := len(b.active) - 1
-			s := b.active[last]
-			b.cache.release(s)
-			b.active = b.active[:last]
-			b.waiting = append([]*sequence{s}, b.waiting...)
-			if i == last {
-				return
+// table writes the pages of the positions up to the end of n.
+func (n *node) table(pages []int32, size int) {
+	end := len(pages)
+	for ; n.parent != nil; n = n.parent {
+		first := n.start / size
+		for i := min(end, first+len(n.pages)) - 1; i >= first; i-- {
+			pages[i] = n.pages[i-first]
+		}
+		end = min(end, first)
+	}
+}
+
+// advance notes what a pass computed, and gives the requests of scoring that end there.
+func (b *batcher) advance(l *layout) (done []*request) {
+	for _, s := range l.strands {
+		for i, p := range s {
+			n := p.n
+			n.computed = p.to
+			switch {
+			case n.left() > 0:
+				b.push([]*node{n})
+			case n.gen == nil:
+				done = append(done, n.ends...)
+				b.push(n.waiting()[min(1, len(s)-1-i):]) // the first is in the pass already where another part follows
+			}
+		}
+	}
+	return done
+}
+
+// positions calls f for every token of the pass.
+func (l *layout) positions(f func(row int32, n *node, i int)) {
+	row := int32(0)
+	for _, s := range l.strands {
+		for _, p := range s {
+			for i := p.from; i < p.to; i++ {
+				f(row, p.n, i)
+				row++
 			}
 		}
 	}
 }
 
-// pass is one forward call: parts[i] tokens of seqs[i].
-type pass struct {
-	seqs  []*sequence
-	parts []int
-	batch model.Batch
+// spot is a token whose prediction of the next one is wanted.
+type spot struct {
+	n *node
+	i int
 }
 
-// next lays out a pass: one token of every active sequence at least, and the rest of the budget to the oldest first. out says for each
-// token whether its final state is wanted.
-func (b *batcher) next(out func(s *sequence, position int) bool) *pass {
-	p := &pass{}
-	room := b.o.TokenBudget - len(b.active)
-	maxPages := 1
-	for _, s := range b.active {
-		if s.left() == 0 {
-			room++
-			continue
-		}
-		n := 1 + min(s.left()-1, room)
-		room -= n - 1
-		p.seqs, p.parts = append(p.seqs, s), append(p.parts, n)
-		maxPages = max(maxPages, ceilDiv(s.computed+n, b.o.PageSize))
-	}
-	d := kernels.BatchDesc{QStart: []int32{0}, MaxPages: maxPages, Pages: make([]int32, maxPages*len(p.seqs))}
-	for i, s := range p.seqs {
-		end := s.computed + p.parts[i]
-		for t := s.computed; t < end; t++ {
-			if out(s, t) {
-				p.batch.Out = append(p.batch.Out, int32(len(p.batch.Tokens)))
-			}
-			p.batch.Tokens = append(p.batch.Tokens, s.tokens[t])
-		}
-		d.QStart = append(d.QStart, int32(len(p.batch.Tokens)))
-		d.KVLen = append(d.KVLen, int32(end))
-		copy(d.Pages[i*maxPages:(i+1)*maxPages], s.table)
-	}
-	p.batch.Desc = d
-	return p
-}
-
-// advance notes what a pass computed.
-func (b *batcher) advance(p *pass) {
-	for i, s := range p.seqs {
-		s.computed += p.parts[i]
-		for j, n := range s.nodes {
-			if (j+1)*b.o.PageSize <= s.computed {
-				n.ready = true
-			}
+// targets makes the pass give what scoring wants of it: of each target the place is told too.
+func (l *layout) targets() (t kernels.Targets, spots []spot) {
+	add := func(n *node, i int, ids ...int32) {
+		for _, id := range ids {
+			t.Rows, t.IDs = append(t.Rows, int32(len(l.Out))), append(t.IDs, id)
+			spots = append(spots, spot{n, i})
 		}
 	}
-}
-
-// retire takes the sequences for which finished is true out of the batch.
-func (b *batcher) retire(finished func(*sequence) bool) []*sequence {
-	var out []*sequence
-	kept := b.active[:0]
-	for _, s := range b.active {
-		if finished(s) {
-			b.cache.release(s)
-			out = append(out, s)
-		} else {
-			kept = append(kept, s)
+	l.positions(func(row int32, n *node, i int) {
+		before := len(spots)
+		if i == len(n.tokens)-1 {
+			add(n, i, n.nexts()...)
+		} else if n.start+i >= n.want {
+			add(n, i, n.tokens[i+1])
 		}
-	}
-	b.active = kept
-	return out
+		if len(spots) > before {
+			l.Out = append(l.Out, row)
+		}
+	})
+	return t, spots
 }

@@ -148,9 +148,16 @@ func TestPocketSameBits(t *testing.T) {
 		{BatchSize: 3, TokenBudget: 7, PageSize: 5},
 		{BatchSize: 40, TokenBudget: 64, PageSize: 1},
 		{PageSize: 8, Memory: 14 * 8 * 2 * 4 * 6 * 2 * 32}, // 14 pages, of which the longest sequence needs 13
+		{NoSharing: true},
+		{Keep: true, TokenBudget: 129},
 	} {
 		e := r.engine(t, o)
+		if o.Keep { // some of it is there then
+			score(t, e, seqs[len(seqs)/2:])
+			generate(t, e, prompts[:3])
+		}
 		scores, texts := bits(score(t, e, seqs)), fmt.Sprintf("%v", generate(t, e, prompts))
+		e.Close()
 		if wantScores == "" {
 			wantScores, wantTexts = scores, texts
 		}

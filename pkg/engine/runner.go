@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"sextant/kernels"
 	"sextant/pkg/model"
@@ -34,18 +35,31 @@ func (r *modelRunner) Release() {
 	}
 }
 
-func (r *modelRunner) LogProbs(b model.Batch, targets []int32) (kernels.LogProbs, error) {
-	h, err := r.m.Forward(r.kv, b)
-	if err != nil || len(targets) == 0 {
+func (r *modelRunner) LogProbs(p Pass, t kernels.Targets) (kernels.LogProbs, error) {
+	h, err := r.forward(p)
+	if err != nil || len(t.IDs) == 0 {
 		return kernels.LogProbs{}, err
 	}
-	return r.m.LogProbs(h, kernels.Targets{IDs: targets})
+	return r.m.LogProbs(h, t)
 }
 
-func (r *modelRunner) Sample(b model.Batch, d []kernels.SampleDesc, u []float64) ([]int32, error) {
-	h, err := r.m.Forward(r.kv, b)
+func (r *modelRunner) Sample(p Pass, d []kernels.SampleDesc, u []float64) ([]int32, error) {
+	h, err := r.forward(p)
 	if err != nil || len(d) == 0 {
 		return nil, err
 	}
-	return r.m.Sample(h, d, u)
+	if slices.ContainsFunc(d, func(d kernels.SampleDesc) bool { return !(d.Temperature <= 0) }) {
+		return r.m.Sample(h, d, u)
+	}
+	lp, err := r.m.LogProbs(h, kernels.Targets{}) // the logits need not be stored to find the best
+	return lp.Best, err
+}
+
+func (r *modelRunner) forward(p Pass) (kernels.Tensor, error) {
+	for _, c := range p.Copies {
+		if err := r.m.CopyPage(r.kv, c.Dst, c.Src, c.Positions); err != nil {
+			return kernels.Tensor{}, err
+		}
+	}
+	return r.m.Forward(r.kv, p.Batch)
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // Sequence is a request to score Tokens[From:], each token given all before it. From is at least 1. The last token is only a target, so
@@ -23,7 +24,7 @@ type Scored struct {
 // Score scores every request and calls emit with its number as soon as it is known, in any order. It ends at the first error of emit. A
 // perplexity over a long text is Score over its windows.
 func (e *Engine) Score(ctx context.Context, reqs []Sequence, emit func(i int, r Scored) error) error {
-	var seqs []*sequence
+	var asks []ask
 	for i, r := range reqs {
 		if r.From < 1 {
 			return fmt.Errorf("request %d scores from token %d, and the first token has no prediction: %w", i, r.From, ErrInput)
@@ -37,54 +38,67 @@ func (e *Engine) Score(ctx context.Context, reqs []Sequence, emit func(i int, r 
 			}
 			continue
 		}
-		seqs = append(seqs, &sequence{index: i, tokens: r.Tokens[:len(r.Tokens)-1], all: r.Tokens, from: r.From})
+		tokens := r.Tokens[:len(r.Tokens)-1]
+		asks = append(asks, ask{request: request{index: i, from: r.From, last: r.Tokens[len(tokens)]}, tokens: tokens})
 	}
-	return e.carry(ctx, seqs, work{pages: e.fullPass, pass: e.scorePass, finished: func(s *sequence) bool { return s.left() == 0 },
-		emit: func(s *sequence) error { return emit(s.index, s.scored()) }})
+	return e.carry(ctx, work{asks: asks, pages: e.fullPass, pass: e.scorePass,
+		emit: func(r *request) error { return emit(r.index, r.scored()) }})
 }
 
-func (e *Engine) scorePass(b *batcher) error {
-	b.refill()
-	p := b.next((*sequence).counts)
-	if len(p.seqs) == 0 { // all that was admitted was known
-		return nil
+func (e *Engine) scorePass(b *batcher) ([]*request, error) {
+	l, err := b.next()
+	if err != nil {
+		return nil, err
 	}
-	var targets []int32
-	for i, s := range p.seqs {
-		for t := s.computed; t < s.computed+p.parts[i]; t++ {
-			if s.counts(t) {
-				targets = append(targets, s.all[t+1])
-			}
-		}
+	targets, spots := l.targets()
+	lp, err := e.run.LogProbs(l.Pass, targets)
+	if err := e.ran(l, err); err != nil {
+		return nil, err
 	}
-	lp, err := e.run.LogProbs(p.batch, targets)
-	if err := e.ran(p, err); err != nil {
-		return err
+	for j, s := range spots {
+		row, id := targets.Rows[j], targets.IDs[j]
+		s.n.note(s.i, id, mark{nll: lp.LSE[row] - float64(lp.Target[j]), best: lp.Best[row] == id})
 	}
-	row := 0
-	for i, s := range p.seqs {
-		for t := s.computed; t < s.computed+p.parts[i]; t++ {
-			if s.counts(t) {
-				s.setMark(t, b.o.PageSize, mark{nll: lp.LSE[row] - float64(lp.Target[row]), best: lp.Best[row] == targets[row], known: true})
-				row++
-			}
-		}
-	}
-	b.advance(p)
-	return nil
+	return b.advance(l), nil
 }
 
-// counts says whether the prediction at position t is part of the score.
-func (s *sequence) counts(t int) bool { return t >= s.from-1 }
-
-// scored sums up, in the order of positions, and lets the parts go.
-func (s *sequence) scored() Scored {
-	r := Scored{Greedy: true}
-	for _, m := range s.marks[s.from-1:] {
-		r.NLL += m.nll
-		r.Count++
-		r.Greedy = r.Greedy && m.best
+// note keeps the prediction of id behind token i.
+func (n *node) note(i int, id int32, m mark) {
+	if i == len(n.tokens)-1 {
+		if n.after == nil {
+			n.after = map[int32]mark{}
+		}
+		n.after[id] = m
+		return
 	}
-	s.marks = nil
-	return r
+	if n.marks == nil {
+		n.marks, n.known = make([]mark, len(n.tokens)-1), i
+	}
+	n.marks[i] = m
+}
+
+// scored sums up the predictions on the path to r, in the order of positions.
+func (r *request) scored() Scored {
+	var path []*node
+	for n := r.node; n.parent != nil && n.end() >= r.from; n = n.parent {
+		path = append(path, n)
+	}
+	slices.Reverse(path)
+	out := Scored{Greedy: true}
+	add := func(m mark) {
+		out.NLL += m.nll
+		out.Count++
+		out.Greedy = out.Greedy && m.best
+	}
+	for i, n := range path {
+		for _, m := range n.marks[min(len(n.marks), max(0, r.from-1-n.start)):] {
+			add(m)
+		}
+		if i+1 < len(path) {
+			add(n.after[path[i+1].tokens[0]])
+		} else {
+			add(n.after[r.last])
+		}
+	}
+	return out
 }

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"sextant/kernels"
-	"sextant/pkg/model"
 )
 
 const toyVocab = 23
@@ -24,6 +23,7 @@ type toy struct {
 	cells       []int32 // the token at each slot; -1: never written
 	passes      int
 	tokens      int // computed in all
+	copies      int
 	reserved    []int
 }
 
@@ -46,8 +46,18 @@ func (y *toy) fail(format string, args ...any) error {
 }
 
 // forward gives the logits of every row wanted.
-func (y *toy) forward(b model.Batch) ([][]float32, error) {
+func (y *toy) forward(b Pass) ([][]float32, error) {
 	y.passes++
+	for _, c := range b.Copies {
+		if c.Positions <= 0 || c.Positions >= y.size || c.Dst == c.Src {
+			return nil, y.fail("copy %+v", c)
+		}
+		y.copies++
+		copy(y.cells[c.Dst*y.size:], y.cells[c.Src*y.size:c.Src*y.size+c.Positions])
+		for i := c.Positions; i < y.size; i++ {
+			y.cells[c.Dst*y.size+i] = -1
+		}
+	}
 	y.tokens += len(b.Tokens)
 	d := b.Desc
 	if len(b.Tokens) > y.budget || len(d.KVLen) > y.batch {
@@ -77,7 +87,7 @@ func (y *toy) forward(b model.Batch) ([][]float32, error) {
 	return rows, nil
 }
 
-func (y *toy) slot(b model.Batch, s, position int) int {
+func (y *toy) slot(b Pass, s, position int) int {
 	if position/y.size >= b.Desc.MaxPages {
 		y.t.Errorf("position %d lies behind the %d pages of the table", position, b.Desc.MaxPages)
 		return 0
@@ -90,7 +100,7 @@ func (y *toy) slot(b model.Batch, s, position int) int {
 	return page*y.size + position%y.size
 }
 
-func (y *toy) write(b model.Batch) error {
+func (y *toy) write(b Pass) error {
 	writer := map[int]int{} // page -> sequence
 	d := b.Desc
 	for s := range d.KVLen {
@@ -114,7 +124,7 @@ func (y *toy) write(b model.Batch) error {
 	return nil
 }
 
-func (y *toy) read(b model.Batch, s, n int) ([]int32, error) {
+func (y *toy) read(b Pass, s, n int) ([]int32, error) {
 	prefix := make([]int32, n)
 	for p := range prefix {
 		if prefix[p] = y.cells[y.slot(b, s, p)]; prefix[p] < 0 {
@@ -124,26 +134,36 @@ func (y *toy) read(b model.Batch, s, n int) ([]int32, error) {
 	return prefix, nil
 }
 
-func (y *toy) LogProbs(b model.Batch, targets []int32) (kernels.LogProbs, error) {
+func (y *toy) LogProbs(b Pass, targets kernels.Targets) (kernels.LogProbs, error) {
 	rows, err := y.forward(b)
 	if err != nil {
 		return kernels.LogProbs{}, err
 	}
-	if len(rows) != len(targets) {
-		return kernels.LogProbs{}, y.fail("%d rows and %d targets", len(rows), len(targets))
-	}
 	var lp kernels.LogProbs
-	for i, l := range rows {
+	for _, l := range rows {
 		lse, best := toyHead(l)
 		lp.LSE = append(lp.LSE, lse)
 		lp.Best = append(lp.Best, int32(best))
 		lp.BestLogit = append(lp.BestLogit, l[best])
-		lp.Target = append(lp.Target, l[targets[i]])
+	}
+	if len(targets.Rows) != len(targets.IDs) || !slices.IsSorted(targets.Rows) {
+		return kernels.LogProbs{}, y.fail("%d rows of %d targets: %v", len(targets.Rows), len(targets.IDs), targets.Rows)
+	}
+	wanted := map[int32]bool{}
+	for j, row := range targets.Rows {
+		if int(row) >= len(rows) {
+			return kernels.LogProbs{}, y.fail("target %d is of row %d, and there are %d", j, row, len(rows))
+		}
+		wanted[row] = true
+		lp.Target = append(lp.Target, rows[row][targets.IDs[j]])
+	}
+	if len(wanted) != len(rows) {
+		return kernels.LogProbs{}, y.fail("%d rows for %d with a target", len(rows), len(wanted))
 	}
 	return lp, nil
 }
 
-func (y *toy) Sample(b model.Batch, d []kernels.SampleDesc, u []float64) ([]int32, error) {
+func (y *toy) Sample(b Pass, d []kernels.SampleDesc, u []float64) ([]int32, error) {
 	rows, err := y.forward(b)
 	if err != nil {
 		return nil, err
