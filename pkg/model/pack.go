@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"sextant/kernels"
 	"sextant/pkg/packstore"
@@ -145,7 +146,7 @@ func (l *loader) fill(ctx context.Context, w io.WriterAt, size int64) error {
 	return nil
 }
 
-// filler packs through one buffer, which stays in the processor's caches.
+// filler packs into memory, or through one buffer, which stays in the processor's caches.
 type filler struct {
 	l   *loader
 	w   io.WriterAt
@@ -169,7 +170,7 @@ func (f *filler) piece(b *block, data []byte, at int64) (n int64, err error) {
 			d = q.round(b.dtype, d.Data, f.l.info.Threads)
 		}
 		size := panel * int64((d.Rows+panelRows-1)/panelRows)
-		dst := f.room(size)
+		dst := f.room(at+n, size)
 		if err := f.l.dev.Pack(d, dst); err != nil {
 			return n, err
 		}
@@ -182,23 +183,45 @@ func (f *filler) piece(b *block, data []byte, at int64) (n int64, err error) {
 	return n, nil
 }
 
-// room is the buffer, of that size and aligned.
-func (f *filler) room(size int64) []byte {
+// room is where size bytes that belong at byte `at` are packed: there at once, if it can be reached, else a buffer.
+func (f *filler) room(at, size int64) []byte {
+	if m, ok := f.w.(*packstore.Memory); ok {
+		_ = f.each(size, func(from, n int64) error { m.Have(at+from, n); return nil })
+		return m.Slice(at, size)
+	}
 	if int64(cap(f.buf)) < size {
 		f.buf = aligned(size)
 	}
 	return f.buf[:size:size]
 }
 
-// write brings b to the pack by as many goroutines as the device has threads: most of the time goes into finding fresh memory.
+// write brings the buffer to the pack.
 func (f *filler) write(b []byte, at int64) error {
-	const least = 128 << 10
-	n := max(1, min(f.l.info.Threads, len(b)/least))
-	errs := make([]error, n)
+	if _, ok := f.w.(*packstore.Memory); ok {
+		return nil
+	}
+	return f.each(int64(len(b)), func(from, n int64) error {
+		_, err := f.w.WriteAt(b[from:from+n], at+from)
+		return err
+	})
+}
+
+// each calls do for parts of size bytes, by as many goroutines as the device has threads: most of the time goes into finding fresh memory.
+func (f *filler) each(size int64, do func(from, n int64) error) error {
+	const piece = 256 << 10
+	var next atomic.Int64
+	errs := make([]error, min(int64(max(f.l.info.Threads, 1)), size/piece+1))
 	var wg sync.WaitGroup
-	for i := range n {
-		from, to := i*len(b)/n, (i+1)*len(b)/n
-		wg.Go(func() { _, errs[i] = f.w.WriteAt(b[from:to], at+int64(from)) })
+	for i := range errs {
+		wg.Go(func() {
+			for errs[i] == nil {
+				from := next.Add(piece) - piece
+				if from >= size {
+					return
+				}
+				errs[i] = do(from, min(piece, size-from))
+			}
+		})
 	}
 	wg.Wait()
 	return errors.Join(errs...)

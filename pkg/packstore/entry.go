@@ -130,12 +130,11 @@ func (e *entry) progress() int64 {
 
 // pack maps the file.
 func (e *entry) pack(k Key) (*Pack, error) {
-	p, err := mapped(e.f, headerSize, k.Size)
+	b, err := unix.Mmap(int(e.f.Fd()), headerSize, int(k.Size), unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("mapping %d bytes of packed weights: %w", k.Size, err)
 	}
-	p.Shared, p.e = true, e
-	return p, nil
+	return &Pack{Data: b, Shared: true, mapped: b, e: e}, nil
 }
 
 // removeIfLast removes the file if no other process holds it. Any lock that was held is lost.
@@ -143,57 +142,4 @@ func (e *entry) removeIfLast() {
 	if e.lock(unix.LOCK_EX) && e.current() {
 		os.Remove(e.path)
 	}
-}
-
-// mapped maps size bytes behind the first `from`, a page, of f.
-func mapped(f *os.File, from, size int64) (*Pack, error) {
-	if size == 0 {
-		return &Pack{}, nil
-	}
-	b, err := unix.Mmap(int(f.Fd()), from, int(size), unix.PROT_READ, unix.MAP_SHARED)
-	if err != nil {
-		return nil, fmt.Errorf("mapping %d bytes of packed weights: %w", size, err)
-	}
-	return &Pack{Data: b, mapped: b}, nil
-}
-
-// Close gives the memory back, and the shared file, if no other process uses it, to the system. Data must not be touched any more.
-func (p *Pack) Close() error {
-	if p == nil {
-		return nil
-	}
-	var err error
-	if p.mapped != nil {
-		err = unix.Munmap(p.mapped)
-	}
-	if p.e != nil {
-		p.e.removeIfLast()
-		err = errors.Join(err, p.e.f.Close())
-	}
-	p.Data, p.mapped, p.e = nil, nil, nil
-	return err
-}
-
-// private makes a pack of this process's own.
-func private(k Key, fill Fill) (*Pack, error) {
-	fd, err := unix.MemfdCreate("sextant-weights", unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("making a file in memory: %w", err)
-	}
-	f := os.NewFile(uintptr(fd), "packed weights in memory")
-	defer f.Close()
-	if err := f.Truncate(k.Size); err != nil {
-		return nil, fmt.Errorf("making a file in memory of %d bytes: %w", k.Size, err)
-	}
-	w := &writer{f: f, size: k.Size}
-	if err := fill(w); w.failed() != nil {
-		return nil, fmt.Errorf("memory for %d bytes of packed weights: %w", k.Size, w.failed())
-	} else if err != nil {
-		return nil, err
-	}
-	p, err := mapped(f, 0, k.Size)
-	if err == nil {
-		p.Made = true
-	}
-	return p, err
 }

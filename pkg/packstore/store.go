@@ -45,7 +45,7 @@ func Default(getenv func(string) string) *Store {
 	return &Store{Dir: dir}
 }
 
-// Fill writes the bytes of a pack. It may be called a second time, from the beginning, when the memory that was to be shared runs out.
+// Fill writes the bytes of a pack; w may be a *Memory. It may be called a second time, from the beginning, when the memory that was to be shared runs out.
 type Fill func(w io.WriterAt) error
 
 // Pack is memory that holds what a Fill wrote.
@@ -127,16 +127,17 @@ func (s *Store) try(k Key, fill Fill) (p *Pack, done int64, err error) {
 	if !e.lock(unix.LOCK_EX) || !e.current() {
 		return nil, 0, nil
 	}
-	if made := e.holds(k); !made {
+	made := !e.holds(k)
+	if made {
 		if err := s.make(e, k, fill); err != nil {
 			return nil, 0, err
 		}
-		defer func() { p.Made = true }()
 	}
-	if !e.lock(unix.LOCK_SH) {
-		return nil, 0, nil
+	// Another may get in between the two locks and remove the file, but nobody changes a whole one: it would then be ours alone.
+	e.lock(unix.LOCK_SH)
+	if p, err = e.pack(k); p != nil {
+		p.Made = made
 	}
-	p, err = e.pack(k) // should it have been swept in between, it is still whole, but ours alone
 	return p, 0, err
 }
 
@@ -156,7 +157,7 @@ func (s *Store) make(e *entry, k Key, fill Fill) (err error) {
 	if err := errors.Join(e.f.Truncate(0), e.f.Truncate(k.fileSize())); err != nil {
 		return unshared{err}
 	}
-	w := &writer{f: e.f, from: headerSize, size: k.Size, shared: true}
+	w := &writer{f: e.f, size: k.Size}
 	if err := fill(w); w.failed() != nil {
 		return unshared{w.failed()}
 	} else if err != nil {

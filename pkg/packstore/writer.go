@@ -8,12 +8,11 @@ import (
 	"sync/atomic"
 )
 
-// writer is what a Fill writes to: size bytes of f behind the first `from`. It may be used by several goroutines.
+// writer is what a Fill writes a file with, behind its header. It may be used by several goroutines.
 type writer struct {
-	f          *os.File
-	from, size int64
-	shared     bool // the header tells those who wait how far it has come
-	done       atomic.Int64
+	f    *os.File
+	size int64
+	done atomic.Int64 // bytes; the header tells those who wait
 
 	mu  sync.Mutex
 	err error // the first, of the file itself
@@ -24,8 +23,8 @@ func (w *writer) WriteAt(b []byte, off int64) (int, error) {
 	if off < 0 || off > w.size || int64(len(b)) > w.size-off {
 		return 0, fmt.Errorf("%d bytes at %d of a pack of %d", len(b), off, w.size)
 	}
-	n, err := w.f.WriteAt(b, w.from+off)
-	if err == nil && w.shared {
+	n, err := w.f.WriteAt(b, headerSize+off)
+	if err == nil {
 		err = w.tell(w.done.Add(int64(n)))
 	}
 	if err != nil {

@@ -68,9 +68,12 @@ func (w *worker) cacheMemory(device, work int64, threads int) int64 {
 		return w.o.Memory
 	}
 	m, f := memoryUnder("/"), w.m.Footprint()
+	if f.Shared { // not counted by now, or only as far as it was read
+		m.own += f.Packed
+	}
 	limit := int64(0)
 	if w.o.Limits.Memory > 0 {
-		limit = max(1, w.o.Limits.Memory-m.own-f.Packed)
+		limit = max(1, w.o.Limits.Memory-m.own)
 	}
 	b := budget{device: device, limit: limit, mapped: f.Mapped, work: work, threads: threads,
 		machine: machineCPUs("/"), job: cmp.Or(w.o.Limits.CPUs, runtime.NumCPU())}
