@@ -1,13 +1,11 @@
 /* cpu.c: the device of the cpu backend: the choice of a build, its threads, and how operations are split among them. The split decides
  * nothing about the numbers: each sum is made by one thread. */
-#include <errno.h>
-#include <sched.h>
-
 #include "front.h"
 #include "isa.h"
 #include "pack.h"
 #include "pool.h"
 #include "sample.h"
+#include "threads.h"
 
 typedef struct scratch {
   float *p;
@@ -22,6 +20,7 @@ typedef struct cpu {
   scratch shared;      /* rows of a matmul, laid out */
   scratch each;        /* [threads][each_floats] */
   int64_t each_floats;
+  char where[80]; /* the threads are, if there is more to say than their number */
 } cpu;
 
 enum { max_threads = 4096, grain = 1 << 15 }; /* grain: the values below which an operation is not worth a second thread */
@@ -89,17 +88,21 @@ static sx_status choose(sx_device *d, const isa **out) {
   return fail(d, SX_INVALID, "SEXTANT_CPU_ISA=%.32s: want avx512, avx2 or scalar", name ? name : "");
 }
 
-int32_t sx_cpu_threads(void) {
-  int32_t n = 1;
-  for (int cpus = 1024; cpus <= 1 << 20; cpus *= 2) { /* the kernel's own set may be larger than ours */
-    cpu_set_t *set = CPU_ALLOC(cpus);
-    if (!set) return n;
-    int rc = sched_getaffinity(0, CPU_ALLOC_SIZE(cpus), set), err = errno;
-    if (rc == 0) n = CPU_COUNT_S(CPU_ALLOC_SIZE(cpus), set);
-    CPU_FREE(set);
-    if (rc == 0 || err != EINVAL) break;
-  }
-  return n > 0 ? n : 1;
+/* Starts the threads, as many as are asked for or, for 0, as is best here, and notes where they are. */
+static sx_status start(sx_device *d, int32_t asked, const cores *here) {
+  cpu *c = of(d);
+  const char *pin = getenv("SEXTANT_CPU_PIN");
+  bool told = pin && *pin;
+  if (told && strcmp(pin, "0") && strcmp(pin, "1")) return fail(d, SX_INVALID, "SEXTANT_CPU_PIN=%.32s: want 0 or 1", pin);
+  c->threads = d->threads = asked ? asked : cores_threads(here);
+  bool pinned = cores_pinned(here, !told ? pin_if_given : *pin == '1' ? pin_always : pin_never, c->threads);
+  int n = 0;
+  if (here->n < here->cpus) n += snprintf(c->where + n, sizeof c->where - (size_t)n, ", %" PRId32 " cores of %" PRId32 " CPUs", here->n, here->cpus);
+  if (here->quota > 0) n += snprintf(c->where + n, sizeof c->where - (size_t)n, ", quota %.4g", here->quota);
+  if (pinned) snprintf(c->where + n, sizeof c->where - (size_t)n, ", pinned on %" PRId32 " node%s", here->nodes, here->nodes == 1 ? "" : "s");
+  pool_places at = {pinned ? here->cpu : NULL, pinned ? here->node : NULL, c->threads > here->cpus && here->cpus > 0};
+  c->pool = pool_new(c->threads, at);
+  return c->pool ? SX_OK : fail(d, SX_NOMEM, "cannot start %" PRId32 " threads", c->threads);
 }
 
 static sx_status k_open(sx_device *d, const sx_open_opts *o) {
@@ -108,14 +111,18 @@ static sx_status k_open(sx_device *d, const sx_open_opts *o) {
   sx_status s = choose(d, &build);
   if (s != SX_OK) return s;
   cpu *c = calloc(1, sizeof *c);
-  if (!c) return fail(d, SX_NOMEM, "no memory for a device");
-  c->isa = build;
-  c->threads = d->threads = o->threads ? o->threads : sx_cpu_threads();
-  d->impl = c;
-  s = reserve(d, logprob_scratch);
-  if (s == SX_OK && !(c->pool = pool_new(c->threads))) s = fail(d, SX_NOMEM, "cannot start %" PRId32 " threads", c->threads);
-  if (s == SX_OK) return SX_OK;
-  free(c->each.raw);
+  cores *here = malloc(sizeof *here);
+  if (!c || !here) s = fail(d, SX_NOMEM, "no memory for a device");
+  if (s == SX_OK) {
+    cores_here(here);
+    c->isa = build;
+    d->impl = c;
+    s = start(d, o->threads, here);
+  }
+  free(here);
+  if (s == SX_OK) s = reserve(d, logprob_scratch);
+  if (s == SX_OK) return s;
+  if (c && c->pool) pool_free(c->pool);
   free(c);
   return s;
 }
@@ -129,7 +136,7 @@ static void k_close(sx_device *d) {
 }
 
 static void k_info(sx_device *d, sx_info *out) {
-  snprintf(out->features, sizeof out->features, "%s, %" PRId32 " thread%s", of(d)->isa->features, d->threads, d->threads == 1 ? "" : "s");
+  snprintf(out->features, sizeof out->features, "%s, %" PRId32 " thread%s%s", of(d)->isa->features, d->threads, d->threads == 1 ? "" : "s", of(d)->where);
 }
 
 static bool k_page_bytes(const sx_kv_desc *k, int64_t *bytes) {

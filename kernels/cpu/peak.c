@@ -41,7 +41,7 @@ static void read_item(void *arg, int64_t i, int thread) {
 double sx_cpu_fma(const char *name, int32_t threads) {
   enum { trials = 30, items = 4 /* of a thread */ };
   probe p = {.isa = sx_cpu_build(name), .rounds = 100000};
-  pool *pool = p.isa && threads > 0 ? pool_new(threads) : NULL;
+  pool *pool = p.isa && threads > 0 ? pool_new(threads, (pool_places){0}) : NULL;
   double best = 0;
   if (!pool) return 0;
   for (int i = 0; i < trials; i++) {
@@ -60,7 +60,7 @@ double sx_cpu_read(const char *name, int32_t threads, int64_t bytes) {
   probe p = {.isa = sx_cpu_build(name), .piece = 1 << 21};
   int64_t items = bytes / p.piece;
   void *raw = NULL;
-  pool *pool = p.isa && threads > 0 && items > 0 ? pool_new(threads) : NULL;
+  pool *pool = p.isa && threads > 0 && items > 0 ? pool_new(threads, (pool_places){0}) : NULL;
   double best = 0;
   if (!pool) return 0;
   p.data = host_zalloc(items * p.piece, &raw);
