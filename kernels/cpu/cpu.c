@@ -230,11 +230,12 @@ static void lay_part(void *arg, int64_t i, int thread) {
 static sx_status prepare(sx_device *d, matmul_job *j) {
   cpu *c = of(d);
   int64_t laid = c->isa->laid_floats(j), sums = c->isa->sums_floats(j);
+  j->laid = j->x.p;
   if (laid + sums == 0) return SX_OK;
   sx_status status = grow(d, &c->shared, laid + sums);
   if (status != SX_OK) return status;
   laying l = {j, laid ? c->shared.p : NULL, c->shared.p + laid};
-  j->laid = l.laid;
+  if (laid) j->laid = l.laid;
   j->sums = l.sums;
   int64_t rows = j->x.cols > 0 ? grain / j->x.cols + 1 : j->x.rows;
   split s = {c, &l, j->x.rows, (rows + c->isa->tile_rows - 1) / c->isa->tile_rows * c->isa->tile_rows};

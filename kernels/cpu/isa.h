@@ -6,10 +6,10 @@
 
 enum {
   lanes = 16, /* of every sum, whatever the machine's vectors: the order of a sum is part of the result */
-  mat_depth = 512,    /* inputs of a block of matmul */
-  mat_rows = 504,     /* rows of x in hand at once; a multiple of every build's tile */
+  mat_depth = 256,    /* inputs of a block of matmul */
+  mat_rows = 504,     /* rows of x in hand at once */
   vocab_chunk = 256,  /* columns of logits summed together by logprob: whole panels */
-  logprob_rows = 96,  /* rows of such a chunk in hand at once; a multiple of every build's tile */
+  logprob_rows = 288, /* rows of such a chunk in hand at once; a multiple of every build's tile_rows */
   attn_block = 64,                               /* positions between two rescalings, at multiples of it */
   attn_chunk = 512,                              /* positions whose sums are made apart from others', at multiples of it */
   attn_unit_rows = 48,                           /* (token, head) pairs in hand at once; a multiple of every build's tile */
@@ -20,7 +20,7 @@ typedef struct matmul_job {
   mat out, x; /* at most mat_rows rows */
   const sx_weight *w;
   const float *bias;
-  const float *laid, *sums;         /* what lay_out made of x; NULL: not needed */
+  const float *laid, *sums;         /* what lay_out made of x; laid is x itself where it needs none */
   int64_t first_row, first_panel; /* of x and w, that out begins with */
 } matmul_job;
 
@@ -80,7 +80,7 @@ typedef struct logprob_job {
 typedef struct isa {
   const char *name, *features;
   bool fused; /* sums use fused multiply-add: bits equal between all builds that do */
-  int64_t tile_rows;
+  int64_t tile_rows; /* where matmul may be cut between rows: a multiple of every shape of tile */
   int64_t (*laid_floats)(const matmul_job *), (*sums_floats)(const matmul_job *);
   void (*lay_out)(const matmul_job *, int64_t from, int64_t to, float *laid, float *sums); /* rows; from: a multiple of tile_rows */
   void (*matmul)(const matmul_job *, span);

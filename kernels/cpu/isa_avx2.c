@@ -7,6 +7,8 @@
 #define ISA_NAME "avx2"
 #define ISA_FEATURES "avx2 fma f16c"
 #define ISA_TABLE sx_isa_avx2
-#define TILE_ROWS 6
+#define FOR_DIRECT(X) X(1) X(2) X(4) X(6)
+#define FOR_LAID(X) X(4) X(6)
+#define TILE_ROWS 12 /* a multiple of each of these */
 #include "generic.h"
 #endif

@@ -7,6 +7,8 @@
 #define ISA_NAME "avx512"
 #define ISA_FEATURES "avx512 f bw dq vl"
 #define ISA_TABLE sx_isa_avx512
-#define TILE_ROWS 8
+#define FOR_DIRECT(X) X(1) X(2) X(4) X(6)
+#define FOR_LAID(X) X(4) X(6) X(12)
+#define TILE_ROWS 12 /* a multiple of each of these */
 #include "generic.h"
 #endif

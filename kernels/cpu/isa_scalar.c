@@ -3,5 +3,7 @@
 #define ISA_NAME "scalar"
 #define ISA_FEATURES "scalar"
 #define ISA_TABLE sx_isa_scalar
-#define TILE_ROWS 2
+#define FOR_DIRECT(X) X(1) X(2)
+#define FOR_LAID(X) X(2)
+#define TILE_ROWS 2 /* a multiple of each of these */
 #include "generic.h"

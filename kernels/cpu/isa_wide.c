@@ -18,6 +18,21 @@ static inline __attribute__((always_inline)) wide_vf wide_fma(wide_vf a, wide_vf
 #define ISA_NAME "wide"
 #define ISA_FEATURES "avx2 fma f16c as 64-byte vectors"
 #define ISA_TABLE sx_isa_wide
-#define TILE_ROWS 3 /* small, for the compiler's sake: no shape of tile changes a bit either */
+/* What gcc takes too long over, in halves. */
+#define WIDE_HALVES(type, half, f, p, bytes)                                                       \
+  __extension__({                                                                                  \
+    union {                                                                                        \
+      half h[2];                                                                                   \
+      type v;                                                                                      \
+    } wide_u;                                                                                      \
+    wide_u.h[0] = f(p), wide_u.h[1] = f((const uint8_t *)(p) + bytes);                             \
+    wide_u.v;                                                                                      \
+  })
+#define WIDE_F16(p) _mm256_cvtph_ps(_mm_loadu_si128((const __m128i_u *)(const void *)(p)))
+#define WIDE_F8(p) _mm256_cvtph_ps(_mm_and_si128(_mm_slli_epi16(_mm_cvtepi8_epi16(_mm_loadu_si64(p)), 7), _mm_set1_epi16((short)0xbf80)))
+#define WIDE_I8(p) _mm256_cvtepi8_epi32(_mm_loadu_si64(p))
+#define FOR_DIRECT(X) X(1)
+#define FOR_LAID(X) X(3)
+#define TILE_ROWS 3 /* a multiple of each of these */
 #include "generic.h"
 #endif

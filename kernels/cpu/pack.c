@@ -1,6 +1,8 @@
 /* pack.c: weights as they come, row by row, into panels. */
 #include "pack.h"
 
+#include <math.h>
+
 typedef uint32_t u32x4 __attribute__((vector_size(16), may_alias));
 typedef uint16_t u16x8 __attribute__((vector_size(16), may_alias));
 typedef uint8_t u8x16 __attribute__((vector_size(16), may_alias));
@@ -116,11 +118,25 @@ static void pack_i4(const sx_weight *w, uint8_t *to, int64_t panel) {
   }
 }
 
+static bool has_nan(const uint8_t *f8, int64_t n) {
+  u8x16 any = {0};
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) any |= (u8x16)((AT(u8x16_any, f8 + i) & 127) == 127);
+  for (; i < n; i++) any[0] |= (f8[i] & 127) == 127;
+  for (int k = 0; k < 16; k++)
+    if (any[k]) return true;
+  return false;
+}
+
 static void pack_scales(const sx_weight *w, uint8_t *to, int64_t panel) {
-  float scales[panel_rows] = {0};
-  for (int64_t i = 0; i < panel_rows && panel * panel_rows + i < w->rows; i++)
-    scales[i] = w->scales[w->dtype == SX_I8 ? panel * panel_rows + i : 0];
-  memcpy(to, scales, sizeof scales);
+  float scales[2 * panel_rows] = {0};
+  bool f8 = w->dtype == SX_F8;
+  for (int64_t i = 0; i < panel_rows && panel * panel_rows + i < w->rows; i++) {
+    int64_t r = panel * panel_rows + i;
+    scales[i] = scales[panel_rows + i] = w->scales[f8 ? 0 : r];
+    if (f8 && has_nan(w->data + r * w->cols, w->cols)) scales[i] = NAN;
+  }
+  memcpy(to, scales, (f8 ? 2 : 1) * panel_rows * sizeof *scales);
 }
 
 void pack_panels(const sx_weight *w, uint8_t *to, int64_t first, int64_t count) {
@@ -134,7 +150,7 @@ void pack_panels(const sx_weight *w, uint8_t *to, int64_t first, int64_t count) 
       case SX_I4: pack_i4(w, to, p); break;
       default:
         pack_rows(w, to, p, 1);
-        pack_scales(w, to + size - 4 * panel_rows, p);
+        pack_scales(w, to + w->cols * panel_rows, p);
     }
   }
 }

@@ -5,7 +5,8 @@
  *   f16   [cols][16] of 2 bytes
  *   bf16  [pairs of cols][16][2] of 2 bytes, the last pair filled up with a zero: the order of the dot-product units of AVX512-BF16 and AMX
  *   i8    [cols][16] of 1 byte, then [16] scales
- *   f8    [cols][16] of 1 byte, then [16] times the scale
+ *   f8    [cols][16] of 1 byte, then [16] times the scale, or NaN for an output that has one among its values: matmul need not look at
+ *         every value; then [16] times the scale
  *   i4    for each group: [eights of its cols][16] of 4 bytes with 8 codes from the lowest bits on, then [16] scales, then [16] zeros
  */
 #ifndef SEXTANT_PACK_H
@@ -14,7 +15,7 @@
 
 enum { panel_rows = 16 };
 
-#define PACK_LAYOUT "panel16-1" /* raised whenever the form changes: processes share what one of them packed */
+#define PACK_LAYOUT "panel16-2" /* raised whenever the form changes: processes share what one of them packed */
 
 static inline int64_t panels_of(const sx_weight *w) { return (w->rows + panel_rows - 1) / panel_rows; }
 
@@ -34,7 +35,12 @@ static inline int64_t panel_offset(sx_dtype dt, int64_t group, int64_t k) {
 
 static inline int64_t panel_bytes(const sx_weight *w) {
   int64_t values = panel_offset(w->dtype, w->group, w->cols);
-  return w->dtype == SX_I8 || w->dtype == SX_F8 ? values + 4 * panel_rows : values;
+  return values + (w->dtype == SX_I8 ? 4 : w->dtype == SX_F8 ? 8 : 0) * panel_rows;
+}
+
+/* What the sums of a panel of I8 or F8 are multiplied by. */
+static inline const float *panel_scales(const sx_weight *w, int64_t panel) {
+  return (const float *)(const void *)(w->packed + panel * panel_bytes(w) + w->cols * panel_rows);
 }
 
 bool pack_bytes(const sx_weight *w, int64_t *bytes);                             /* false on overflow */

@@ -6,7 +6,11 @@
 #include "isa.h"
 
 #define INLINE static inline __attribute__((always_inline))
+#ifdef __SANITIZE_ADDRESS__ /* every unrolled read would be checked on its own: minutes of compiling */
+#define UNROLL
+#else
 #define UNROLL _Pragma("GCC unroll 16")
+#endif
 
 enum { vec_lanes = VEC_BYTES / 4, vecs = lanes / vec_lanes };
 
@@ -32,6 +36,9 @@ typedef struct v16 {
 #define WIDEN_U16(p) ((vu)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i_u *)(const void *)(p))))
 #define WIDEN_U8(p) ((vu)_mm256_cvtepu8_epi32(_mm_loadu_si64(p)))
 #define WIDEN_I8(p) ((vi)_mm256_cvtepi8_epi32(_mm_loadu_si64(p)))
+#elif defined(WIDE_HALVES)
+#define WIDEN_U16(p) __builtin_convertvector(*(const vh_any *)(const void *)(p), vu)
+#define WIDEN_I8(p) WIDE_HALVES(vi, __m256i, WIDE_I8, p, 8)
 #else
 #define WIDEN_U16(p) __builtin_convertvector(*(const vh_any *)(const void *)(p), vu)
 #define WIDEN_U8(p) __builtin_convertvector(*(const vb_any *)(const void *)(p), vu)
@@ -97,6 +104,7 @@ INLINE void v16_store(float *p, v16 x) {
 
 typedef float f4 __attribute__((vector_size(16), may_alias));
 typedef int32_t vi4 __attribute__((vector_size(16), may_alias));
+typedef float f4_any __attribute__((vector_size(16), may_alias, aligned(4)));
 
 /* Lanes 4i to 4i+3; i is a constant. */
 #if VEC_BYTES == 16
