@@ -31,6 +31,7 @@ func benchCommand(stderr io.Writer) *cli.Command {
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "shape", Usage: "random weights of the `SHAPE` " + strings.Join(bench.Shapes(), ", ")},
 			&cli.StringFlag{Name: "dtype", Value: "bf16", Usage: "of the random weights: `DTYPE` " + strings.Join(bench.DTypes(), ", ")},
+			&cli.StringFlag{Name: "quantize", Usage: "round the layers' weights to nearest: `FORMAT` i8 or i4gN, 4 bits in groups of N"},
 			&cli.StringFlag{Name: "save", Usage: "only write the random weights to `DIR`, for another program to load"},
 			&cli.StringSliceFlag{Name: "work", Usage: "measure only these `WORKS`, comma-separated"},
 			&cli.IntFlag{Name: "prompt", Value: 512, Usage: "`TOKENS` of the prompt"},
@@ -135,7 +136,7 @@ func record(file, table string, rows []string) error {
 
 // benchOptions reads the command line; what of it can hold on no machine is a usage error.
 func benchOptions(c *cli.Context) (bench.Options, error) {
-	o := bench.Options{Shape: c.String("shape"), DType: c.String("dtype"), Works: c.StringSlice("work"), Prompt: c.Int("prompt"), Gen: c.Int("gen"),
+	o := bench.Options{Shape: c.String("shape"), DType: c.String("dtype"), Quantize: c.String("quantize"), Works: c.StringSlice("work"), Prompt: c.Int("prompt"), Gen: c.Int("gen"),
 		Rows: c.Int("rows"), Windows: c.Int("windows"), Repeat: c.Int("repeat"), MinTime: c.Duration("min-time"),
 		Backend: c.String("backend"), Threads: threads(c, os.Getenv), Memory: worker.Memory()}
 	switch {
@@ -143,6 +144,8 @@ func benchOptions(c *cli.Context) (bench.Options, error) {
 		return o, cliargs.Usagef("bench: missing argument MODEL, or --shape with one of %s", strings.Join(bench.Shapes(), ", "))
 	case c.NArg() > 0 && o.Shape != "":
 		return o, cliargs.Usagef("bench: --shape is instead of a MODEL: %q is too much", c.Args().First())
+	case c.IsSet("save") && o.Quantize != "":
+		return o, cliargs.Usagef("bench: --save writes weights as they are, without --quantize")
 	case c.NArg() > 0 && (c.IsSet("dtype") || c.IsSet("save")):
 		return o, cliargs.Usagef("bench: --dtype and --save go with --shape: a MODEL has its weights")
 	case c.NArg() > 0:

@@ -18,6 +18,7 @@ import (
 type Options struct {
 	Path         string // a model's directory; or
 	Shape, DType string // random weights of that shape; default dtype "bf16"
+	Quantize     string // rounds the layers' matrices as they are loaded: "i8", "i4gN"; "": not
 
 	Works   []string // of Works(); default: all
 	Prompt  int      // tokens of the prefill, default 512
@@ -68,6 +69,11 @@ func (o *Options) Check() error {
 			return err
 		}
 	}
+	if o.Quantize != "" {
+		if _, err := model.QuantizedBytes(o.Quantize, 0, 0); err != nil {
+			return err
+		}
+	}
 	for _, w := range o.Works {
 		if !slices.Contains(Works(), w) {
 			return fmt.Errorf("there is no work %q; there are %s", w, strings.Join(Works(), ", "))
@@ -107,7 +113,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		return nil, fmt.Errorf("opening the backend: %w", err)
 	}
 	defer dev.Close()
-	m, err := model.Load(dev, ck)
+	m, err := model.LoadWith(ctx, dev, ck, model.Options{Quantize: o.Quantize})
 	if err != nil {
 		return nil, &inputError{err}
 	}
@@ -162,7 +168,7 @@ func (r *runner) start(ctx context.Context, m *model.Model, begun time.Time) (er
 }
 
 func (r *runner) describe(ck *checkpoint.Checkpoint, dev *kernels.Device) (err error) {
-	if r.m, err = sizesOf(ck); err != nil {
+	if r.m, err = sizesOf(ck, r.o.Quantize); err != nil {
 		return err
 	}
 	info, err := dev.Info()

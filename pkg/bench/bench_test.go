@@ -107,6 +107,22 @@ func TestRunOnDirectory(t *testing.T) {
 	}
 }
 
+// A model whose layers are quantized as it is loaded.
+func TestRunQuantized(t *testing.T) {
+	for _, format := range []string{"i8", "i4g32"} {
+		o := quick("decode-1", "prefill")
+		o.Quantize = format
+		if r := mustRun(t, o); r.Model.DType != format || len(r.Works) != 2 || r.Works[0].Rate <= 0 {
+			t.Errorf("%+v", r)
+		}
+	}
+	o := quick("decode-1")
+	o.Quantize = "i3"
+	if _, err := Run(t.Context(), o); err == nil || !strings.Contains(err.Error(), `"i3"`) {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestRefused(t *testing.T) {
 	for _, c := range []struct {
 		change func(*Options)

@@ -1,9 +1,11 @@
 package bench
 
 import (
+	"cmp"
 	"fmt"
 
 	"sextant/pkg/checkpoint"
+	"sextant/pkg/model"
 )
 
 // cost is what no implementation can do without: additions and multiplications, and bytes of weights, keys and values.
@@ -24,8 +26,8 @@ type sizes struct {
 	cachedBytes float64 // keys and values of one position in one layer, f32
 }
 
-// sizesOf reads them off a checkpoint.
-func sizesOf(ck *checkpoint.Checkpoint) (*sizes, error) {
+// sizesOf reads them off a checkpoint whose layers are quantized as they are loaded, or not ("").
+func sizesOf(ck *checkpoint.Checkpoint, quantize string) (*sizes, error) {
 	cfg := ck.Config()
 	m := &sizes{windows: cfg.Windows, mix: 4 * float64(cfg.Heads*cfg.HeadDim), cachedBytes: 2 * 4 * float64(cfg.KVHeads*cfg.HeadDim)}
 	byType := map[string]int64{}
@@ -56,6 +58,14 @@ func sizesOf(ck *checkpoint.Checkpoint) (*sizes, error) {
 			if err != nil {
 				return nil, err
 			}
+			if c.ops > 0 && quantize != "" {
+				t, _ := ck.Tensor(name)
+				n, err := model.QuantizedBytes(quantize, t.Shape[0], t.Shape[1])
+				if err != nil {
+					return nil, err
+				}
+				c.bytes = float64(n)
+			}
 			m.layers = m.layers.plus(c)
 		}
 	}
@@ -72,7 +82,7 @@ func sizesOf(ck *checkpoint.Checkpoint) (*sizes, error) {
 	if _, err = add(cfg.NormName()); err != nil {
 		return nil, err
 	}
-	m.dtype = most(byType)
+	m.dtype = cmp.Or(quantize, most(byType))
 	return m, nil
 }
 

@@ -8,14 +8,14 @@ import (
 	"pgregory.net/rapid"
 )
 
-func tinySizes(t *testing.T) *sizes {
+func tinySizes(t *testing.T, quantize string) *sizes {
 	t.Helper()
 	ck, err := openRandom(shapes["tiny"], "bf16")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ck.Close()
-	m, err := sizesOf(ck)
+	m, err := sizesOf(ck, quantize)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,7 +24,7 @@ func tinySizes(t *testing.T) *sizes {
 
 // The tiny shape's sizes by hand.
 func TestSizes(t *testing.T) {
-	m := tinySizes(t)
+	m := tinySizes(t, "")
 	matrices := 2.0 * (64*64 + 2*32*64 + 64*64 + 3*64*160) // of both layers: q, k and v, o, and the three of the MLP
 	all := matrices + 2*512*64 + 5*64                      // embedding, head, norms
 	if m.dtype != "bf16" || float64(m.values) != all || m.fileBytes != 2*m.values || m.layers != (cost{2 * matrices, 2 * matrices}) ||
@@ -35,6 +35,19 @@ func TestSizes(t *testing.T) {
 	want := cost{2*matrices + 2*4*4*16*10 + 2*512*64, 2*matrices + 2*64 + 2*2*4*2*16*10 + 2*512*64}
 	if got := m.pass(1, span{9, 10}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
+	}
+}
+
+// Quantized layers are codes, scales and zeros; the rest is as it was.
+func TestSizesQuantized(t *testing.T) {
+	m, plain := tinySizes(t, "i4g32"), tinySizes(t, "")
+	values := plain.layers.ops / 2
+	if want := values/2 + 8*values/32; m.layers != (cost{plain.layers.ops, want}) || m.head != plain.head || m.dtype != "i4g32" {
+		t.Errorf("%+v", m)
+	}
+	outputs := 2.0 * (64 + 2*32 + 64 + 2*160 + 64)
+	if m := tinySizes(t, "i8"); m.layers.bytes != values+4*outputs {
+		t.Errorf("%+v", m)
 	}
 }
 
@@ -61,7 +74,7 @@ func TestSeen(t *testing.T) {
 
 // A prompt in parts costs the arithmetic of the whole, and the weights once more for each.
 func TestPassesAdd(t *testing.T) {
-	m := tinySizes(t)
+	m := tinySizes(t, "")
 	whole, parts := m.pass(0, span{0, 30}), m.pass(0, span{0, 11}).plus(m.pass(0, span{11, 30}))
 	if whole.ops != parts.ops || parts.bytes <= whole.bytes+m.layers.bytes {
 		t.Errorf("%+v whole, %+v in parts", whole, parts)

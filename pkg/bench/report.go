@@ -32,7 +32,7 @@ type Machine struct {
 type Model struct {
 	Name       string `json:"name"`   // the directory or the shape
 	Random     bool   `json:"random"` // weights of a shape
-	DType      string `json:"dtype"`  // of most of the weights
+	DType      string `json:"dtype"`  // of most of the weights, or what they were quantized to
 	Parameters int64  `json:"parameters"`
 	Bytes      int64  `json:"bytes"` // of the weights
 }

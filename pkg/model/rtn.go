@@ -1,7 +1,9 @@
 package model
 
 import (
+	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -46,6 +48,19 @@ func (r rtn) String() string {
 		return fmt.Sprintf("rtn-i4g%d", r.group)
 	}
 	return ""
+}
+
+// QuantizedBytes is what Options.Quantize makes of a matrix [rows, cols]: codes, scales and zeros.
+func QuantizedBytes(quantize string, rows, cols int) (int64, error) {
+	r, err := parseRTN(quantize)
+	if err != nil || r.bits == 0 {
+		return 0, cmp.Or(err, errors.New("quantizing to nothing"))
+	}
+	n := int64(rows) * int64(cols)
+	if r.bits == 8 {
+		return n + 4*int64(rows), nil
+	}
+	return n/2 + 8*n/int64(r.group), nil
 }
 
 // fits refuses a matrix that does not divide into groups.
