@@ -8,7 +8,7 @@
 //
 // The keys and values lie in pages of one cache (pages.go). Nodes name pages; where a sequence branches off inside a page, the first branch
 // goes on in it and the others get a copy of its beginning. What scoring found stays at the node, so that a sum over a whole prompt has the
-// parts that another request computed. With Options.Keep nodes outlive the call until their pages are needed, the longest unused first.
+// parts that another request computed. After Keep nodes outlive the call until their pages are needed, the longest unused first.
 //
 // Memory is never more than Options.Memory. A node is begun only if enough remains to bring any that was begun to its end (batcher.leave);
 // so little memory makes small passes, and nothing is computed twice but where generations outgrow it, or where branches inside pages do

@@ -19,7 +19,6 @@ type Options struct {
 	PageSize    int     // positions a page of the cache; default 16
 	Memory      int64   // bytes for the cache; default: as much as BatchSize sequences need
 	EOS         []int32 // tokens that end a generation; default: the checkpoint's
-	Keep        bool    // what is computed stays for later calls, as far as the memory goes, until Close
 	NoSharing   bool    // every request is computed for itself, to measure what sharing brings; the outcomes are the same
 	NewDecoder  func(prompt []int32) Decoder
 }
@@ -60,6 +59,7 @@ type Engine struct {
 	o      Options
 	tokens atomic.Int64
 	passes atomic.Int64
+	keep   bool
 	cache  *trie // nil: there is no memory reserved
 	most   int   // pages that could be had when more were wanted; 0: no such case so far
 }
@@ -105,7 +105,10 @@ func (e *Engine) Tokens() int64 { return e.tokens.Load() }
 // Passes counts the runs of the model so far. It may be called by any goroutine.
 func (e *Engine) Passes() int64 { return e.passes.Load() }
 
-// Close frees the cache. With Options.Keep it is to be called before the model is closed; the engine can be used again.
+// Keep makes what is computed stay for later calls, as far as the memory goes, until Close.
+func (e *Engine) Keep() { e.keep = true }
+
+// Close frees the cache. After Keep it is to be called before the model is closed; the engine can be used again.
 func (e *Engine) Close() {
 	if e.cache != nil {
 		e.run.Release()
@@ -152,7 +155,7 @@ func (e *Engine) carry(ctx context.Context, w work) (err error) {
 		return nil
 	}
 	defer func() {
-		if err != nil || !e.o.Keep { // after an error nobody knows what is in the cache
+		if err != nil || !e.keep { // after an error nobody knows what is in the cache
 			e.Close()
 		}
 	}()

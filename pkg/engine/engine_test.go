@@ -73,7 +73,7 @@ func drawOptions(t *rapid.T, longest int) Options {
 		TokenBudget: rapid.IntRange(1, 80).Draw(t, "budget"),
 		PageSize:    rapid.IntRange(1, 9).Draw(t, "page"),
 	}
-	o.Keep, o.NoSharing = rapid.Bool().Draw(t, "keep"), rapid.IntRange(0, 4).Draw(t, "sharing") == 0
+	o.NoSharing = rapid.IntRange(0, 4).Draw(t, "sharing") == 0
 	if rapid.Bool().Draw(t, "tight") { // from just one longest sequence up
 		pages := ceilDiv(longest, o.PageSize) + rapid.IntRange(0, 12).Draw(t, "more pages")
 		o.Memory = int64(pages * o.PageSize * toyPositionBytes)
@@ -94,6 +94,7 @@ func TestScoreIsThatOfPlainLoops(t *testing.T) {
 			longest = max(longest, len(reqs[i].Tokens))
 		}
 		e, y := newToy(t, drawOptions(rt, longest))
+		e.keep = rapid.Bool().Draw(rt, "keep")
 		for left := reqs; len(left) > 0; { // in one call or in several
 			some := left[:rapid.IntRange(1, len(left)).Draw(rt, "call")]
 			left = left[len(some):]
@@ -127,6 +128,7 @@ func TestGenerateIsThatOfPlainLoops(t *testing.T) {
 		o := drawOptions(rt, longest)
 		o.EOS = eos
 		e, _ := newToy(t, o)
+		e.keep = rapid.Bool().Draw(rt, "keep")
 		for left := reqs; len(left) > 0; {
 			some := left[:rapid.IntRange(1, len(left)).Draw(rt, "call")]
 			left = left[len(some):]

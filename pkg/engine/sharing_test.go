@@ -29,7 +29,7 @@ func prefixes(reqs []Sequence) int {
 // audit counts everything that e keeps between calls from scratch.
 func audit(t rapid.TB, e *Engine) {
 	t.Helper()
-	if !e.o.Keep {
+	if !e.keep {
 		if e.cache != nil {
 			t.Fatalf("the cache is kept")
 		}
@@ -128,7 +128,8 @@ func TestPrefixIsComputedOnce(t *testing.T) {
 // What one call computed need not be computed by the next, but for the token whose prediction of another one is asked for.
 func TestKept(t *testing.T) {
 	reqs := questions(40, 31, 10, 1)
-	e, y := newToy(t, Options{PageSize: 8, TokenBudget: 64, Keep: true})
+	e, y := newToy(t, Options{PageSize: 8, TokenBudget: 64})
+	e.Keep()
 	for first := 0; first < len(reqs); first += 40 {
 		score(t, e, reqs[first:first+40])
 	}
@@ -177,7 +178,8 @@ func TestPromptsAreShared(t *testing.T) {
 // Sharing switched off, everything is computed for itself.
 func TestNoSharing(t *testing.T) {
 	reqs := questions(5, 31, 10, 1)
-	e, y := newToy(t, Options{NoSharing: true, Keep: true})
+	e, y := newToy(t, Options{NoSharing: true})
+	e.Keep()
 	score(t, e, reqs)
 	if y.tokens != len(reqs)*41 {
 		t.Errorf("%d tokens, want %d", y.tokens, len(reqs)*41)
@@ -224,7 +226,8 @@ func TestGenerationsGiveWay(t *testing.T) {
 }
 
 func TestErrorEmptiesTheCache(t *testing.T) {
-	e, y := newToy(t, Options{Keep: true, TokenBudget: 8, BatchSize: 8})
+	e, y := newToy(t, Options{TokenBudget: 8, BatchSize: 8})
+	e.Keep()
 	reqs := questions(3, 20, 5, 1)
 	full := errors.New("disk full")
 	if err := e.Score(context.Background(), reqs, func(int, Scored) error { return full }); !errors.Is(err, full) || y.cells != nil {

@@ -54,7 +54,7 @@ func (e *Engine) fresh(asks []ask, longest, want int) ([]*request, error) {
 	e.Close()
 	planned := newTrie(0, e.o.PageSize, grain)
 	done := planned.plant(asks)
-	if want = max(want, planned.root.extra); e.o.Keep {
+	if want = max(want, planned.root.extra); e.keep {
 		want += want/4 + 1 // for what later calls need again
 	}
 	pages, err := e.reserve(longest, want)

@@ -74,9 +74,13 @@ func (j *job) ready(ctx context.Context) error {
 		points.Reached("worker:loaded")
 	}
 	if j.eng == nil || j.shrink != j.job.Shrink {
+		if j.eng != nil {
+			j.eng.Close()
+		}
 		if err := j.build(j.job.Shrink); err != nil {
 			return err
 		}
+		j.eng.Keep() // the shards of a dataset begin alike
 	}
 	j.before = j.eng.Tokens()
 	eng, before := j.eng, j.before

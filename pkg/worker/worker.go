@@ -72,7 +72,12 @@ func Run(ctx context.Context, o Options) (err error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	w := &worker{o: o, log: o.Log, dir: result.Dir(o.RunDir), offers: map[string]result.Offer{}, refused: map[result.Ticket]bool{}}
-	defer func() { w.loaded.close() }()
+	defer func() {
+		if w.eng != nil {
+			w.eng.Close()
+		}
+		w.loaded.close()
+	}()
 	defer func() {
 		if r := recover(); r != nil {
 			err = w.panicked(r)
