@@ -160,7 +160,8 @@ typedef struct sx_ops {
   sx_status (*embed)(sx_device *, sx_stream *, const sx_tensor *out, const sx_weight *w, const int32_t *ids, int64_t n);
   /* out[i,:] = x[rows[i],:]. */
   sx_status (*gather)(sx_device *, sx_stream *, const sx_tensor *out, const sx_tensor *x, const int32_t *rows, int64_t n);
-  /* out[M,N] = x[M,K] w^T (+ bias[N] if not NULL, an F32 weight of 1 x N). */
+  /* out[M,N] = x[M,K] w^T (+ bias[N] if not NULL, an F32 weight of 1 x N). A device may be opened so that it rounds x to bf16 where w is
+   * bf16 or I8 (cpu: builds amx-bf16, avx512-bf16): then within 2^-9 of the sum of |x||w|, else within f32's rounding of it. */
   sx_status (*matmul)(sx_device *, sx_stream *, const sx_tensor *out, const sx_tensor *x, const sx_weight *w, const sx_weight *bias);
   /* If add: x += add, in place. Then out = x / sqrt(mean(x^2) + eps) * w (RMSNorm, arXiv 1910.07467); w: 1 x cols.
    * out may be x itself when add is NULL. */

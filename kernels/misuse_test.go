@@ -231,7 +231,7 @@ func TestOpen(t *testing.T) {
 		t.Errorf("-1 threads: %v", err)
 	}
 	t.Setenv("SEXTANT_CPU_ISA", "avx10")
-	if _, err := kernels.Open("cpu", kernels.Options{}); !isInvalid(err) || !strings.Contains(err.Error(), "SEXTANT_CPU_ISA=avx10: want avx512, avx2 or scalar") {
+	if _, err := kernels.Open("cpu", kernels.Options{}); !isInvalid(err) || !strings.Contains(err.Error(), "SEXTANT_CPU_ISA=avx10: want amx, amx-bf16, avx512-bf16, avx512, avx2 or scalar") {
 		t.Errorf("unknown build: %v", err)
 	}
 	t.Setenv("SEXTANT_CPU_ISA", "scalar")

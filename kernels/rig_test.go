@@ -9,6 +9,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 	"unsafe"
 
@@ -32,7 +34,7 @@ func (t target) String() string {
 // targets are all that run here. A build that this machine lacks is left out, loudly when SEXTANT_WANT_ISA names it.
 func targets(t *testing.T) []target {
 	var all []target
-	for _, isa := range []string{"scalar", "avx2", "wide", "avx512"} {
+	for _, isa := range []string{"scalar", "avx2", "wide", "avx512", "amx-model", "amx"} {
 		if !cpu.Runs(isa) {
 			if os.Getenv("SEXTANT_WANT_ISA") == isa {
 				t.Fatalf("SEXTANT_WANT_ISA=%s does not run here", isa)
@@ -40,7 +42,7 @@ func targets(t *testing.T) []target {
 			continue
 		}
 		for threads := 1; threads <= 3; threads++ {
-			if isa != "wide" || threads == 2 {
+			if (isa != "wide" && isa != "amx-model") || threads == 2 {
 				all = append(all, target{"cpu", isa, threads})
 			}
 		}
@@ -49,14 +51,19 @@ func targets(t *testing.T) []target {
 }
 
 // fused are the builds that promise equal bits.
-func fused() []string {
-	var all []string
-	for _, isa := range []string{"avx2", "wide", "avx512"} {
-		if cpu.Runs(isa) {
-			all = append(all, isa)
-		}
-	}
-	return all
+func fused() []string { return running("avx2", "wide", "avx512") }
+
+// units are the builds that multiply on units for bf16, each with the model of its units: the two promise equal bits. The first pair takes
+// activations as they are, the others round them to bf16.
+func units() [][]string {
+	return [][]string{running("amx", "amx-model"), running("amx-bf16", "amx-bf16-model"), running("avx512-bf16", "avx512-bf16-model")}
+}
+
+// onUnits tells of a case of a test whether it is of a format that some build multiplies on such units.
+func onUnits(name string) bool { return strings.Contains(name, "bf16") || strings.Contains(name, "i8") }
+
+func running(names ...string) []string {
+	return slices.DeleteFunc(names, func(isa string) bool { return !cpu.Runs(isa) })
 }
 
 // rig is an open device for one test, with guarded tensors.
@@ -69,6 +76,7 @@ type rig struct {
 	made   []interface{ Free() } // by the case in hand
 	kept   map[string]*kernels.Weight
 	pages  []int32 // where the pages of a sequence lie; nil: one after another
+	narrow bool    // the activations of matmul and logprob are numbers of bf16
 }
 
 func (t target) open(tb testing.TB) *rig {
@@ -225,6 +233,16 @@ func piece(rng *rand.Rand, of []float32, n int) []float32 {
 	v := make([]float32, n)
 	for at, done := rng.IntN(len(of)), 0; done < n; at = 0 {
 		done += copy(v[done:], of[at:])
+	}
+	return v
+}
+
+// activations are v as the case in hand wants them.
+func (r *rig) activations(v []float32) []float32 {
+	if r.narrow {
+		for i := range v {
+			v[i] = bf16(v[i])
+		}
 	}
 	return v
 }

@@ -1,4 +1,4 @@
-/* cpu.c: the device of the cpu backend: the choice of a build, its threads, and how operations are split among them. The split decides
+/* cpu.c: the device of the cpu backend: its threads, and how operations are split among them. The split decides
  * nothing about the numbers: each sum is made by one thread. */
 #include "front.h"
 #include "isa.h"
@@ -21,6 +21,7 @@ typedef struct cpu {
   scratch each;        /* [threads][each_floats] */
   int64_t each_floats;
   char where[80]; /* the threads are, if there is more to say than their number */
+  char note[64];  /* why it is not another build */
 } cpu;
 
 enum { max_threads = 4096, grain = 1 << 15 }; /* grain: the values below which an operation is not worth a second thread */
@@ -54,40 +55,6 @@ static sx_status reserve(sx_device *d, int64_t floats) {
   return s;
 }
 
-static bool runs(const isa *i) {
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-  if (i == &sx_isa_avx512)
-    return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vl");
-  if (i == &sx_isa_avx2 || i == &sx_isa_wide) return avx2;
-#endif
-  return i == &sx_isa_scalar;
-}
-
-static const isa *const builds[] = {
-#if defined(__x86_64__)
-    &sx_isa_avx512, &sx_isa_avx2,
-#endif
-    &sx_isa_scalar,
-#if defined(__x86_64__)
-    &sx_isa_wide,
-#endif
-};
-
-/* The best build that runs here, or the one that SEXTANT_CPU_ISA names. */
-static sx_status choose(sx_device *d, const isa **out) {
-  const char *name = getenv("SEXTANT_CPU_ISA");
-  for (size_t i = 0; i < sizeof builds / sizeof *builds; i++) {
-    if (name && *name ? strcmp(name, builds[i]->name) != 0 : !runs(builds[i])) continue;
-    *out = builds[i];
-    if (runs(builds[i])) return SX_OK;
-    return fail(d, SX_UNSUPPORTED, "SEXTANT_CPU_ISA=%.32s: this CPU lacks %s", name, builds[i]->features);
-  }
-  return fail(d, SX_INVALID, "SEXTANT_CPU_ISA=%.32s: want avx512, avx2 or scalar", name ? name : "");
-}
-
 /* Starts the threads, as many as are asked for or, for 0, as is best here, and notes where they are. */
 static sx_status start(sx_device *d, int32_t asked, const cores *here) {
   cpu *c = of(d);
@@ -106,16 +73,12 @@ static sx_status start(sx_device *d, int32_t asked, const cores *here) {
 }
 
 static sx_status k_open(sx_device *d, const sx_open_opts *o) {
-  const isa *build = NULL;
   if (o->threads < 0 || o->threads > max_threads) return fail(d, SX_INVALID, "%" PRId32 " threads: want 0 to %d", o->threads, max_threads);
-  sx_status s = choose(d, &build);
-  if (s != SX_OK) return s;
   cpu *c = calloc(1, sizeof *c);
   cores *here = malloc(sizeof *here);
-  if (!c || !here) s = fail(d, SX_NOMEM, "no memory for a device");
+  sx_status s = c && here ? sx_cpu_choose(d, &c->isa, c->note, sizeof c->note) : fail(d, SX_NOMEM, "no memory for a device");
   if (s == SX_OK) {
     cores_here(here);
-    c->isa = build;
     d->impl = c;
     s = start(d, o->threads, here);
   }
@@ -136,7 +99,10 @@ static void k_close(sx_device *d) {
 }
 
 static void k_info(sx_device *d, sx_info *out) {
-  snprintf(out->features, sizeof out->features, "%s, %" PRId32 " thread%s%s", of(d)->isa->features, d->threads, d->threads == 1 ? "" : "s", of(d)->where);
+  const cpu *c = of(d);
+  const char *s = d->threads == 1 ? "" : "s";
+  snprintf(out->features, sizeof out->features, "%s, %" PRId32 " thread%s%s", c->isa->features, d->threads, s, c->where);
+  strncat(out->features, c->note, sizeof out->features - 1 - strlen(out->features));
 }
 
 static bool k_page_bytes(const sx_kv_desc *k, int64_t *bytes) {
@@ -402,7 +368,7 @@ static sx_status k_logprob(sx_device *d, mat x, const sx_weight *w, logprob_in i
   sx_status status = SX_OK;
   for (int64_t r = 0; r < x.rows && status == SX_OK; r += rows) {
     mat piece = {x.p + r * x.stride, x.rows - r < rows ? x.rows - r : rows, x.cols, x.stride};
-    logprob_job job = {{.x = piece, .w = w}, in.ids, in.start + r, out.target, parts, chunks};
+    logprob_job job = {{.x = piece, .w = w}, of(d)->isa->matmul, in.ids, in.start + r, out.target, parts, chunks};
     logprob_out at = {out.lse + r, out.target, out.best ? out.best + r : NULL, out.best_logit ? out.best_logit + r : NULL};
     status = logprob_rows_of(d, &job, at);
   }
@@ -435,19 +401,6 @@ static sx_status k_sample(sx_device *d, mat logits, const sx_sample_desc *desc, 
   run(&s, sample_part);
   free(raw);
   return SX_OK;
-}
-
-const isa *sx_cpu_build(const char *name) {
-  for (size_t i = 0; i < sizeof builds / sizeof *builds; i++)
-    if (strcmp(name, builds[i]->name) == 0 && runs(builds[i])) return builds[i];
-  return NULL;
-}
-
-/* For the tests: the exp of a build over n values; 0 when it does not run here. */
-int sx_cpu_exp(const char *name, float *x, int64_t n) {
-  const isa *build = sx_cpu_build(name);
-  if (build) build->exp(x, n);
-  return build != NULL;
 }
 
 static const sx_ops table = HOST_TABLE("cpu");

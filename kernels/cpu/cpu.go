@@ -12,6 +12,7 @@ const void *sx_cpu_build(const char *name);
 int32_t sx_cpu_threads(void);
 int32_t sx_cpu_places(const char *root, const char *cpus, int32_t how, int32_t asked, int32_t cpu[64], int32_t node[64], int32_t info[4], double *quota);
 int sx_cpu_hand_out(int32_t threads, const int32_t *node, int64_t n, int32_t meet, int32_t *by, int32_t *times);
+void sx_cpu_wrong_models(_Bool wrong);
 int sx_cpu_exp(const char *name, float *x, int64_t n);
 double sx_cpu_fma(const char *name, int32_t threads);
 double sx_cpu_read(const char *name, int32_t threads, int64_t bytes);
@@ -22,7 +23,8 @@ import "unsafe"
 // Ops is the backend's sx_ops table.
 func Ops() unsafe.Pointer { return unsafe.Pointer(C.sx_cpu_ops()) }
 
-// Runs tells whether this machine runs the named build (avx512, avx2, scalar, or wide: the tests' stand-in for avx512).
+// Runs tells whether this machine runs the named build (amx, amx-bf16, avx512-bf16, avx512, avx2, scalar, or one of the tests' stand-ins:
+// wide for avx512, NAME-model for the others).
 func Runs(isa string) bool {
 	name := C.CString(isa)
 	defer C.free(unsafe.Pointer(name))
@@ -36,6 +38,9 @@ func Exp(isa string, x []float32) bool {
 	defer C.free(unsafe.Pointer(name))
 	return C.sx_cpu_exp(name, (*C.float)(unsafe.SliceData(x)), C.int64_t(len(x))) != 0
 }
+
+// WrongModels makes the builds NAME-model give wrong products, or right ones again. It is for the test of what then becomes of them.
+func WrongModels(wrong bool) { C.sx_cpu_wrong_models(C._Bool(wrong)) }
 
 // Threads is how many threads a device has by default: one for each core of the CPUs that this process may run on, and no more than the CPU
 // time that its cgroups grant.

@@ -70,6 +70,7 @@ typedef struct part { /* of a row's logits, those of one vocab_chunk */
 
 typedef struct logprob_job {
   matmul_job mat;       /* without out */
+  void (*matmul)(const matmul_job *, span); /* of the build */
   const int32_t *ids;   /* of the targets; those of row r from start[r] on */
   const int64_t *start; /* [rows + 1] */
   float *target;
@@ -79,7 +80,8 @@ typedef struct logprob_job {
 
 typedef struct isa {
   const char *name, *features;
-  bool fused; /* sums use fused multiply-add: bits equal between all builds that do */
+  bool fused; /* sums use fused multiply-add: bits equal between all builds that do, but for matmul by units for bf16 */
+  bool (*works)(void); /* tried when a device is opened: whether products come out as they must; NULL: nothing to try */
   int64_t tile_rows; /* where matmul may be cut between rows: a multiple of every shape of tile */
   int64_t (*laid_floats)(const matmul_job *), (*sums_floats)(const matmul_job *);
   void (*lay_out)(const matmul_job *, int64_t from, int64_t to, float *laid, float *sums); /* rows; from: a multiple of tile_rows */
@@ -98,11 +100,15 @@ typedef struct isa {
 } isa;
 
 const isa *sx_cpu_build(const char *name); /* NULL: there is none, or it does not run here */
+/* The build for a device: the first of those that SEXTANT_CPU_ISA names, one or several between commas, that runs here and works; without
+ * it, the best. note: what info should say of the choice, or "". */
+sx_status sx_cpu_choose(sx_device *d, const isa **out, char *note, size_t note_bytes);
 int32_t sx_cpu_threads(void);              /* the CPUs this process may run on */
 
 extern const isa sx_isa_scalar;
 #if defined(__x86_64__)
 extern const isa sx_isa_avx2, sx_isa_avx512, sx_isa_wide;
+extern const isa sx_isa_amx, sx_isa_amx_bf16, sx_isa_avx512_bf16, sx_isa_amx_model, sx_isa_amx_bf16_model, sx_isa_avx512_bf16_model;
 #endif
 
 /* The cpu backend's pages: for each kv head the keys as [page_size/16 rounded up][head_dim][16], so that 16 positions lie beside one

@@ -11,4 +11,5 @@
 #define FOR_LAID(X) X(4) X(6) X(12)
 #define TILE_ROWS 12 /* a multiple of each of these */
 #include "generic.h"
+#include "units.h"
 #endif

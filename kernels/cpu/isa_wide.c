@@ -35,4 +35,6 @@ static inline __attribute__((always_inline)) wide_vf wide_fma(wide_vf a, wide_vf
 #define FOR_LAID(X) X(3)
 #define TILE_ROWS 3 /* a multiple of each of these */
 #include "generic.h"
+#define UNIT_MODEL
+#include "units.h"
 #endif

@@ -43,7 +43,7 @@ static void isa_logprob(const logprob_job *j, int64_t chunk, float *logits) {
     m.out = (mat){logits, r1 - r0, n, vocab_chunk};
     m.first_row = r0;
     m.first_panel = s.p0;
-    isa_matmul(&m, s);
+    j->matmul(&m, s);
     for (int64_t r = r0; r < r1; r++) {
       float *l = logits + (r - r0) * vocab_chunk;
       for (int64_t t = j->start[r]; t < j->start[r + 1]; t++)
