@@ -71,7 +71,7 @@ func (w *worker) build(shrink int) error {
 	}
 	rows := shrunk(cmp.Or(w.model.BatchSize, usualBatch), shrink)
 	work := w.m.PassBytes(max(shrunk(usualTokens, shrink), rows), rows)
-	o := engine.Options{MaxSeqLen: w.model.MaxSeqLen, BatchSize: w.model.BatchSize, Memory: w.cacheMemory(info.Free, work, info.Threads),
+	o := engine.Options{MaxSeqLen: w.model.MaxSeqLen, BatchSize: w.model.BatchSize, Memory: w.cacheMemory(info.Free, work, processors(w.o.Threads, info.Threads)),
 		NewDecoder: func(prompt []int32) engine.Decoder { return w.tok.NewDecoder(prompt) }}
 	if shrink > 0 {
 		o.BatchSize, o.TokenBudget = shrunk(cmp.Or(o.BatchSize, usualBatch), shrink), shrunk(usualTokens, shrink)
@@ -125,7 +125,7 @@ func loadOnto(ctx context.Context, ck *checkpoint.Checkpoint, tok *tokenizer.Tok
 	}
 	o := model.Options{Packs: packstore.Default(os.Getenv), Memory: roomFor(to.limit)}
 	if o.Packs != nil { // who has all processors is not expected to have company
-		o.Packs.Guest = info.Threads >= machineCPUs("/")
+		o.Packs.Guest = processors(to.threads, info.Threads) >= machineCPUs("/")
 	}
 	if l.m, err = model.LoadWith(ctx, l.dev, ck, o); err != nil {
 		l.close()

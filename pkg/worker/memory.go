@@ -88,7 +88,7 @@ type budget struct {
 	device, limit  int64 // 0: not known
 	mapped, packed int64 // weights: in files, once for all; in memory of each worker's own
 	work           int64 // for the activations of a worker
-	threads        int   // of this process
+	threads        int   // processors of this process
 	machine, job   int   // processors
 }
 
@@ -104,6 +104,15 @@ func (m left) cache(b budget) int64 {
 		return max(1, n/2/int64(all)*int64(mine)) // 0 would be no limit
 	}
 	return least(part(b.device, 0, b.job), part(m.machine, b.mapped, b.machine), part(m.group, b.mapped, b.job), part(b.limit, b.mapped, b.job))
+}
+
+// processors is how many of the machine's this process has: as many as the threads it was asked for; else all it may run on, within its
+// groups' time, for a device that chooses by itself has a thread for each core, and a core may be several processors.
+func processors(asked, threads int) int {
+	if asked > 0 {
+		return asked
+	}
+	return max(threads, runtime.GOMAXPROCS(0))
 }
 
 // machineCPUs counts the processors of the machine, of which this process may be allowed but a few.

@@ -73,6 +73,9 @@ func TestCacheMemory(t *testing.T) {
 			t.Errorf("case %d: %+v of %+v is %d, want %d", i, c.b, c.m, got, c.want)
 		}
 	}
+	if n := runtime.GOMAXPROCS(0); processors(3, 2) != 3 || processors(0, 1) != n || processors(0, n+5) != n+5 {
+		t.Errorf("%d, %d and %d processors", processors(3, 2), processors(0, 1), processors(0, n+5))
+	}
 	root := t.TempDir()
 	path := filepath.Join(root, "sys/devices/system/cpu/online")
 	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o777), os.WriteFile(path, []byte("0-999,2000\n"), 0o666)); err != nil {
