@@ -265,9 +265,9 @@ static sx_status k_rmsnorm(sx_device *d, mat out, mat x, const mat *add, const f
 }
 
 static sx_status k_add(sx_device *d, mat x, mat add) {
-  (void)d;
-  for (int64_t i = 0; i < x.rows; i++)
-    for (int64_t k = 0; k < x.cols; k++) x.p[i * x.stride + k] += add.p[i * add.stride + k];
+  norm_job job = {.out = x, .x = x, .add = &add};
+  split s = split_rows(d, &job, x);
+  run(&s, rmsnorm_part);
   return SX_OK;
 }
 
@@ -286,15 +286,15 @@ static sx_status k_swiglu(sx_device *d, mat out, mat gate, mat up) {
 
 static void rope_part(void *arg, int64_t i, int thread) {
   const split *s = arg;
-  (void)thread;
-  s->c->isa->rope_kv(s->job, i * s->step, part_end(s, i));
+  s->c->isa->rope_kv(s->job, i * s->step, part_end(s, i), scratch_of(s->c, thread));
 }
 
 static sx_status k_rope_kv(sx_device *d, const rope_args *a, sx_kv *kv, const sx_batch *b) {
   rope_job job = {a->q, a->k, a->v, a->table, a->dims, a->interleaved, a->layer, kv, b};
   split s = split_rows(d, &job, a->q);
-  run(&s, rope_part);
-  return SX_OK;
+  sx_status status = reserve(d, kv->d.head_dim);
+  if (status == SX_OK) run(&s, rope_part);
+  return status;
 }
 
 /* Part i is a tile of the tokens, a kv head, and a chunk where there are chunks. The last tiles, which see most, come first. */

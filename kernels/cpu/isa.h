@@ -31,7 +31,7 @@ typedef struct span { /* rows of x, panels of w */
 typedef struct norm_job {
   mat out, x;
   const mat *add;
-  const float *w;
+  const float *w; /* NULL: only add */
   float eps;
 } norm_job;
 
@@ -88,7 +88,7 @@ typedef struct isa {
   void (*matmul)(const matmul_job *, span);
   void (*rmsnorm)(const norm_job *, int64_t from, int64_t to);                /* rows */
   void (*swiglu)(const gate_job *, int64_t from, int64_t to);                 /* rows */
-  void (*rope_kv)(const rope_job *, int64_t from, int64_t to);                /* tokens */
+  void (*rope_kv)(const rope_job *, int64_t from, int64_t to, float *scratch); /* tokens; scratch: head_dim */
   /* Tokens of one kv head, all their positions or, if the job has chunks, those of one; attn_scratch. Then the chunks put together. */
   void (*attention)(const attn_job *, int64_t from, int64_t to, int64_t kv_head, int64_t chunk, float *scratch);
   void (*attention_merge)(const attn_job *, int64_t from, int64_t to);
