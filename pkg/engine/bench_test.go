@@ -63,7 +63,8 @@ func BenchmarkHost(b *testing.B) {
 		}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			e, err := NewRunner(idle{}, Shape{Vocab: 32000, Context: 2048, PositionBytes: 1}, Options{NewDecoder: func([]int32) Decoder { return &toyDecoder{} }})
+			e, err := NewRunner(idle{}, Shape{Vocab: 32000, Context: 2048, PositionBytes: 1},
+				Options{NewDecoder: func([]int32) Decoder { return &toyDecoder{} }})
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -82,7 +82,8 @@ func NewRunner(r Runner, s Shape, o Options) (*Engine, error) {
 	for _, v := range []struct {
 		name  string
 		value int64
-	}{{"MaxSeqLen", int64(o.MaxSeqLen)}, {"BatchSize", int64(o.BatchSize)}, {"TokenBudget", int64(o.TokenBudget)}, {"PageSize", int64(o.PageSize)}, {"Memory", o.Memory}} {
+	}{{"MaxSeqLen", int64(o.MaxSeqLen)}, {"BatchSize", int64(o.BatchSize)}, {"TokenBudget", int64(o.TokenBudget)},
+		{"PageSize", int64(o.PageSize)}, {"Memory", o.Memory}} {
 		if v.value < 0 {
 			return nil, fmt.Errorf("engine: %s is %d, must not be negative", v.name, v.value)
 		}

@@ -52,7 +52,8 @@ func (b *batcher) next() (*layout, error) {
 		b.strand(l, n)
 	}
 	if len(l.strands) == 0 {
-		return nil, fmt.Errorf("internal error: none of %d nodes gets its pages; %d of %d are available", len(b.ready), b.t.available(), len(b.t.pool.pages))
+		return nil, fmt.Errorf("internal error: none of %d nodes gets its pages; %d of %d are available",
+			len(b.ready), b.t.available(), len(b.t.pool.pages))
 	}
 	b.describe(l)
 	return l, nil

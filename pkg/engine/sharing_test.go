@@ -50,7 +50,8 @@ func audit(t rapid.TB, e *Engine) {
 		for key, child := range n.children {
 			nodes++
 			_, idle := order[child]
-			if child.parent != n || child.key != key || child.start != n.end() || child.left() != 0 || child.open != 0 || child.gen != nil || child.private || !idle {
+			if child.parent != n || child.key != key || child.start != n.end() || child.left() != 0 ||
+				child.open != 0 || child.gen != nil || child.private || !idle {
 				t.Fatalf("a node is left as %+v", child)
 			}
 			if n.parent != nil && order[n] < order[child] {
