@@ -152,22 +152,22 @@ static void take_panels(const matmul_job *j, int64_t panel, int np, int64_t at, 
 
 /* Rows [r, r + n) against the panels in hand. A last panel that is cut short has its sums apart while it is worked on. */
 INLINE void tile_rows_of(const int planes, const matmul_job *j, tile_work *k, int64_t r, int64_t n, int64_t panel, int np, bool last) {
-  _Alignas(64) float edge[2][tile_m][panel_rows];
+  _Alignas(64) float edge[2 * tile_m][panel_rows];
   float *out = j->out.p + (r - j->first_row) * j->out.stride + (panel - j->first_panel) * panel_rows;
   int64_t left = j->w->rows - (panel + np - 1) * panel_rows, cut = left < panel_rows ? np - 1 : np;
   for (int p = 0; p < np; p++) {
     k->sums_step[p] = p == cut ? 64 : j->out.stride * 4;
-    for (int a = 0; a < 2; a++) k->sums[a][p] = p == cut ? edge[a][0] : out + a * tile_m * j->out.stride + p * panel_rows;
+    for (int a = 0; a < 2; a++) k->sums[a][p] = p == cut ? edge[a * tile_m] : out + a * tile_m * j->out.stride + p * panel_rows;
   }
   if (cut < np && !k->first)
-    for (int64_t i = 0; i < n; i++) memcpy(edge[0][i], out + i * j->out.stride + cut * panel_rows, (size_t)left * 4);
+    for (int64_t i = 0; i < n; i++) memcpy(edge[i], out + i * j->out.stride + cut * panel_rows, (size_t)left * 4);
   tile_shape(planes, n > tile_m ? 2 : 1, np, k);
   for (int64_t i = 0; last && (j->bias || j->w->dtype == SX_I8) && i < n; i++) {
     for (int p = 0; p < cut; p++) settle(j, panel + p, panel_rows, out + i * j->out.stride + p * panel_rows);
-    if (cut < np) settle(j, panel + cut, left, edge[0][i]);
+    if (cut < np) settle(j, panel + cut, left, edge[i]);
   }
   if (cut < np)
-    for (int64_t i = 0; i < n; i++) memcpy(out + i * j->out.stride + cut * panel_rows, edge[0][i], (size_t)left * 4);
+    for (int64_t i = 0; i < n; i++) memcpy(out + i * j->out.stride + cut * panel_rows, edge[i], (size_t)left * 4);
 }
 
 /* Some panels of a span, `many` in hand at once. */
