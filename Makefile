@@ -11,7 +11,7 @@ RECORD ?= docs/benchmarks.md
 # The conformance suite runs on outside data that is not ours to ship: it is in when SEXTANT_DATA names that data.
 TAGS := $(if $(SEXTANT_DATA),-tags conformance)
 
-.PHONY: help quickstart slurm-quickstart build test check lint sanitize fuzz chaos bench bench-peers deps clean
+.PHONY: help quickstart slurm-quickstart build test check lint sanitize asan ubsan fuzz chaos bench bench-peers deps clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -45,9 +45,14 @@ lint: ## gofmt, go vet (with and without cgo), staticcheck
 	CGO_ENABLED=0 $(GO) vet ./...
 	$(GO) tool staticcheck $(TAGS) ./...
 
-sanitize: ## the kernels' suite under AddressSanitizer and UBSan
-	ASAN_OPTIONS=allocator_may_return_null=1 $(GO) test -asan ./kernels/...
-	CGO_CFLAGS="-O1 -g -fsanitize=undefined -fno-sanitize-recover=all" CGO_LDFLAGS="-fsanitize=undefined" $(GO) test ./kernels/...
+sanitize: ## the kernels' suite under AddressSanitizer and UBSan, side by side
+	@$(MAKE) --no-print-directory -j2 -Otarget asan ubsan
+
+asan:
+	ASAN_OPTIONS=allocator_may_return_null=1 $(GO) test -short -asan ./kernels/...
+
+ubsan:
+	CGO_CFLAGS="-O1 -g -fsanitize=undefined -fno-sanitize-recover=all" CGO_LDFLAGS="-fsanitize=undefined" $(GO) test -short ./kernels/...
 
 fuzz: ## every fuzz target for FUZZTIME (60s)
 	@for pkg in $$($(GO) list ./...); do \
