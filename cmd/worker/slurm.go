@@ -56,14 +56,15 @@ func jobOptions(getenv func(string) string, now time.Time, limit time.Duration) 
 	return o, nil
 }
 
-// threads is how many to use: what the user says (--threads, SEXTANT_THREADS), else what Slurm gives the job, though not more than there are.
+// threads is how many to use: what the user says (--threads, SEXTANT_THREADS), else what Slurm gives the job. 0 leaves it to the backend, which
+// knows cores from hyperthreads: where Slurm gives all CPUs that this process may run on.
 func threads(c *cli.Context, getenv func(string) string) int {
 	if c.IsSet("threads") {
 		return c.Int("threads")
 	}
 	for _, name := range []string{"SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"} {
-		if n, err := strconv.Atoi(getenv(name)); err == nil && n > 0 {
-			return min(n, runtime.NumCPU())
+		if n, err := strconv.Atoi(getenv(name)); err == nil && n > 0 && n < runtime.NumCPU() {
+			return n
 		}
 	}
 	return 0

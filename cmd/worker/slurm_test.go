@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"runtime"
+	"strconv"
 	"testing"
 	"time"
 
@@ -51,8 +52,9 @@ func TestThreads(t *testing.T) {
 		{[]string{"--threads", "7"}, map[string]string{"SLURM_CPUS_PER_TASK": "1"}, 7},
 		{[]string{"--threads", "0"}, map[string]string{"SLURM_CPUS_PER_TASK": "1"}, 0},
 		{nil, map[string]string{"SEXTANT_THREADS": "5", "SLURM_CPUS_PER_TASK": "1"}, 5},
-		{nil, map[string]string{"SLURM_CPUS_PER_TASK": "1", "SLURM_CPUS_ON_NODE": "9999"}, 1},
-		{nil, map[string]string{"SLURM_CPUS_ON_NODE": "9999"}, runtime.NumCPU()},
+		{nil, map[string]string{"SLURM_CPUS_PER_TASK": "1", "SLURM_CPUS_ON_NODE": "9999"}, min(1, runtime.NumCPU()-1)},
+		{nil, map[string]string{"SLURM_CPUS_PER_TASK": "9999"}, 0},
+		{nil, map[string]string{"SLURM_CPUS_ON_NODE": strconv.Itoa(runtime.NumCPU())}, 0},
 	} {
 		t.Setenv("SEXTANT_THREADS", c.env["SEXTANT_THREADS"])
 		got := -1

@@ -87,7 +87,8 @@ type runner struct {
 	o       Options
 	r       *Report
 	m       *sizes
-	eng     *engine.Engine
+	eng     *engine.Engine // as a worker has it
+	lone    *engine.Engine // the same without sharing
 	works   []work
 	samples [][]sample // of each work
 	probe   *probe
@@ -158,8 +159,12 @@ func (r *runner) checkpoint(begun *time.Time) (*checkpoint.Checkpoint, error) {
 // start makes the engine, as a worker has it, and draws the first token.
 func (r *runner) start(ctx context.Context, m *model.Model, begun time.Time) (err error) {
 	r.r.Startup.Load = time.Since(begun).Seconds()
-	r.eng, err = engine.New(m, engine.Options{EOS: []int32{}, NewDecoder: func([]int32) engine.Decoder { return silent{} }})
-	if err != nil {
+	o := engine.Options{EOS: []int32{}, NewDecoder: func([]int32) engine.Decoder { return silent{} }}
+	if r.eng, err = engine.New(m, o); err != nil {
+		return err
+	}
+	o.NoSharing = true
+	if r.lone, err = engine.New(m, o); err != nil {
 		return err
 	}
 	err = generating([]engine.Prompt{{Tokens: []int32{0}, MaxNew: 1}})(ctx, r.eng)
@@ -192,13 +197,17 @@ func (r *runner) measure(ctx context.Context, cfg *checkpoint.Config) error {
 			if fits(cfg, w.needs) != nil {
 				continue
 			}
+			eng := r.eng
+			if w.lone {
+				eng = r.lone
+			}
 			r.o.Progress(fmt.Sprintf("round %d of %d: %s", round+1, r.o.Repeat, w.name))
 			if round == 0 {
-				if err := w.warm(ctx, r.eng); err != nil {
+				if err := w.warm(ctx, eng); err != nil {
 					return fmt.Errorf("%s: %w", w.name, err)
 				}
 			}
-			s, err := take(ctx, r.eng, w, r.o.MinTime)
+			s, err := take(ctx, eng, w, r.o.MinTime)
 			if err != nil {
 				return err
 			}

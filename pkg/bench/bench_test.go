@@ -69,6 +69,13 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// What is ranked without sharing is what is ranked with it.
+func TestRankAlone(t *testing.T) {
+	if Works()[rankPlace] != "rank" {
+		t.Fatalf("%q is in the place of rank", Works()[rankPlace])
+	}
+}
+
 // checkWork checks how the figures of a work go together.
 func checkWork(t *testing.T, w Work, p Peaks) {
 	t.Helper()

@@ -27,6 +27,7 @@ type work struct {
 	units            int // of one run
 	needs            int // positions of its longest sequence
 	cost             cost
+	lone             bool // with sharing switched off
 	run              func(context.Context, *engine.Engine) error
 	warm             func(context.Context, *engine.Engine) error // as run, but short where it can be
 }
@@ -52,6 +53,9 @@ var makers = []struct {
 	{"rolling", (*planner).rolling},
 }
 
+// rankPlace is that of rank among the makers.
+const rankPlace = 3
+
 // Works names what can be measured, in order.
 func Works() (names []string) {
 	for _, m := range makers {
@@ -64,13 +68,16 @@ func Works() (names []string) {
 func (p *planner) works() (list []work) {
 	for i, m := range makers {
 		// What a work is given depends on neither the others nor their choice.
-		p.rng = rand.New(rand.NewPCG(1, uint64(i)))
+		p.seed(i)
 		if len(p.o.Works) == 0 || slices.Contains(p.o.Works, m.name) {
 			list = append(list, m.make(p, m.name))
 		}
 	}
 	return list
 }
+
+// seed makes tokens those of the i-th work.
+func (p *planner) seed(i int) { p.rng = rand.New(rand.NewPCG(1, uint64(i))) }
 
 func (p *planner) tokens(n int) []int32 {
 	out := make([]int32, n)
@@ -131,19 +138,17 @@ func (p *planner) choices(prompt []int32) (seqs []engine.Sequence) {
 	return seqs
 }
 
-// rankAlone is rank where no two sequences begin alike, so that an engine has nothing to share. That is what each choice costs by itself.
+// rankAlone is rank's first rows on an engine that shares nothing.
 func (p *planner) rankAlone(name string) work {
-	var seqs []engine.Sequence
-	rows := max(1, p.o.Rows/alone)
-	for range rows {
-		seqs = append(seqs, p.choices(p.tokens(shots+question))...)
-	}
-	for i := range seqs {
-		seqs[i].Tokens[0], seqs[i].Tokens[1] = int32(i%p.cfg.Vocab), int32(i/p.cfg.Vocab%p.cfg.Vocab)
-	}
-	return work{name: name, unit: "rows", units: rows, needs: shots + question, run: scoring(seqs, 1), warm: scoring(seqs[:1], 1),
-		what: fmt.Sprintf("the same, nothing shared; rows: %d", rows),
-		cost: p.m.pass(len(seqs), slices.Repeat([]span{{0, shots + question}}, len(seqs))...)}
+	p.seed(rankPlace)
+	all := p.o.Rows
+	p.o.Rows = max(1, all/alone)
+	w := p.rank(name)
+	p.o.Rows = all
+	w.lone, w.warm = true, scoring(p.choices(p.tokens(shots + question))[:1], 1)
+	w.what = fmt.Sprintf("the same with sharing switched off; rows: %d", w.units)
+	w.cost = p.m.pass(w.units*choices, slices.Repeat([]span{{0, shots + question}}, w.units*choices)...)
+	return w
 }
 
 func (p *planner) rolling(name string) work {
