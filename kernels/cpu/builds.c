@@ -8,6 +8,7 @@
 
 static bool has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"); }
 
+#ifndef SEXTANT_SANITIZED
 static bool has_avx512(void) {
   return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512vl");
@@ -26,6 +27,7 @@ static bool has_amx(void) {
   return (low & saved) == saved && syscall(SYS_arch_prctl, request, tile_data) == 0;
 }
 #endif
+#endif
 
 static bool everywhere(void) { return true; }
 
@@ -34,10 +36,12 @@ static const struct choice {
   bool (*runs)(void);
 } builds[] = {
 #if defined(__x86_64__)
+#ifndef SEXTANT_SANITIZED
     {&sx_isa_amx, has_amx},
     {&sx_isa_amx_bf16, has_amx},
     {&sx_isa_avx512_bf16, has_avx512_bf16},
     {&sx_isa_avx512, has_avx512},
+#endif
     {&sx_isa_avx2, has_avx2},
     {&sx_isa_wide, has_avx2},
     {&sx_isa_amx_model, has_avx2},
@@ -49,7 +53,11 @@ static const struct choice {
 
 /* What a device gets when nobody asks for another: the best build among those that do not round activations. */
 #if defined(__x86_64__)
+#ifdef SEXTANT_SANITIZED
+#define BEST "avx2,scalar"
+#else
 #define BEST "amx,avx512,avx2,scalar"
+#endif
 #else
 #define BEST "scalar"
 #endif

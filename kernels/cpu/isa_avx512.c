@@ -1,4 +1,4 @@
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(SEXTANT_SANITIZED) /* isa_wide.c has the same source, and runs everywhere */
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")
 #include <immintrin.h>
 #define VEC_BYTES 64

@@ -1,7 +1,7 @@
 /* The source of the AVX-512 build, shapes and all, on 64-byte vectors that the compiler makes of AVX2 ones. For the tests only: it shows
  * on a machine without AVX-512 that the width of the vectors changes no bit. */
 #if defined(__x86_64__)
-#ifdef __SANITIZE_ADDRESS__
+#ifdef SEXTANT_SANITIZED
 #pragma GCC optimize("O1") /* minutes of compiling otherwise */
 #endif
 #pragma GCC target("avx2,fma,f16c")

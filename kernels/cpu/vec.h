@@ -6,7 +6,7 @@
 #include "isa.h"
 
 #define INLINE static inline __attribute__((always_inline))
-#ifdef __SANITIZE_ADDRESS__ /* every unrolled read would be checked on its own: minutes of compiling */
+#ifdef SEXTANT_SANITIZED /* every unrolled read would be checked on its own: minutes of compiling */
 #define UNROLL
 #else
 #define UNROLL _Pragma("GCC unroll 16")
