@@ -4,6 +4,7 @@ SHELL := /bin/bash
 BIN := bin
 GO ?= go
 FUZZTIME ?= 60s
+TRIM := -trimpath
 # What make bench measures, and make bench-peers, and the file that they write to.
 SHAPE ?= llama-160m
 WORKS ?= all
@@ -30,9 +31,10 @@ slurm-quickstart: build ## run the pocket suite on a throw-away Slurm cluster an
 
 build: ## bin/submit (static) and bin/worker
 	@mkdir -p $(BIN)
-	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/submit ./cmd/submit
-	CGO_ENABLED=1 $(GO) build -trimpath -o $(BIN)/worker ./cmd/worker
+	CGO_ENABLED=0 $(GO) build $(TRIM) -o $(BIN)/submit ./cmd/submit
+	CGO_ENABLED=1 $(GO) build $(TRIM) -o $(BIN)/worker ./cmd/worker
 
+test: TRIM := # what vet has compiled is not compiled again for other names of files
 test: deps lint build sanitize ## everything, installing what it needs from Debian's packages if absent
 	$(GO) test -race -timeout 15m $(TAGS) ./...
 
