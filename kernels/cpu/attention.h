@@ -141,15 +141,7 @@ INLINE vf v_exp_low(vf x) {
   vf nf = t - magic;
   vf r = FMA(nf, SPLAT(-0x1.62e400p-1f), c);
   r = FMA(nf, SPLAT(-0x1.7f7d1cp-20f), r);
-  vf p = SPLAT(1.0f / 5040);
-  p = FMA(p, r, SPLAT(1.0f / 720));
-  p = FMA(p, r, SPLAT(1.0f / 120));
-  p = FMA(p, r, SPLAT(1.0f / 24));
-  p = FMA(p, r, SPLAT(1.0f / 6));
-  p = FMA(p, r, SPLAT(0.5f));
-  p = FMA(p, r, SPLAT(1.0f));
-  p = FMA(p, r, SPLAT(1.0f));
-  return (vf)((vi)(p * (vf)((vu)t << 23)) & ~(x < least));
+  return (vf)((vi)(v_exp_near(r) * (vf)((vu)t << 23)) & ~(x < least));
 }
 
 static void scale_by(float *x, int64_t n, float by) {

@@ -138,7 +138,19 @@ INLINE float v16_max(v16 x) {
   return m[0] > m[1] ? m[0] : m[1];
 }
 
-/* e^x within 2 ulp: x = n ln2 + r with |r| <= ln2/2, the Taylor polynomial of degree 7 in r (its remainder is 5e-9), times 2^n in two
+/* e^r for |r| <= ln2/2: the Taylor polynomial of degree 7, whose remainder is 5e-9. */
+INLINE vf v_exp_near(vf r) {
+  vf p = SPLAT(1.0f / 5040);
+  p = FMA(p, r, SPLAT(1.0f / 720));
+  p = FMA(p, r, SPLAT(1.0f / 120));
+  p = FMA(p, r, SPLAT(1.0f / 24));
+  p = FMA(p, r, SPLAT(1.0f / 6));
+  p = FMA(p, r, SPLAT(0.5f));
+  p = FMA(p, r, SPLAT(1.0f));
+  return FMA(p, r, SPLAT(1.0f));
+}
+
+/* e^x within 2 ulp: x = n ln2 + r with |r| <= ln2/2, e^r times 2^n in two
  * steps so that subnormal results round once. NaN stays NaN; beyond the range of f32: 0 and inf. */
 INLINE vf v_exp(vf x) {
   const vf magic = SPLAT(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer */
@@ -149,14 +161,7 @@ INLINE vf v_exp(vf x) {
   vf nf = t - magic;
   vf r = FMA(nf, SPLAT(-0x1.62e400p-1f), c); /* ln2 to 15 bits: exact when multiplied by n */
   r = FMA(nf, SPLAT(-0x1.7f7d1cp-20f), r);   /* the rest of ln2 */
-  vf p = SPLAT(1.0f / 5040);
-  p = FMA(p, r, SPLAT(1.0f / 720));
-  p = FMA(p, r, SPLAT(1.0f / 120));
-  p = FMA(p, r, SPLAT(1.0f / 24));
-  p = FMA(p, r, SPLAT(1.0f / 6));
-  p = FMA(p, r, SPLAT(0.5f));
-  p = FMA(p, r, SPLAT(1.0f));
-  p = FMA(p, r, SPLAT(1.0f));
+  vf p = v_exp_near(r);
   vi half = n >> 1;
   p = p * (vf)((half + 127) << 23) * (vf)((n - half + 127) << 23);
   return (vf)(((vi)p & ~nan) | ((vi)x & nan));
