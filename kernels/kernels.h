@@ -8,11 +8,13 @@
  *    message (ops->message), valid until the next call on that device. A device is used by one thread at a time.
  *  - Sizes are int64_t counts of elements unless a name says bytes. Matrices are row-major; a tensor is a view
  *    (buffer, byte offset, rows, cols, row stride in elements). Rows of size 0 are legal everywhere and do nothing.
- *  - Activations are f32 or bf16 tensors (the cpu and ref backends: f32). Weights are opaque sx_weight, made once from host memory.
+ *  - Activations are f32 tensors, on devices whose info says `narrow` bf16 and f16 ones too, also mixed in one call; sums are made in f32
+ *    and rounded once, when they are stored. Weights are opaque sx_weight, made once from host memory.
  *  - Host arrays (const int32_t * and the like) are read before the call returns. Work on tensors is in stream order;
  *    results are on the host only after download, logprob and sample, which wait.
  *  - ROW INVARIANCE: what is computed for one row (token) depends on that row alone, bit for bit: never on the number of rows
  *    in the call, its place among them, the page numbers of its keys or the thread count. Scores rely on it; the suite tests it.
+ *    A device whose info gives `few` > 0 has two orders of sums in matmul: one for calls of up to `few` rows, one for more.
  *  - No output overlaps an input except where a comment says "in place". Views of other columns of the same rows do not overlap.
  *  - NaN and infinities go where arithmetic takes them. Where a best value is sought NaN is less than every number.
  */
@@ -21,7 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SX_ABI 2 /* raised whenever a struct or the meaning of a function changes */
+#define SX_ABI 3 /* raised whenever a struct or the meaning of a function changes */
 
 typedef int32_t sx_status;
 enum { SX_OK = 0, SX_INVALID = 1, SX_NOMEM = 2, SX_UNSUPPORTED = 3, SX_DEVICE = 4 };
@@ -37,6 +39,7 @@ typedef struct sx_buffer sx_buffer;
 typedef struct sx_weight sx_weight;
 typedef struct sx_kv sx_kv;
 typedef struct sx_batch sx_batch;
+typedef struct sx_graph sx_graph;
 
 typedef struct sx_open_opts {
   int32_t device;  /* ordinal among visible devices; ignored by cpu and ref */
@@ -51,6 +54,9 @@ typedef struct sx_info {
   int32_t threads;
   int32_t compute_capability; /* 90 for sm_90, 0 on CPUs */
   char layout[16]; /* names the form that pack gives weights; "" where there is none */
+  int32_t narrow;  /* 1: activations and caches may be bf16 or f16 */
+  int32_t pieces;  /* 1: a weight may be made without data, for weight_put */
+  int32_t few;     /* rows up to which matmul sums in another order than beyond; 0: one order */
 } sx_info;
 
 typedef struct sx_tensor {
@@ -69,7 +75,7 @@ typedef struct sx_weight_desc {
   sx_dtype dtype;
   int32_t group;        /* I4: inputs a scale covers, divides cols; else 0 */
   int64_t rows, cols;
-  const void *data;     /* rows*cols values (I4: rows*cols/2 bytes, cols even) */
+  const void *data;     /* rows*cols values (I4: rows*cols/2 bytes, cols even); NULL where info has pieces: weight_put brings them */
   const float *scales;  /* I8: [rows]; I4: [rows, cols/group]; F8: [1]; else NULL */
   const float *zeros;   /* I4: [rows, cols/group]; else NULL */
   int32_t borrow;       /* 1: data, scales and zeros outlive the weight, a backend may read them in place (mmap) */
@@ -80,7 +86,7 @@ typedef struct sx_weight_desc {
 /* A paged KV cache for `layers` layers. A page holds page_size positions of every layer; its layout is the backend's own. */
 typedef struct sx_kv_desc {
   int32_t layers, kv_heads, head_dim, page_size, pages;
-  sx_dtype dtype; /* F32 or BF16 */
+  sx_dtype dtype; /* F32 or BF16, where info says narrow F16 too */
 } sx_kv_desc;
 
 /* The sequences of one forward pass. Tokens of all sequences lie behind one another without padding. Sequence s has new tokens
@@ -93,6 +99,7 @@ typedef struct sx_batch_desc {
   const int32_t *q_start; /* [seqs+1], q_start[0] = 0, not decreasing */
   const int32_t *kv_len;  /* [seqs] */
   const int32_t *pages;   /* [seqs, max_pages] */
+  const int32_t *tokens;  /* [q_start[seqs]] ids, for embed_batch; NULL: none */
 } sx_batch_desc;
 
 /* How q and k are rotated (RoFormer, arXiv 2104.09864). table: f32 tensor [positions, dims]: cos of the dims/2 angles, then sin. Only
@@ -147,6 +154,9 @@ typedef struct sx_ops {
    * rows. dst is aligned to 64 bytes. SX_UNSUPPORTED where info gives no layout, or for SX_USE_EMBED. */
   sx_status (*pack_size)(sx_device *, const sx_weight_desc *, int64_t *bytes);
   sx_status (*pack)(sx_device *, const sx_weight_desc *, void *dst);
+  /* Fills the rows from `row` on of a weight that was made without data with those of part: the same dtype, group and cols. F8: the parts'
+   * scales must be equal. SX_UNSUPPORTED where info has no pieces. */
+  sx_status (*weight_put)(sx_device *, sx_weight *, int64_t row, const sx_weight_desc *part);
   void (*weight_free)(sx_device *, sx_weight *);
 
   sx_status (*kv_new)(sx_device *, const sx_kv_desc *, sx_kv **out);
@@ -154,14 +164,28 @@ typedef struct sx_ops {
   sx_status (*kv_copy)(sx_device *, sx_stream *, sx_kv *, int32_t dst_page, int32_t src_page, int32_t positions); /* first n slots, all layers */
 
   sx_status (*batch_new)(sx_device *, sx_stream *, const sx_batch_desc *, sx_batch **out); /* copies the arrays */
+  /* Other values for a batch: the same seqs, max_pages and q_start, tokens where there were some. */
+  sx_status (*batch_set)(sx_device *, sx_stream *, sx_batch *, const sx_batch_desc *);
   void (*batch_free)(sx_device *, sx_batch *);
+
+  /* What is given to the stream between begin and end is not carried out but recorded, for graph_run to carry out as often as wanted: the
+   * same tensors, weights, caches and batches, which must live as long as the graph; their values may change. Only operations that give
+   * the host nothing, and none that takes an array of the host's, can be recorded. After an error in between, end and free it all the
+   * same. SX_UNSUPPORTED where a launch costs nothing that could be saved. */
+  sx_status (*graph_begin)(sx_device *, sx_stream *);
+  sx_status (*graph_end)(sx_device *, sx_stream *, sx_graph **out);
+  sx_status (*graph_run)(sx_device *, sx_stream *, sx_graph *);
+  void (*graph_free)(sx_device *, sx_graph *);
 
   /* out[i,:] = w[ids[i],:]; an id outside [0, rows) is SX_INVALID. */
   sx_status (*embed)(sx_device *, sx_stream *, const sx_tensor *out, const sx_weight *w, const int32_t *ids, int64_t n);
+  /* The same with the batch's tokens. */
+  sx_status (*embed_batch)(sx_device *, sx_stream *, const sx_tensor *out, const sx_weight *w, const sx_batch *);
   /* out[i,:] = x[rows[i],:]. */
   sx_status (*gather)(sx_device *, sx_stream *, const sx_tensor *out, const sx_tensor *x, const int32_t *rows, int64_t n);
   /* out[M,N] = x[M,K] w^T (+ bias[N] if not NULL, an F32 weight of 1 x N). A device may be opened so that it rounds x to bf16 where w is
-   * bf16 or I8 (cpu: builds amx-bf16, avx512-bf16): then within 2^-9 of the sum of |x||w|, else within f32's rounding of it. */
+   * bf16 or I8 (cpu: builds amx-bf16, avx512-bf16): then within 2^-9 of the sum of |x||w|, else within f32's rounding of it. Where x is
+   * bf16 or f16, a device may round the values of w to x's format. */
   sx_status (*matmul)(sx_device *, sx_stream *, const sx_tensor *out, const sx_tensor *x, const sx_weight *w, const sx_weight *bias);
   /* If add: x += add, in place. Then out = x / sqrt(mean(x^2) + eps) * w (RMSNorm, arXiv 1910.07467); w: 1 x cols.
    * out may be x itself when add is NULL. */
@@ -188,6 +212,11 @@ typedef struct sx_ops {
    * inversion with u[i] in [0,1) over descending probability (ties: lower id first). ids [R] on the host. desc[R]: one a row. Logits of
    * NaN have no probability; infinite ones share all of it. */
   sx_status (*sample)(sx_device *, sx_stream *, const sx_tensor *logits, const sx_sample_desc *desc, const double *u, int32_t *ids);
+  /* Statistics of calibration over the rows of x [M,K], f32 tensors 1 x K in place: max = the greatest of max and |x|, sum += |x|,
+   * square += x^2 (AWQ, arXiv 2306.00978; SmoothQuant, arXiv 2211.10438). A NaN in a column makes all three of it NaN. */
+  sx_status (*colstats)(sx_device *, sx_stream *, const sx_tensor *max, const sx_tensor *sum, const sx_tensor *square, const sx_tensor *x);
+  /* h[K,K] += x^T x, f32, in place (GPTQ, arXiv 2210.17323, without its factor 2). */
+  sx_status (*hessian)(sx_device *, sx_stream *, const sx_tensor *h, const sx_tensor *x);
 } sx_ops;
 
 /* Entry points. The cuda library exports sx_cuda_ops and is opened with dlopen; its absence is a message, not a crash. */

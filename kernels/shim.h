@@ -53,7 +53,7 @@ static inline sx_status shim_kv_copy(shim s, sx_kv *kv, int32_t dst, int32_t src
 }
 static inline sx_status shim_batch_new(shim s, int32_t seqs, int32_t max_pages, const int32_t *q_start, const int32_t *kv_len,
                                        const int32_t *pages, sx_batch **out) {
-  sx_batch_desc d = {seqs, max_pages, q_start, kv_len, pages};
+  sx_batch_desc d = {seqs, max_pages, q_start, kv_len, pages, NULL};
   return s.ops->batch_new(s.dev, s.stream, &d, out);
 }
 static inline void shim_batch_free(shim s, sx_batch *p) { s.ops->batch_free(s.dev, p); }

@@ -128,6 +128,8 @@ static void k_copy_slots(const sx_kv *kv, uint8_t *dst, const uint8_t *src, int3
   }
 }
 
+#include "memory.h"
+
 /* A job split by rows: part i is rows [i*step, (i+1)*step). */
 typedef struct split {
   const cpu *c;
@@ -284,6 +286,11 @@ static sx_status k_swiglu(sx_device *d, mat out, mat gate, mat up) {
   return SX_OK;
 }
 
+static sx_status k_colstats(sx_device *d, float *max, float *sum, float *square, mat x) {
+  return (void)max, (void)sum, (void)square, (void)x, fail(d, SX_UNSUPPORTED, "not yet");
+}
+static sx_status k_hessian(sx_device *d, mat h, mat x) { return (void)h, (void)x, fail(d, SX_UNSUPPORTED, "not yet"); }
+
 static void rope_part(void *arg, int64_t i, int thread) {
   const split *s = arg;
   s->c->isa->rope_kv(s->job, i * s->step, part_end(s, i), scratch_of(s->c, thread));
@@ -367,7 +374,7 @@ static sx_status k_logprob(sx_device *d, mat x, const sx_weight *w, logprob_in i
   if (!parts) return fail(d, SX_NOMEM, "no memory for the sums of %" PRId64 " rows over %" PRId64 " logits", rows, w->rows);
   sx_status status = SX_OK;
   for (int64_t r = 0; r < x.rows && status == SX_OK; r += rows) {
-    mat piece = {x.p + r * x.stride, x.rows - r < rows ? x.rows - r : rows, x.cols, x.stride};
+    mat piece = {x.p + r * x.stride, x.rows - r < rows ? x.rows - r : rows, x.cols, x.stride, x.dtype};
     logprob_job job = {{.x = piece, .w = w}, of(d)->isa->matmul, in.ids, in.start + r, out.target, parts, chunks};
     logprob_out at = {out.lse + r, out.target, out.best ? out.best + r : NULL, out.best_logit ? out.best_logit + r : NULL};
     status = logprob_rows_of(d, &job, at);

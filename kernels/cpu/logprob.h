@@ -40,7 +40,7 @@ static void isa_logprob(const logprob_job *j, int64_t chunk, float *logits) {
     int64_t r1 = j->mat.x.rows - r0 < logprob_rows ? j->mat.x.rows : r0 + logprob_rows;
     span s = {r0, r1, chunk * panels, (chunk + 1) * panels < all ? (chunk + 1) * panels : all};
     matmul_job m = j->mat;
-    m.out = (mat){logits, r1 - r0, n, vocab_chunk};
+    m.out = (mat){logits, r1 - r0, n, vocab_chunk, SX_F32};
     m.first_row = r0;
     m.first_panel = s.p0;
     j->matmul(&m, s);

@@ -1,5 +1,5 @@
-/* front.h: the table of a backend that computes in host memory. It makes and checks every object and argument, so that the backend's
- * own functions (declared first, k_*) see only sound views. Included once by ref.c and once by cpu.c. */
+/* front.h: the table of a backend. It makes and checks every object and argument, so that the backend's own functions (declared first, k_*)
+ * see only sound views. Included once by each of ref.c, cpu.c and cuda.c. */
 #ifndef SEXTANT_FRONT_H
 #define SEXTANT_FRONT_H
 #include <inttypes.h>
@@ -9,13 +9,35 @@
 /* What the backend gives. */
 static sx_status k_open(sx_device *, const sx_open_opts *); /* fills threads and impl; on failure leaves nothing behind */
 static void k_close(sx_device *);
-static void k_info(sx_device *, sx_info *);
+static void k_machine(sx_device *, sx_info *); /* name, memory, threads */
+static void k_info(sx_device *, sx_info *);    /* the rest */
+/* Memory and order: memory.h where the device is the host. Work is done in the order of calls on d->stream. */
+static void *k_alloc(sx_device *, int64_t bytes, bool zero, void **raw); /* NULL: none to be had. Never NULL for 0 bytes */
+static void k_free(sx_device *, void *raw);                              /* when the work given so far is done */
+static sx_status k_put(sx_device *, void *dst, const void *src, int64_t bytes);
+static sx_status k_get(sx_device *, void *dst, const void *src, int64_t bytes); /* waits */
+static sx_status k_stream_new(sx_device *, sx_stream *);
+static void k_stream_free(sx_device *, sx_stream *);
+static sx_status k_sync(sx_device *);
+static bool k_takes(sx_dtype);  /* activations of this format */
+static bool k_caches(sx_dtype); /* keys and values of it */
+static bool k_pieces(void);
+static sx_status k_weight_new(sx_device *, sx_weight *, const sx_weight_desc *, const int64_t bytes[3]); /* w reads its data where it lies, on the host */
+static sx_status k_weight_put(sx_device *, sx_weight *, int64_t row, const sx_weight *part);
+static sx_status k_batch(sx_device *, sx_batch *); /* the arrays are there, or are others */
+static void k_batch_free(sx_device *, sx_batch *);
+static sx_status k_kv_copy(sx_device *, sx_kv *, int32_t dst, int32_t src, int32_t positions);
+static sx_status k_graph_begin(sx_device *);
+static sx_status k_graph_end(sx_device *, sx_graph *);
+static sx_status k_graph_run(sx_device *, sx_graph *);
+static void k_graph_free(sx_device *, sx_graph *);
 static bool k_page_bytes(const sx_kv_desc *, int64_t *bytes); /* one page of one layer; false on overflow */
-static void k_copy_slots(const sx_kv *, uint8_t *dst, const uint8_t *src, int32_t positions); /* one layer */
 static const char *k_layout(void);                    /* "": weights are used as they come */
 static bool k_pack_bytes(const sx_weight *, int64_t *); /* of the packed form; false on overflow */
 static void k_pack(sx_device *, const sx_weight *, uint8_t *to);
 static sx_status k_embed(sx_device *, mat out, const sx_weight *, const int32_t *ids);
+static sx_status k_embed_batch(sx_device *, mat out, const sx_weight *, const sx_batch *);
+static sx_status k_gather(sx_device *, mat out, mat x, const int32_t *rows);
 static sx_status k_matmul(sx_device *, mat out, mat x, const sx_weight *, const float *bias);
 static sx_status k_rmsnorm(sx_device *, mat out, mat x, const mat *add, const float *w, float eps);
 static sx_status k_add(sx_device *, mat x, mat add);
@@ -38,6 +60,18 @@ typedef struct logprob_out {
 } logprob_out;
 static sx_status k_logprob(sx_device *, mat x, const sx_weight *, logprob_in, logprob_out);
 static sx_status k_sample(sx_device *, mat logits, const sx_sample_desc *, const double *u, int32_t *ids);
+static sx_status k_colstats(sx_device *, float *max, float *sum, float *square, mat x);
+static sx_status k_hessian(sx_device *, mat h, mat x);
+
+/* Bytes of an activation, or of a value of a cache. */
+static inline int64_t value_bytes(sx_dtype t) { return t == SX_F32 ? 4 : 2; }
+
+static sx_status check_ids(sx_device *d, const char *name, const int32_t *ids, int64_t n, int64_t limit) {
+  if (n < 0 || (n > 0 && !ids)) return fail(d, SX_INVALID, "%" PRId64 " %s%s", n, name, ids ? "" : ", but no array");
+  for (int64_t i = 0; i < n; i++)
+    if (ids[i] < 0 || ids[i] >= limit) return fail(d, SX_INVALID, "%s[%" PRId64 "] = %" PRId32 " is outside [0, %" PRId64 ")", name, i, ids[i], limit);
+  return SX_OK;
+}
 
 #include "objects.h"
 
@@ -51,36 +85,38 @@ static sx_status view(sx_device *d, const char *name, const sx_tensor *t, mat *o
     return fail(d, SX_INVALID, "%s " DIMS ": its buffer is %s", name, SHAPE(t), t->buf ? "another device's" : "missing");
   if (t->rows < 0 || t->cols < 0 || t->stride < t->cols)
     return fail(d, SX_INVALID, "%s " DIMS " with row stride %" PRId64 ": negative, or rows overlap", name, SHAPE(t), t->stride);
-  if (t->dtype != SX_F32) {
-    bool known = t->dtype == SX_BF16;
-    return fail(d, known ? SX_UNSUPPORTED : SX_INVALID, "%s: activations of dtype %" PRId32 " (this backend: f32)", name, t->dtype);
+  if (!k_takes(t->dtype)) {
+    bool known = t->dtype == SX_BF16 || t->dtype == SX_F16;
+    return fail(d, known ? SX_UNSUPPORTED : SX_INVALID, "%s: activations of dtype %" PRId32 " (this backend: f32%s)", name, t->dtype,
+                k_takes(SX_BF16) ? ", bf16, f16" : "");
   }
-  int64_t bytes = 0;
-  bool fits = t->offset_bytes >= 0 && t->offset_bytes <= t->buf->bytes && t->offset_bytes % 4 == 0;
+  int64_t bytes = 0, size = value_bytes(t->dtype);
+  bool fits = t->offset_bytes >= 0 && t->offset_bytes <= t->buf->bytes && t->offset_bytes % size == 0;
   if (t->rows > 0 && t->cols > 0) {
     fits = fits && size_mul(t->rows - 1, t->stride, &bytes) && !__builtin_add_overflow(bytes, t->cols, &bytes) &&
-           size_mul(bytes, 4, &bytes) && bytes <= t->buf->bytes - t->offset_bytes;
+           size_mul(bytes, size, &bytes) && bytes <= t->buf->bytes - t->offset_bytes;
   }
   if (!fits)
-    return fail(d, SX_INVALID, "%s " DIMS " f32 with row stride %" PRId64 " at byte %" PRId64 " does not lie in its buffer of %" PRId64 " bytes",
-                name, SHAPE(t), t->stride, t->offset_bytes, t->buf->bytes);
-  *out = (mat){(float *)(void *)(t->buf->data + t->offset_bytes), t->rows, t->cols, t->stride};
+    return fail(d, SX_INVALID, "%s " DIMS " %s with row stride %" PRId64 " at byte %" PRId64 " does not lie in its buffer of %" PRId64 " bytes",
+                name, SHAPE(t), t->dtype == SX_F32 ? "f32" : t->dtype == SX_F16 ? "f16" : "bf16", t->stride, t->offset_bytes, t->buf->bytes);
+  *out = (mat){(float *)(void *)(t->buf->data + t->offset_bytes), t->rows, t->cols, t->stride, t->dtype};
   return SX_OK;
 }
 
 /* Whether two views share a byte. Views of interleaved columns of one buffer (as of a fused projection) do not. */
 static bool overlap(mat a, mat b) {
   if (a.rows == 0 || a.cols == 0 || b.rows == 0 || b.cols == 0) return false;
-  uintptr_t a0 = (uintptr_t)a.p, a1 = (uintptr_t)(a.p + (a.rows - 1) * a.stride + a.cols);
-  uintptr_t b0 = (uintptr_t)b.p, b1 = (uintptr_t)(b.p + (b.rows - 1) * b.stride + b.cols);
+  uintptr_t size = (uintptr_t)value_bytes(a.dtype), other = (uintptr_t)value_bytes(b.dtype);
+  uintptr_t a0 = (uintptr_t)a.p, a1 = a0 + (uintptr_t)((a.rows - 1) * a.stride + a.cols) * size;
+  uintptr_t b0 = (uintptr_t)b.p, b1 = b0 + (uintptr_t)((b.rows - 1) * b.stride + b.cols) * other;
   if (a1 <= b0 || b1 <= a0) return false;
-  if (a.stride != b.stride) return true;
-  int64_t s = a.stride, shift = (int64_t)(b0 - a0) / 4 % s;
+  if (a.stride != b.stride || a.dtype != b.dtype) return true;
+  int64_t s = a.stride, shift = (int64_t)(b0 - a0) / (int64_t)size % s;
   if (shift < 0) shift += s;
   return shift < a.cols || shift + b.cols > s;
 }
 
-static bool same(mat a, mat b) { return a.p == b.p && a.stride == b.stride; }
+static bool same(mat a, mat b) { return a.p == b.p && a.stride == b.stride && a.dtype == b.dtype; }
 
 static sx_status disjoint(sx_device *d, mat out, mat in, const char *name) {
   if (overlap(out, in)) return fail(d, SX_INVALID, "out overlaps %s", name);
@@ -114,18 +150,15 @@ static sx_status on_device(sx_device *d, const char *name, const void *object, c
 #define OWNED(d, name, o) CHECK(on_device(d, name, o, (o) ? (o)->dev : NULL))
 #define BEGIN(d, st)           \
   if (!(d)) return SX_INVALID; \
-  OWNED(d, "the stream", st)
-
-static sx_status check_ids(sx_device *d, const char *name, const int32_t *ids, int64_t n, int64_t limit) {
-  if (n < 0 || (n > 0 && !ids)) return fail(d, SX_INVALID, "%" PRId64 " %s%s", n, name, ids ? "" : ", but no array");
-  for (int64_t i = 0; i < n; i++)
-    if (ids[i] < 0 || ids[i] >= limit) return fail(d, SX_INVALID, "%s[%" PRId64 "] = %" PRId32 " is outside [0, %" PRId64 ")", name, i, ids[i], limit);
-  return SX_OK;
-}
+  CHECK(enter(d, st, true))
+/* The beginning of what takes arrays of the host's, or gives it something. */
+#define BEGIN_UNRECORDED(d, st) \
+  if (!(d)) return SX_INVALID;  \
+  CHECK(enter(d, st, false))
 
 static sx_status op_embed(sx_device *d, sx_stream *st, const sx_tensor *out, const sx_weight *w, const int32_t *ids, int64_t n) {
   mat o;
-  BEGIN(d, st);
+  BEGIN_UNRECORDED(d, st);
   CHECK(view(d, "out", out, &o));
   OWNED(d, "w", w);
   if (o.rows != n || o.cols != w->cols) return fail(d, SX_INVALID, "out is " DIMS ", w is " DIMS ", with %" PRId64 " ids", SHAPE(&o), SHAPE(w), n);
@@ -133,16 +166,30 @@ static sx_status op_embed(sx_device *d, sx_stream *st, const sx_tensor *out, con
   return k_embed(d, o, w, ids);
 }
 
+static sx_status op_embed_batch(sx_device *d, sx_stream *st, const sx_tensor *out, const sx_weight *w, const sx_batch *b) {
+  mat o;
+  BEGIN(d, st);
+  CHECK(view(d, "out", out, &o));
+  OWNED(d, "w", w);
+  OWNED(d, "the batch", b);
+  if (!b->ids) return fail(d, SX_INVALID, "the batch has no tokens");
+  if (o.rows != b->tokens || o.cols != w->cols)
+    return fail(d, SX_INVALID, "out is " DIMS ", w is " DIMS ", with %" PRId64 " tokens", SHAPE(&o), SHAPE(w), b->tokens);
+  CHECK(check_ids(d, "tokens", b->ids, b->tokens, w->rows));
+  CHECK(note_use(d, (graph_use){NULL, (sx_batch *)b, w->rows}));
+  return k_embed_batch(d, o, w, b);
+}
+
 static sx_status op_gather(sx_device *d, sx_stream *st, const sx_tensor *out, const sx_tensor *x, const int32_t *rows, int64_t n) {
   mat o, m;
-  BEGIN(d, st);
+  BEGIN_UNRECORDED(d, st);
   CHECK(view(d, "out", out, &o));
   CHECK(view(d, "x", x, &m));
   if (o.rows != n || o.cols != m.cols) return fail(d, SX_INVALID, "out is " DIMS ", x is " DIMS ", with %" PRId64 " rows", SHAPE(&o), SHAPE(&m), n);
   CHECK(disjoint(d, o, m, "x"));
   CHECK(check_ids(d, "rows", rows, n, m.rows));
-  for (int64_t i = 0; i < n; i++) memcpy(o.p + i * o.stride, m.p + rows[i] * m.stride, (size_t)o.cols * 4);
-  return SX_OK;
+  if (o.dtype != m.dtype) return fail(d, SX_INVALID, "out is of dtype %" PRId32 ", x of %" PRId32, o.dtype, m.dtype);
+  return k_gather(d, o, m, rows);
 }
 
 static sx_status op_matmul(sx_device *d, sx_stream *st, const sx_tensor *out, const sx_tensor *x, const sx_weight *w, const sx_weight *bias) {
@@ -212,7 +259,7 @@ static sx_status op_rope_kv(sx_device *d, sx_stream *st, const sx_tensor *q, con
   CHECK(view(d, "the rope table", &r->table, &a.table));
   OWNED(d, "the kv cache", kv);
   OWNED(d, "the batch", b);
-  CHECK(check_place(d, kv, b, layer));
+  CHECK(check_place(d, kv, (sx_batch *)b, layer));
   int64_t hd = kv->d.head_dim, width = hd * kv->d.kv_heads;
   CHECK(check_heads(d, a.q.cols, kv));
   if (a.q.rows != b->tokens || a.k.rows != b->tokens || a.v.rows != b->tokens || a.k.cols != width || a.v.cols != width)
@@ -273,7 +320,7 @@ static sx_status op_logprob(sx_device *d, sx_stream *st, const sx_tensor *x, con
                             float *target, int32_t *best, float *best_logit) {
   mat m;
   int64_t *start;
-  BEGIN(d, st);
+  BEGIN_UNRECORDED(d, st);
   CHECK(view(d, "x", x, &m));
   OWNED(d, "w", w);
   if (m.cols != w->cols) return fail(d, SX_INVALID, "x is " DIMS ", w is " DIMS, SHAPE(&m), SHAPE(w));
@@ -289,7 +336,7 @@ static sx_status op_logprob(sx_device *d, sx_stream *st, const sx_tensor *x, con
 
 static sx_status op_sample(sx_device *d, sx_stream *st, const sx_tensor *logits, const sx_sample_desc *desc, const double *u, int32_t *ids) {
   mat m;
-  BEGIN(d, st);
+  BEGIN_UNRECORDED(d, st);
   CHECK(view(d, "logits", logits, &m));
   if (m.rows == 0) return SX_OK;
   if (m.cols == 0 || !desc || !u || !ids) return fail(d, SX_INVALID, "logits are " DIMS ": %s", SHAPE(&m), m.cols ? "an array is missing" : "no tokens");
@@ -300,13 +347,47 @@ static sx_status op_sample(sx_device *d, sx_stream *st, const sx_tensor *logits,
   return k_sample(d, m, desc, u, ids);
 }
 
+/* A tensor [1, cols] of f32. */
+static sx_status f32_row(sx_device *d, const char *name, const sx_tensor *t, int64_t cols, mat *out) {
+  CHECK(view(d, name, t, out));
+  if (out->dtype == SX_F32 && out->rows == 1 && out->cols == cols) return SX_OK;
+  return fail(d, SX_INVALID, "%s is " DIMS " of dtype %" PRId32 ", want [1, %" PRId64 "] f32", name, SHAPE(out), out->dtype, cols);
+}
+
+static sx_status op_colstats(sx_device *d, sx_stream *st, const sx_tensor *max, const sx_tensor *sum, const sx_tensor *square, const sx_tensor *x) {
+  mat m, to[3];
+  const sx_tensor *out[3] = {max, sum, square};
+  static const char *const names[3] = {"max", "sum", "square"};
+  BEGIN(d, st);
+  CHECK(view(d, "x", x, &m));
+  for (int i = 0; i < 3; i++) {
+    CHECK(f32_row(d, names[i], out[i], m.cols, &to[i]));
+    CHECK(disjoint(d, to[i], m, "x"));
+    for (int j = 0; j < i; j++) CHECK(disjoint(d, to[i], to[j], names[j]));
+  }
+  return k_colstats(d, to[0].p, to[1].p, to[2].p, m);
+}
+
+static sx_status op_hessian(sx_device *d, sx_stream *st, const sx_tensor *h, const sx_tensor *x) {
+  mat o, m;
+  BEGIN(d, st);
+  CHECK(view(d, "h", h, &o));
+  CHECK(view(d, "x", x, &m));
+  if (o.dtype != SX_F32 || o.rows != m.cols || o.cols != m.cols)
+    return fail(d, SX_INVALID, "h is " DIMS " of dtype %" PRId32 ", x is " DIMS ": want h f32 and as wide and high as x is wide", SHAPE(&o), o.dtype, SHAPE(&m));
+  CHECK(disjoint(d, o, m, "x"));
+  return k_hessian(d, o, m);
+}
+
 #define HOST_TABLE(label)                                                                                                              \
   {                                                                                                                                    \
     .abi = SX_ABI, .size = sizeof(sx_ops), .name = label, .open = op_open, .close = op_close, .message = op_message, .info = op_info,  \
     .stream_new = op_stream_new, .stream_free = op_stream_free, .stream_sync = op_stream_sync, .buffer_new = op_buffer_new,            \
     .buffer_free = op_buffer_free, .upload = op_upload, .download = op_download, .weight_new = op_weight_new,                          \
-    .pack_size = op_pack_size, .pack = op_pack, .weight_free = op_weight_free, .kv_new = op_kv_new, .kv_free = op_kv_free, .kv_copy = op_kv_copy, .batch_new = op_batch_new,       \
-    .batch_free = op_batch_free, .embed = op_embed, .gather = op_gather, .matmul = op_matmul, .rmsnorm = op_rmsnorm, .add = op_add,    \
+    .pack_size = op_pack_size, .pack = op_pack, .weight_put = op_weight_put, .weight_free = op_weight_free, .kv_new = op_kv_new,       \
+    .kv_free = op_kv_free, .kv_copy = op_kv_copy, .batch_new = op_batch_new, .batch_set = op_batch_set, .batch_free = op_batch_free,   \
+    .graph_begin = op_graph_begin, .graph_end = op_graph_end, .graph_run = op_graph_run, .graph_free = op_graph_free,                  \
+    .embed = op_embed, .embed_batch = op_embed_batch, .colstats = op_colstats, .hessian = op_hessian, .gather = op_gather, .matmul = op_matmul, .rmsnorm = op_rmsnorm, .add = op_add,    \
     .rope_kv = op_rope_kv, .attention = op_attention, .swiglu = op_swiglu, .logprob = op_logprob, .sample = op_sample,                 \
   }
 

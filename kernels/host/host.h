@@ -1,5 +1,5 @@
-/* host.h: what the backends that compute in host memory (ref, cpu) share: objects, memory, messages. front.h is their common
- * table; a backend gives the arithmetic. Included by symbolic links beside the sources, so that go build sees every change. */
+/* host.h: what the backends share: objects, messages, number formats. front.h is their common table; a backend gives the arithmetic, and
+ * memory.h the memory where it is the host's. Included by symbolic links beside the sources, so that go build sees every change. */
 #ifndef SEXTANT_HOST_H
 #define SEXTANT_HOST_H
 #include <stdbool.h>
@@ -15,17 +15,20 @@ struct sx_device {
   int32_t threads;
   uint64_t serials; /* the last serial number given to an object */
   void *impl;       /* the backend's own */
+  sx_stream *stream;   /* of the operation in hand */
+  sx_graph *recording; /* NULL: none */
 };
 
 struct sx_stream {
   sx_device *dev;
+  void *impl;
 };
 
 struct sx_buffer {
   sx_device *dev;
   int64_t bytes;
-  uint8_t *data;
-  void *raw; /* what free() takes */
+  uint8_t *data; /* on the device, as all that follows but the arrays of a batch */
+  void *raw;     /* what k_free takes */
 };
 
 struct sx_weight {
@@ -54,13 +57,31 @@ struct sx_batch {
   int64_t tokens, longest; /* q_start[seqs]; the greatest kv_len */
   int32_t *q_start, *kv_len, *pages;
   int32_t *seq_of;     /* [tokens]: the sequence of each token */
+  int32_t *ids;        /* [tokens]; NULL: none */
   uint64_t checked_kv; /* serial of the cache whose pages this batch is known to fit; 0: none */
+  void *impl;          /* the backend's own */
 };
 
-/* A checked f32 matrix. */
+/* What is recorded reads a batch with a cache, or its tokens. */
+typedef struct graph_use {
+  const sx_kv *kv; /* NULL: a matrix with `vocab` rows */
+  sx_batch *batch;
+  int64_t vocab;
+} graph_use;
+
+struct sx_graph {
+  sx_device *dev;
+  sx_stream *stream;
+  graph_use *uses;
+  int32_t n_uses;
+  void *impl;
+};
+
+/* A checked matrix on the device: of f32, or, where the backend takes it, of another format at the same address. */
 typedef struct mat {
   float *p;
-  int64_t rows, cols, stride;
+  int64_t rows, cols, stride; /* in elements */
+  sx_dtype dtype;
 } mat;
 
 /* The place of token t of a batch. */

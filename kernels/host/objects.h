@@ -1,5 +1,4 @@
-/* objects.h: the objects of a host backend: made, checked, freed. Part of front.h. */
-#include <unistd.h>
+/* objects.h: the objects of a backend: made, checked, freed. Part of front.h. */
 
 static sx_status op_open(const sx_open_opts *opts, sx_device **out, char *why, size_t why_bytes) {
   sx_open_opts none = {0, 0};
@@ -28,44 +27,13 @@ static void op_close(sx_device *d) {
 
 static const char *op_message(const sx_device *d) { return d ? d->message : "no device"; }
 
-/* The value in KiB of a line of /proc/meminfo, as bytes; 0 when unknown. */
-static int64_t meminfo(const char *key) {
-  char line[256];
-  int64_t kib = 0;
-  FILE *f = fopen("/proc/meminfo", "r");
-  if (!f) return 0;
-  while (fgets(line, sizeof line, f))
-    if (strncmp(line, key, strlen(key)) == 0) {
-      kib = strtoll(line + strlen(key), NULL, 10);
-      break;
-    }
-  fclose(f);
-  return kib * 1024;
-}
-
-static void cpu_name(char *name, size_t bytes) {
-  char line[256];
-  snprintf(name, bytes, "cpu");
-  FILE *f = fopen("/proc/cpuinfo", "r");
-  if (!f) return;
-  while (fgets(line, sizeof line, f)) {
-    char *colon = strchr(line, ':');
-    if (strncmp(line, "model name", 10) || !colon) continue;
-    line[strcspn(line, "\n")] = 0;
-    snprintf(name, bytes, "%.*s", (int)bytes - 1, colon + 2);
-    break;
-  }
-  fclose(f);
-}
-
 static sx_status op_info(sx_device *d, sx_info *out) {
   if (!d) return SX_INVALID;
   if (!out) return fail(d, SX_INVALID, "nowhere to put the information");
   memset(out, 0, sizeof *out);
-  cpu_name(out->name, sizeof out->name);
-  out->memory_bytes = meminfo("MemTotal:");
-  out->free_bytes = meminfo("MemAvailable:");
-  out->threads = d->threads;
+  k_machine(d, out);
+  out->narrow = k_takes(SX_BF16);
+  out->pieces = k_pieces();
   snprintf(out->layout, sizeof out->layout, "%s", k_layout());
   k_info(d, out);
   return SX_OK;
@@ -73,22 +41,38 @@ static sx_status op_info(sx_device *d, sx_info *out) {
 
 static sx_status op_stream_new(sx_device *d, sx_stream **out) {
   if (!d || !out) return SX_INVALID;
-  *out = malloc(sizeof **out);
-  if (!*out) return fail(d, SX_NOMEM, "no memory for a stream");
-  (*out)->dev = d;
+  *out = NULL;
+  sx_stream *st = calloc(1, sizeof *st);
+  if (!st) return fail(d, SX_NOMEM, "no memory for a stream");
+  st->dev = d;
+  sx_status s = k_stream_new(d, st);
+  if (s != SX_OK) {
+    free(st);
+    return s;
+  }
+  *out = st;
   return SX_OK;
 }
 
 static void op_stream_free(sx_device *d, sx_stream *st) {
-  (void)d;
+  if (!st) return;
+  k_stream_free(d, st);
+  if (d->stream == st) d->stream = NULL;
   free(st);
 }
 
-/* Every operation is done when its call returns. */
+/* The beginning of an operation on a stream; `recorded`: it may be one of a recording. */
+static sx_status enter(sx_device *d, sx_stream *st, bool recorded) {
+  if (!st || st->dev != d) return fail(d, SX_INVALID, "the stream is %s", st ? "another device's" : "missing");
+  d->stream = st;
+  if (d->recording && !recorded) return fail(d, SX_INVALID, "this operation needs the host: it cannot be recorded");
+  return SX_OK;
+}
+
 static sx_status op_stream_sync(sx_device *d, sx_stream *st) {
   if (!d) return SX_INVALID;
-  if (!st || st->dev != d) return fail(d, SX_INVALID, "the stream is %s", st ? "another device's" : "missing");
-  return SX_OK;
+  sx_status s = enter(d, st, false);
+  return s == SX_OK ? k_sync(d) : s;
 }
 
 static sx_status op_buffer_new(sx_device *d, int64_t bytes, sx_buffer **out) {
@@ -96,7 +80,7 @@ static sx_status op_buffer_new(sx_device *d, int64_t bytes, sx_buffer **out) {
   *out = NULL;
   if (bytes < 0) return fail(d, SX_INVALID, "a buffer of %" PRId64 " bytes", bytes);
   sx_buffer *b = calloc(1, sizeof *b);
-  if (b) b->data = host_zalloc(bytes, &b->raw);
+  if (b) b->data = k_alloc(d, bytes, true, &b->raw);
   if (!b || !b->data) {
     free(b);
     return fail(d, SX_NOMEM, "no memory for a buffer of %" PRId64 " bytes", bytes);
@@ -108,13 +92,13 @@ static sx_status op_buffer_new(sx_device *d, int64_t bytes, sx_buffer **out) {
 }
 
 static void op_buffer_free(sx_device *d, sx_buffer *b) {
-  (void)d;
-  if (b) free(b->raw);
+  if (b) k_free(d, b->raw);
   free(b);
 }
 
 static sx_status check_span(sx_device *d, sx_stream *st, const sx_buffer *b, int64_t offset, const void *host, int64_t bytes) {
-  if (!st || st->dev != d) return fail(d, SX_INVALID, "the stream is %s", st ? "another device's" : "missing");
+  sx_status s = enter(d, st, false);
+  if (s != SX_OK) return s;
   if (!b || b->dev != d) return fail(d, SX_INVALID, "the buffer is %s", b ? "another device's" : "missing");
   if (offset < 0 || bytes < 0 || offset > b->bytes || bytes > b->bytes - offset || (bytes > 0 && !host))
     return fail(d, SX_INVALID, "%" PRId64 " bytes at %" PRId64 " of a buffer of %" PRId64 "%s", bytes, offset, b->bytes, host ? "" : ", from nowhere");
@@ -124,15 +108,13 @@ static sx_status check_span(sx_device *d, sx_stream *st, const sx_buffer *b, int
 static sx_status op_upload(sx_device *d, sx_stream *st, sx_buffer *dst, int64_t offset, const void *src, int64_t bytes) {
   if (!d) return SX_INVALID;
   sx_status s = check_span(d, st, dst, offset, src, bytes);
-  if (s == SX_OK && bytes > 0) memcpy(dst->data + offset, src, (size_t)bytes);
-  return s;
+  return s == SX_OK && bytes > 0 ? k_put(d, dst->data + offset, src, bytes) : s;
 }
 
 static sx_status op_download(sx_device *d, sx_stream *st, void *dst, const sx_buffer *src, int64_t offset, int64_t bytes) {
   if (!d) return SX_INVALID;
   sx_status s = check_span(d, st, src, offset, dst, bytes);
-  if (s == SX_OK && bytes > 0) memcpy(dst, src->data + offset, (size_t)bytes);
-  return s;
+  return s == SX_OK && bytes > 0 ? k_get(d, dst, src->data + offset, bytes) : s;
 }
 
 /* Checks a weight's description; gives the bytes of its data and the number of scales and of zeros. */
@@ -156,9 +138,8 @@ static sx_status weight_sizes(sx_device *d, const sx_weight_desc *w, int64_t byt
 }
 
 static void op_weight_free(sx_device *d, sx_weight *w) {
-  (void)d;
   if (!w) return;
-  for (int i = 0; i < 4; i++) free(w->own[i]);
+  for (int i = 0; i < 4; i++) k_free(d, w->own[i]);
   free(w);
 }
 
@@ -177,7 +158,8 @@ static sx_status describe(sx_device *d, const sx_weight_desc *desc, sx_weight *w
     bytes[1] = bytes[2] = 0;
   }
   const void *src[3] = {desc->data, desc->scales, desc->zeros};
-  for (int i = 0; i < 3; i++)
+  bool later = k_pieces() && !desc->packed && !src[0] && !src[1] && !src[2]; /* weight_put brings them */
+  for (int i = 0; i < 3 && !later; i++)
     if ((bytes[i] > 0 && !src[i]) || (i > 0 && bytes[i] == 0 && src[i] && desc->rows * desc->cols > 0))
       return fail(d, SX_INVALID, "a weight of dtype %" PRId32 " %s %s", desc->dtype, src[i] ? "takes no" : "needs its", names[i]);
   if (desc->packed) {
@@ -218,40 +200,6 @@ static sx_status op_pack(sx_device *d, const sx_weight_desc *desc, void *dst) {
   return SX_OK;
 }
 
-/* A copy of `bytes` at *p, kept in *own. */
-static bool copy_of(const void **p, int64_t bytes, void **own) {
-  void *copy = host_zalloc(bytes, own);
-  if (copy && bytes > 0) memcpy(copy, *p, (size_t)bytes);
-  if (copy) *p = copy;
-  return copy != NULL;
-}
-
-/* Gives w what it must own: the packed form where the backend has one, else copies of what is not borrowed. Vectors are read as they are. */
-static bool take_in(sx_device *d, sx_weight *w, const sx_weight_desc *desc, const int64_t bytes[3]) {
-  const void *src[3] = {desc->packed ? w->packed : w->data, w->scales, w->zeros};
-  int64_t size;
-  bool vector = w->dtype == SX_F32 && w->rows == 1;
-  if (k_layout()[0] && !desc->packed && desc->use == SX_USE_ANY) {
-    if (!k_pack_bytes(w, &size)) return false;
-    uint8_t *to = host_alloc(size, &w->own[3]);
-    if (!to) return false;
-    k_pack(d, w, to);
-    w->packed = to;
-    if (!vector && !desc->borrow) w->data = NULL, w->scales = w->zeros = NULL;
-    if (!vector) return true;
-  }
-  for (int i = 0; i < 3 && !desc->borrow; i++)
-    if (!copy_of(&src[i], bytes[i], &w->own[i])) return false;
-  if (desc->packed) {
-    w->packed = src[0];
-    return true;
-  }
-  w->data = src[0];
-  w->scales = src[1];
-  w->zeros = src[2];
-  return true;
-}
-
 static sx_status op_weight_new(sx_device *d, const sx_weight_desc *desc, sx_weight **out) {
   int64_t bytes[3];
   sx_weight made;
@@ -262,18 +210,31 @@ static sx_status op_weight_new(sx_device *d, const sx_weight_desc *desc, sx_weig
   sx_weight *w = malloc(sizeof *w);
   if (!w) return fail(d, SX_NOMEM, "no memory for a weight");
   *w = made;
-  if (!take_in(d, w, desc, bytes)) {
+  s = k_weight_new(d, w, desc, bytes);
+  if (s != SX_OK) {
     op_weight_free(d, w);
-    return fail(d, SX_NOMEM, "no memory for a weight [%" PRId64 ", %" PRId64 "] of dtype %" PRId32 ": %" PRId64 " bytes and what it takes to hold them",
-                desc->rows, desc->cols, desc->dtype, bytes[0]);
+    return s;
   }
   *out = w;
   return SX_OK;
 }
 
+static sx_status op_weight_put(sx_device *d, sx_weight *w, int64_t row, const sx_weight_desc *desc) {
+  int64_t bytes[3];
+  sx_weight part;
+  if (!d) return SX_INVALID;
+  if (!w || w->dev != d) return fail(d, SX_INVALID, "w is %s", w ? "another device's" : "missing");
+  sx_status s = describe(d, desc, &part, bytes);
+  if (s != SX_OK) return s;
+  if (part.dtype != w->dtype || part.group != w->group || part.cols != w->cols || desc->packed || row < 0 || row > w->rows ||
+      part.rows > w->rows - row || (bytes[0] > 0 && !part.data))
+    return fail(d, SX_INVALID, "a part [%" PRId64 ", %" PRId64 "] of dtype %" PRId32 " at row %" PRId64 " of a weight [%" PRId64 ", %" PRId64 "] of dtype %" PRId32,
+                part.rows, part.cols, part.dtype, row, w->rows, w->cols, w->dtype);
+  return k_weight_put(d, w, row, &part);
+}
+
 static void op_kv_free(sx_device *d, sx_kv *kv) {
-  (void)d;
-  if (kv) free(kv->raw);
+  if (kv) k_free(d, kv->raw);
   free(kv);
 }
 
@@ -286,12 +247,12 @@ static sx_status op_kv_new(sx_device *d, const sx_kv_desc *desc, sx_kv **out) {
   *out = NULL;
   if (!desc) return fail(d, SX_INVALID, "the description is missing");
   if (desc->layers < 0 || desc->pages < 0 || desc->kv_heads <= 0 || desc->head_dim <= 0 || desc->page_size <= 0 ||
-      (desc->dtype != SX_F32 && desc->dtype != SX_BF16))
+      !k_caches(desc->dtype))
     return fail(d, SX_INVALID, KV_FMT, KV_ARGS(desc));
   if (!k_page_bytes(desc, &page) || !size_mul(page, desc->pages, &layer) || !size_mul(layer, desc->layers, &all))
     return fail(d, SX_INVALID, KV_FMT ": its size overflows", KV_ARGS(desc));
   sx_kv *kv = calloc(1, sizeof *kv);
-  if (kv) kv->data = host_zalloc(all, &kv->raw);
+  if (kv) kv->data = k_alloc(d, all, true, &kv->raw);
   if (!kv || !kv->data) {
     free(kv);
     return fail(d, SX_NOMEM, "no memory for " KV_FMT ": %" PRId64 " bytes", KV_ARGS(desc), all);
@@ -307,23 +268,18 @@ static sx_status op_kv_new(sx_device *d, const sx_kv_desc *desc, sx_kv **out) {
 
 static sx_status op_kv_copy(sx_device *d, sx_stream *st, sx_kv *kv, int32_t dst, int32_t src, int32_t positions) {
   if (!d) return SX_INVALID;
-  sx_status s = op_stream_sync(d, st);
+  sx_status s = enter(d, st, true);
   if (s != SX_OK) return s;
   if (!kv || kv->dev != d) return fail(d, SX_INVALID, "the kv cache is %s", kv ? "another device's" : "missing");
   if (dst < 0 || dst >= kv->d.pages || src < 0 || src >= kv->d.pages || positions < 0 || positions > kv->d.page_size)
     return fail(d, SX_INVALID, "%" PRId32 " positions from page %" PRId32 " to page %" PRId32 " of %" PRId32 " pages of %" PRId32 " positions", positions,
                 src, dst, kv->d.pages, kv->d.page_size);
-  if (dst == src) return SX_OK;
-  for (int32_t l = 0; l < kv->d.layers; l++) {
-    uint8_t *layer = kv->data + l * kv->layer_bytes;
-    k_copy_slots(kv, layer + dst * kv->page_bytes, layer + src * kv->page_bytes, positions);
-  }
-  return SX_OK;
+  return dst == src ? SX_OK : k_kv_copy(d, kv, dst, src, positions);
 }
 
 static void op_batch_free(sx_device *d, sx_batch *b) {
-  (void)d;
   if (!b) return;
+  k_batch_free(d, b);
   free(b->q_start);
   free(b);
 }
@@ -341,14 +297,30 @@ static sx_status check_batch(sx_device *d, const sx_batch_desc *b) {
   return SX_OK;
 }
 
+/* Takes over the values of a description that fits. */
+static sx_status fill_batch(sx_device *d, sx_batch *b, const sx_batch_desc *desc) {
+  int64_t seqs = b->seqs, pages = seqs * b->max_pages;
+  memcpy(b->q_start, desc->q_start, (size_t)(seqs + 1) * 4);
+  if (seqs > 0) memcpy(b->kv_len, desc->kv_len, (size_t)seqs * 4);
+  if (pages > 0) memcpy(b->pages, desc->pages, (size_t)pages * 4);
+  if (b->ids && b->tokens > 0) memcpy(b->ids, desc->tokens, (size_t)b->tokens * 4);
+  b->longest = 0;
+  b->checked_kv = 0;
+  for (int32_t q = 0; q < b->seqs; q++) {
+    for (int32_t t = b->q_start[q]; t < b->q_start[q + 1]; t++) b->seq_of[t] = q;
+    if (b->kv_len[q] > b->longest) b->longest = b->kv_len[q];
+  }
+  return k_batch(d, b);
+}
+
 static sx_status op_batch_new(sx_device *d, sx_stream *st, const sx_batch_desc *desc, sx_batch **out) {
   if (!d || !out) return SX_INVALID;
   *out = NULL;
-  sx_status s = op_stream_sync(d, st);
+  sx_status s = enter(d, st, false);
   if (s == SX_OK) s = check_batch(d, desc);
   if (s != SX_OK) return s;
   int64_t seqs = desc->seqs, tokens = desc->q_start[seqs], pages = seqs * desc->max_pages;
-  int64_t words = 2 * seqs + 1 + tokens + pages;
+  int64_t words = 2 * seqs + 1 + 2 * tokens + pages;
   sx_batch *b = calloc(1, sizeof *b);
   if (b) b->q_start = calloc((size_t)words, 4);
   if (!b || !b->q_start) {
@@ -362,15 +334,27 @@ static sx_status op_batch_new(sx_device *d, sx_stream *st, const sx_batch_desc *
   b->kv_len = b->q_start + seqs + 1;
   b->seq_of = b->kv_len + seqs;
   b->pages = b->seq_of + tokens;
-  memcpy(b->q_start, desc->q_start, (size_t)(seqs + 1) * 4);
-  if (seqs > 0) memcpy(b->kv_len, desc->kv_len, (size_t)seqs * 4);
-  if (pages > 0) memcpy(b->pages, desc->pages, (size_t)pages * 4);
-  for (int32_t q = 0; q < desc->seqs; q++) {
-    for (int32_t t = b->q_start[q]; t < b->q_start[q + 1]; t++) b->seq_of[t] = q;
-    if (b->kv_len[q] > b->longest) b->longest = b->kv_len[q];
+  b->ids = desc->tokens ? b->pages + pages : NULL;
+  s = fill_batch(d, b, desc);
+  if (s != SX_OK) {
+    op_batch_free(d, b);
+    return s;
   }
   *out = b;
   return SX_OK;
+}
+
+static sx_status op_batch_set(sx_device *d, sx_stream *st, sx_batch *b, const sx_batch_desc *desc) {
+  if (!d) return SX_INVALID;
+  sx_status s = enter(d, st, false);
+  if (s == SX_OK) s = check_batch(d, desc);
+  if (s != SX_OK) return s;
+  if (!b || b->dev != d) return fail(d, SX_INVALID, "the batch is %s", b ? "another device's" : "missing");
+  if (desc->seqs != b->seqs || desc->max_pages != b->max_pages || !desc->tokens != !b->ids ||
+      memcmp(desc->q_start, b->q_start, (size_t)(b->seqs + 1) * 4))
+    return fail(d, SX_INVALID, "%" PRId32 " sequences with max_pages %" PRId32 " for a batch of %" PRId32 " with %" PRId32 ": other sizes, starts, or tokens where there were none",
+                desc->seqs, desc->max_pages, b->seqs, b->max_pages);
+  return fill_batch(d, b, desc);
 }
 
 /* Marks the pages of sequence s in owner (0: free, -1: only read so far, s + 1: written by s); answers false when a page that one
@@ -386,11 +370,24 @@ static bool claim_pages(const sx_batch *b, const sx_kv *kv, int32_t s, int32_t *
   return true;
 }
 
+/* Remembers for graph_run what a recording uses. */
+static sx_status note_use(sx_device *d, graph_use u) {
+  sx_graph *g = d->recording;
+  if (!g) return SX_OK;
+  for (int32_t i = 0; i < g->n_uses; i++)
+    if (g->uses[i].kv == u.kv && g->uses[i].batch == u.batch && g->uses[i].vocab == u.vocab) return SX_OK;
+  graph_use *more = realloc(g->uses, (size_t)(g->n_uses + 1) * sizeof *more);
+  if (!more) return fail(d, SX_NOMEM, "no memory for a recording");
+  g->uses = more;
+  more[g->n_uses++] = u;
+  return SX_OK;
+}
+
 /* Whether the batch fits the cache; remembered, since every layer asks. */
-static sx_status check_place(sx_device *d, const sx_kv *kv, const sx_batch *cb, int32_t layer) {
-  sx_batch *b = (sx_batch *)cb;
+static sx_status check_place(sx_device *d, const sx_kv *kv, sx_batch *b, int32_t layer) {
   if (layer < 0 || layer >= kv->d.layers) return fail(d, SX_INVALID, "layer %" PRId32 " of %" PRId32, layer, kv->d.layers);
-  if (b->checked_kv == kv->serial) return SX_OK;
+  sx_status noted = note_use(d, (graph_use){kv, b, 0});
+  if (noted != SX_OK || b->checked_kv == kv->serial) return noted;
   int64_t ps = kv->d.page_size;
   for (int32_t s = 0; s < b->seqs; s++) {
     int64_t used = (b->kv_len[s] + ps - 1) / ps;
@@ -417,4 +414,58 @@ static sx_status check_heads(sx_device *d, int64_t width, const sx_kv *kv) {
   if (heads > 0 && width % kv->d.head_dim == 0 && heads % kv->d.kv_heads == 0) return SX_OK;
   return fail(d, SX_INVALID, "q has %" PRId64 " columns: want heads of %" PRId32 ", a multiple of the %" PRId32 " kv heads", width, kv->d.head_dim,
               kv->d.kv_heads);
+}
+
+static void op_graph_free(sx_device *d, sx_graph *g) {
+  if (!g) return;
+  k_graph_free(d, g);
+  free(g->uses);
+  free(g);
+}
+
+static sx_status op_graph_begin(sx_device *d, sx_stream *st) {
+  if (!d) return SX_INVALID;
+  sx_status s = enter(d, st, false);
+  if (s != SX_OK) return s;
+  sx_graph *g = calloc(1, sizeof *g);
+  if (!g) return fail(d, SX_NOMEM, "no memory for a recording");
+  g->dev = d;
+  g->stream = st;
+  s = k_graph_begin(d);
+  if (s != SX_OK) {
+    free(g);
+    return s;
+  }
+  d->recording = g;
+  return SX_OK;
+}
+
+static sx_status op_graph_end(sx_device *d, sx_stream *st, sx_graph **out) {
+  if (!d || !out) return SX_INVALID;
+  *out = NULL;
+  sx_status s = enter(d, st, true);
+  if (s != SX_OK) return s;
+  sx_graph *g = d->recording;
+  if (!g || g->stream != st) return fail(d, SX_INVALID, "nothing is recorded from this stream");
+  d->recording = NULL;
+  s = k_graph_end(d, g);
+  if (s != SX_OK) {
+    op_graph_free(d, g);
+    return s;
+  }
+  *out = g;
+  return SX_OK;
+}
+
+/* The values of batches may have changed since they were recorded. */
+static sx_status op_graph_run(sx_device *d, sx_stream *st, sx_graph *g) {
+  if (!d) return SX_INVALID;
+  sx_status s = enter(d, st, false);
+  if (s != SX_OK) return s;
+  if (!g || g->dev != d) return fail(d, SX_INVALID, "the graph is %s", g ? "another device's" : "missing");
+  for (int32_t i = 0; i < g->n_uses && s == SX_OK; i++) {
+    graph_use u = g->uses[i];
+    s = u.kv ? check_place(d, u.kv, u.batch, 0) : check_ids(d, "tokens", u.batch->ids, u.batch->tokens, u.vocab);
+  }
+  return s == SX_OK ? k_graph_run(d, g) : s;
 }

@@ -133,6 +133,8 @@ static void k_copy_slots(const sx_kv *kv, uint8_t *dst, const uint8_t *src, int3
     for (int v = 0; v < 2; v++) memcpy(dst + kv_index(kv, h, v, 0) * size, src + kv_index(kv, h, v, 0) * size, (size_t)bytes);
 }
 
+#include "memory.h"
+
 /* One head rotated by the table's row; out may be x. */
 static void rotate(float *out, const float *x, int64_t head_dim, const rope_args *a, int64_t pos) {
   const float *row = a->table.p + pos * a->table.stride;
@@ -263,6 +265,34 @@ static sx_status k_sample(sx_device *d, mat logits, const sx_sample_desc *desc, 
     ids[r] = draw(c, logits.cols, desc[r], u[r]);
   }
   free(c);
+  return SX_OK;
+}
+
+static sx_status k_colstats(sx_device *d, float *max, float *sum, float *square, mat x) {
+  (void)d;
+  for (int64_t k = 0; k < x.cols; k++) {
+    double m = max[k], s = sum[k], q = square[k];
+    for (int64_t i = 0; i < x.rows; i++) {
+      double v = fabs((double)x.p[i * x.stride + k]);
+      if (v > m || isnan(v)) m = v;
+      s += v;
+      q += v * v;
+    }
+    max[k] = (float)m;
+    sum[k] = (float)s;
+    square[k] = (float)q;
+  }
+  return SX_OK;
+}
+
+static sx_status k_hessian(sx_device *d, mat h, mat x) {
+  (void)d;
+  for (int64_t a = 0; a < h.rows; a++)
+    for (int64_t b = 0; b < h.cols; b++) {
+      double sum = h.p[a * h.stride + b];
+      for (int64_t i = 0; i < x.rows; i++) sum += (double)x.p[i * x.stride + a] * x.p[i * x.stride + b];
+      h.p[a * h.stride + b] = (float)sum;
+    }
   return SX_OK;
 }
 
