@@ -2,6 +2,8 @@
 #include "pack.h"
 
 #include <math.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 typedef uint32_t u32x4 __attribute__((vector_size(16), may_alias));
 typedef uint16_t u16x8 __attribute__((vector_size(16), may_alias));
@@ -139,10 +141,22 @@ static void pack_scales(const sx_weight *w, uint8_t *to, int64_t panel) {
   memcpy(to, scales, (f8 ? 2 : 1) * panel_rows * sizeof *scales);
 }
 
+/* Brings the pages of fresh memory that will be written. Many at once cost three quarters of what each costs when it is touched, and so soon
+ * before they are still in the cache when they are. Linux before 5.14 does not know it: then they come when they are touched. */
+static void bring(uint8_t *to, int64_t bytes) {
+#ifdef MADV_POPULATE_WRITE
+  uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)to & ~(page - 1);
+  madvise((void *)at, (size_t)((uintptr_t)to + (uintptr_t)bytes - at), MADV_POPULATE_WRITE);
+#else
+  (void)to, (void)bytes;
+#endif
+}
+
 void pack_panels(const sx_weight *w, uint8_t *to, int64_t first, int64_t count) {
   int64_t size = panel_bytes(w);
   to += first * size;
   for (int64_t p = first; p < first + count; p++, to += size) {
+    bring(to, size);
     switch (w->dtype) {
       case SX_F32: pack_rows(w, to, p, 4); break;
       case SX_BF16: pack_rows(w, to, p, 4); break;

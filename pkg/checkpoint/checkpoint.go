@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,6 +23,7 @@ type Checkpoint struct {
 	description []byte // config.json in canonical form
 	tensors     map[string]Tensor
 	files       []*mapping
+	fingerprint func() string // made when it is first asked for
 }
 
 // Tensor is a tensor as it lies in its file: row-major, little-endian, in the mapped memory (valid until Close, never written).
@@ -39,6 +41,7 @@ func Open(dir string) (*Checkpoint, error) {
 		return nil, fmt.Errorf("model %q: object stores are not supported; %s", dir, supported)
 	}
 	c := &Checkpoint{tensors: map[string]Tensor{}}
+	c.fingerprint = sync.OnceValue(c.digest)
 	if err := c.open(dir); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("model %q: %w", dir, err)

@@ -24,6 +24,10 @@ func (c *Checkpoint) Fingerprint() (string, error) {
 	if c.files == nil {
 		return "", fmt.Errorf("fingerprint of a closed model")
 	}
+	return c.fingerprint(), nil
+}
+
+func (c *Checkpoint) digest() string {
 	h := sha256.New()
 	writePart(h, []byte("sextant model 1"))
 	writePart(h, c.description)
@@ -39,7 +43,7 @@ func (c *Checkpoint) Fingerprint() (string, error) {
 		writePart(h, fmt.Append(nil, t.DType, t.Shape))
 		writePart(h, samples(t.Data))
 	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // writePart writes p behind its length, so that no two lists of parts hash the same bytes.

@@ -18,7 +18,8 @@ type Options struct {
 	// default 128. It is plain rounding to nearest (rtn.go), to measure kernels with: nothing is calibrated.
 	Quantize string
 
-	apart bool // for tests: each matrix a weight of its own, made by the backend
+	apart bool  // for tests: each matrix a weight of its own, made by the backend
+	chunk int64 // for tests: bytes that are packed at once
 }
 
 // loader makes weights of tensors. After the first error it does nothing more.

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"sextant/internal/smalldisk"
@@ -62,9 +63,10 @@ func TestSameBits(t *testing.T) {
 			if f := maker.Footprint(); !f.Shared || !f.Made || user.Footprint().Made || f.Packed == 0 || own.Footprint().Shared {
 				t.Errorf("%s: maker %+v, user %+v, own %+v", name, f, user.Footprint(), own.Footprint())
 			}
+			small := loadWith(t, "cpu", ck, Options{Quantize: quantize, chunk: 1})
 			for i, ids := range g.Lists {
 				logits := alone(t, want, ids)
-				for what, m := range map[string]*Model{"own memory": own, "its maker": maker, "found": user} {
+				for what, m := range map[string]*Model{"own memory": own, "a panel at a time": small, "its maker": maker, "found": user} {
 					sameBits(t, fmt.Sprintf("%s %q, list %d, %s", name, quantize, i, what), alone(t, m, ids), logits)
 				}
 			}
@@ -77,6 +79,55 @@ func TestSameBits(t *testing.T) {
 	}
 	if left, err := os.ReadDir(store.Dir); err != nil || len(left) > 0 {
 		t.Errorf("%d files are left, %v", len(left), err)
+	}
+}
+
+// file is a pack that is written to. From byte `full` on it takes nothing.
+type file struct {
+	b    []byte
+	full int64
+	busy atomic.Int32
+	most int32 // writes at once
+}
+
+var errFull = errors.New("full")
+
+func (f *file) WriteAt(b []byte, off int64) (int, error) {
+	defer f.busy.Add(-1)
+	f.most = max(f.most, f.busy.Add(1))
+	if off+int64(len(b)) > f.full {
+		return 0, errFull
+	}
+	return copy(f.b[off:], b), nil
+}
+
+// TestFill holds what goes through buffers against what a model has in its own memory, and that a file which fails at any of its chunks, the
+// last one too, ends it.
+func TestFill(t *testing.T) {
+	for _, quantize := range []string{"", "i8", "i4g4"} {
+		ck, _ := openGolden(t, "llama")
+		m := loadWith(t, "cpu", ck, Options{Quantize: quantize, chunk: 5000})
+		l := loader{dev: m.dev, ck: ck, o: Options{Quantize: quantize, chunk: 3000}}
+		l.load(context.Background(), &Model{cfg: ck.Config(), dev: m.dev})
+		defer l.pack.Close()
+		if l.err != nil {
+			t.Fatal(l.err)
+		}
+		size := int64(len(m.pack.Data))
+		whole := &file{b: make([]byte, size), full: size}
+		if err := l.fill(context.Background(), whole, size); err != nil || !bytes.Equal(whole.b, m.pack.Data) || whole.most != 1 {
+			t.Errorf("%q: %v, %d writes at once, or other bytes", quantize, err, whole.most)
+		}
+		for _, full := range []int64{0, size / 2, size - 1} {
+			if err := l.fill(context.Background(), &file{b: whole.b, full: full}, size); !errors.Is(err, errFull) {
+				t.Errorf("%q, full from %d of %d on: %v", quantize, full, size, err)
+			}
+		}
+		stopped, stop := context.WithCancelCause(context.Background())
+		stop(os.ErrDeadlineExceeded)
+		if err := l.fill(stopped, whole, size); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%q, stopped: %v", quantize, err)
+		}
 	}
 }
 

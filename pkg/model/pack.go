@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,16 +9,16 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"sextant/kernels"
 	"sextant/pkg/packstore"
 )
 
 const (
-	panelRows = 16      // rows whose packed forms stand behind one another (kernels.Device.Pack)
-	packAlign = 256     // bytes, of where a weight begins in a pack
-	packChunk = 4 << 20 // bytes that are packed at once, about
+	panelRows = 16            // rows whose packed forms stand behind one another (kernels.Device.Pack)
+	packAlign = 256           // bytes, of where a weight begins in a pack
+	packChunk = 4 << 20       // bytes that are packed at once, about, to go through a buffer
+	ownChunk  = 8 * packChunk // and where they are to stay: the threads wait for one another at the end of each
 )
 
 // block is a weight that is to be packed.
@@ -120,11 +121,12 @@ func errNoRoom(want, have int64) error {
 
 // fill packs the blocks into w, chunk by chunk. What it has read of a mapped file is given back at once, so that the weights are in this
 // process's memory once.
-func (l *loader) fill(ctx context.Context, w io.WriterAt, size int64) error {
+func (l *loader) fill(ctx context.Context, w io.WriterAt, size int64) (err error) {
 	if l.o.Memory > 0 && size > l.o.Memory {
 		return errNoRoom(size, l.o.Memory)
 	}
 	f := filler{l: l, w: w}
+	defer func() { err = errors.Join(err, f.wait()) }()
 	for i, b := range l.blocks {
 		if i+1 < len(l.blocks) {
 			for _, p := range l.blocks[i+1].pieces {
@@ -133,10 +135,7 @@ func (l *loader) fill(ctx context.Context, w io.WriterAt, size int64) error {
 		}
 		at := b.at
 		for _, p := range b.pieces {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			n, err := f.piece(b, p, at)
+			n, err := f.piece(ctx, b, p, at)
 			if err != nil {
 				return fmt.Errorf("tensor %q: %w", b.name, err)
 			}
@@ -146,36 +145,39 @@ func (l *loader) fill(ctx context.Context, w io.WriterAt, size int64) error {
 	return nil
 }
 
-// filler packs into memory, or through one buffer, which stays in the processor's caches.
+// filler packs into memory at once, or through two buffers, which stay in the processor's caches: one is written while the other is filled.
 type filler struct {
-	l   *loader
-	w   io.WriterAt
-	buf []byte
+	l    *loader
+	w    io.WriterAt
+	bufs [2][]byte
+
+	behind sync.WaitGroup // what is left to do for the chunk before
+	err    error          // of it
 }
 
 // piece packs whole rows to byte `at` of the pack, and gives the bytes that they take.
-func (f *filler) piece(b *block, data []byte, at int64) (n int64, err error) {
+func (f *filler) piece(ctx context.Context, b *block, data []byte, at int64) (n int64, err error) {
 	panel := b.size / int64((b.desc.Rows+panelRows-1)/panelRows)
-	step := int(max(1, packChunk/panel)) * panelRows
-	rows := len(data) / b.rowBytes()
+	step := int(max(1, f.chunk(b)/panel)) * panelRows
 	var q *rounding
 	if b.rtn.bits > 0 {
-		q = newRounding(b.rtn, b.cols, min(step, rows))
+		q = newRounding(b.rtn, b.cols, min(step, len(data)/b.rowBytes()))
 	}
-	for from := 0; from < rows; from += step {
+	for from := range slices.Chunk(data, step*b.rowBytes()) {
+		if ctx.Err() != nil {
+			return n, context.Cause(ctx)
+		}
 		d := b.desc
-		d.Rows = min(step, rows-from)
-		d.Data = data[from*b.rowBytes() : (from+d.Rows)*b.rowBytes()]
+		d.Rows, d.Data = len(from)/b.rowBytes(), from
 		if q != nil {
-			d = q.round(b.dtype, d.Data, f.l.info.Threads)
+			d = q.round(b.dtype, from, f.l.info.Threads)
 		}
 		size := panel * int64((d.Rows+panelRows-1)/panelRows)
 		dst := f.room(at+n, size)
 		if err := f.l.dev.Pack(d, dst); err != nil {
 			return n, err
 		}
-		f.l.ck.Release(data[from*b.rowBytes() : (from+d.Rows)*b.rowBytes()])
-		if err := f.write(dst, at+n); err != nil {
+		if err := f.finish(from, dst, at+n); err != nil {
 			return n, err
 		}
 		n += size
@@ -183,46 +185,45 @@ func (f *filler) piece(b *block, data []byte, at int64) (n int64, err error) {
 	return n, nil
 }
 
+// chunk is how many bytes are packed at once.
+func (f *filler) chunk(b *block) int64 {
+	if _, ok := f.w.(*packstore.Memory); ok && b.rtn.bits == 0 {
+		return cmp.Or(f.l.o.chunk, ownChunk)
+	}
+	return cmp.Or(f.l.o.chunk, packChunk)
+}
+
 // room is where size bytes that belong at byte `at` are packed: there at once, if it can be reached, else a buffer.
 func (f *filler) room(at, size int64) []byte {
 	if m, ok := f.w.(*packstore.Memory); ok {
-		_ = f.each(size, func(from, n int64) error { m.Have(at+from, n); return nil })
 		return m.Slice(at, size)
 	}
-	if int64(cap(f.buf)) < size {
-		f.buf = aligned(size)
+	f.bufs[0], f.bufs[1] = f.bufs[1], f.bufs[0]
+	if int64(cap(f.bufs[0])) < size {
+		f.bufs[0] = aligned(size)
 	}
-	return f.buf[:size:size]
+	return f.bufs[0][:size:size]
 }
 
-// write brings the buffer to the pack.
-func (f *filler) write(b []byte, at int64) error {
-	if _, ok := f.w.(*packstore.Memory); ok {
-		return nil
-	}
-	return f.each(int64(len(b)), func(from, n int64) error {
-		_, err := f.w.WriteAt(b[from:from+n], at+from)
+// finish gives back what was read for a chunk and writes what was packed to byte `at`, while the next chunk is packed. One chunk is written
+// at a time: a file takes no more. An error is that of the chunk before.
+func (f *filler) finish(read, packed []byte, at int64) error {
+	if err := f.wait(); err != nil {
 		return err
+	}
+	f.behind.Go(func() {
+		f.l.ck.Release(read)
+		if _, ok := f.w.(*packstore.Memory); !ok {
+			_, f.err = f.w.WriteAt(packed, at)
+		}
 	})
+	return nil
 }
 
-// each calls do for parts of size bytes, by as many goroutines as the device has threads: most of the time goes into finding fresh memory.
-func (f *filler) each(size int64, do func(from, n int64) error) error {
-	const piece = 256 << 10
-	var next atomic.Int64
-	errs := make([]error, min(int64(max(f.l.info.Threads, 1)), size/piece+1))
-	var wg sync.WaitGroup
-	for i := range errs {
-		wg.Go(func() {
-			for errs[i] == nil {
-				from := next.Add(piece) - piece
-				if from >= size {
-					return
-				}
-				errs[i] = do(from, min(piece, size-from))
-			}
-		})
-	}
-	wg.Wait()
-	return errors.Join(errs...)
+// wait ends when the last chunk is finished, and gives its error, once.
+func (f *filler) wait() error {
+	f.behind.Wait()
+	err := f.err
+	f.err = nil
+	return err
 }

@@ -3,7 +3,6 @@ package packstore
 import (
 	"errors"
 	"fmt"
-	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,12 +12,6 @@ type Memory struct{ b []byte }
 
 // Slice is n bytes from off on, to be written before Fill returns.
 func (m *Memory) Slice(off, n int64) []byte { return m.b[off : off+n : off+n] }
-
-// Have brings the pages of a slice to memory, at a quarter less than it costs to bring each when it is touched. Several goroutines may.
-func (m *Memory) Have(off, n int64) {
-	page := int64(os.Getpagesize())
-	_ = unix.Madvise(m.b[off/page*page:off+n], unix.MADV_POPULATE_WRITE) // Linux before 5.14 does not know it
-}
 
 // WriteAt copies p to byte off.
 func (m *Memory) WriteAt(p []byte, off int64) (int, error) {
