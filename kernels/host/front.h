@@ -12,8 +12,9 @@ static void k_close(sx_device *);
 static void k_machine(sx_device *, sx_info *); /* name, memory, threads */
 static void k_info(sx_device *, sx_info *);    /* the rest */
 /* Memory and order: memory.h where the device is the host. Work is done in the order of calls on d->stream. */
-static void *k_alloc(sx_device *, int64_t bytes, bool zero, void **raw); /* NULL: none to be had. Never NULL for 0 bytes */
-static void k_free(sx_device *, void *raw);                              /* when the work given so far is done */
+/* *data is aligned to 256 bytes and never NULL on success. No memory is SX_NOMEM; a device may have its own reason to fail, as after a fault. */
+static sx_status k_alloc(sx_device *, int64_t bytes, bool zero, uint8_t **data, void **raw);
+static void k_free(sx_device *, void *raw); /* when the work given so far is done */
 static sx_status k_put(sx_device *, void *dst, const void *src, int64_t bytes);
 static sx_status k_get(sx_device *, void *dst, const void *src, int64_t bytes); /* waits */
 static sx_status k_stream_new(sx_device *, sx_stream *);

@@ -2,6 +2,7 @@
  * memory.h the memory where it is the host's. Included by symbolic links beside the sources, so that go build sees every change. */
 #ifndef SEXTANT_HOST_H
 #define SEXTANT_HOST_H
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -40,6 +41,8 @@ struct sx_weight {
   const float *scales, *zeros;
   const uint8_t *packed; /* NULL where the backend packs nothing */
   void *own[4];          /* copies of data, scales, zeros, and the packed form; NULL when borrowed */
+  float f8_scale;        /* F8: that of all parts so far */
+  bool f8_scaled;
 };
 
 struct sx_kv {

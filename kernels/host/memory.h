@@ -3,9 +3,9 @@
 #ifndef SEXTANT_MEMORY_H
 #define SEXTANT_MEMORY_H
 
-static void *k_alloc(sx_device *d, int64_t bytes, bool zero, void **raw) {
-  (void)d;
-  return zero ? host_zalloc(bytes, raw) : host_alloc(bytes, raw);
+static sx_status k_alloc(sx_device *d, int64_t bytes, bool zero, uint8_t **data, void **raw) {
+  *data = zero ? host_zalloc(bytes, raw) : host_alloc(bytes, raw);
+  return *data ? SX_OK : fail(d, SX_NOMEM, "the system gives no more");
 }
 
 static void k_free(sx_device *d, void *raw) {

@@ -66,6 +66,7 @@ static sx_status enter(sx_device *d, sx_stream *st, bool recorded) {
   if (!st || st->dev != d) return fail(d, SX_INVALID, "the stream is %s", st ? "another device's" : "missing");
   d->stream = st;
   if (d->recording && !recorded) return fail(d, SX_INVALID, "this operation needs the host: it cannot be recorded");
+  if (d->recording && d->recording->stream != st) return fail(d, SX_INVALID, "another stream is being recorded");
   return SX_OK;
 }
 
@@ -75,15 +76,28 @@ static sx_status op_stream_sync(sx_device *d, sx_stream *st) {
   return s == SX_OK ? k_sync(d) : s;
 }
 
+/* The failure to make something, with the reason that the message has. It gives s. */
+__attribute__((format(printf, 3, 4))) static sx_status unmade(sx_device *d, sx_status s, const char *format, ...) {
+  char why[sizeof d->message];
+  va_list args;
+  memcpy(why, d->message, sizeof why);
+  va_start(args, format);
+  int at = snprintf(d->message, sizeof d->message, "%s", s == SX_NOMEM ? "no memory for " : "making ");
+  at += vsnprintf(d->message + at, sizeof d->message - (size_t)at, format, args);
+  va_end(args);
+  if (at < (int)sizeof d->message) snprintf(d->message + at, sizeof d->message - (size_t)at, ": %s", why);
+  return s;
+}
+
 static sx_status op_buffer_new(sx_device *d, int64_t bytes, sx_buffer **out) {
   if (!d || !out) return SX_INVALID;
   *out = NULL;
   if (bytes < 0) return fail(d, SX_INVALID, "a buffer of %" PRId64 " bytes", bytes);
   sx_buffer *b = calloc(1, sizeof *b);
-  if (b) b->data = k_alloc(d, bytes, true, &b->raw);
-  if (!b || !b->data) {
+  sx_status s = b ? k_alloc(d, bytes, true, &b->data, &b->raw) : fail(d, SX_NOMEM, "the host has none");
+  if (s != SX_OK) {
     free(b);
-    return fail(d, SX_NOMEM, "no memory for a buffer of %" PRId64 " bytes", bytes);
+    return unmade(d, s, "a buffer of %" PRId64 " bytes", bytes);
   }
   b->dev = d;
   b->bytes = bytes;
@@ -210,6 +224,7 @@ static sx_status op_weight_new(sx_device *d, const sx_weight_desc *desc, sx_weig
   sx_weight *w = malloc(sizeof *w);
   if (!w) return fail(d, SX_NOMEM, "no memory for a weight");
   *w = made;
+  if (w->dtype == SX_F8 && desc->scales && !desc->packed) w->f8_scale = desc->scales[0], w->f8_scaled = true;
   s = k_weight_new(d, w, desc, bytes);
   if (s != SX_OK) {
     op_weight_free(d, w);
@@ -227,10 +242,15 @@ static sx_status op_weight_put(sx_device *d, sx_weight *w, int64_t row, const sx
   sx_status s = describe(d, desc, &part, bytes);
   if (s != SX_OK) return s;
   if (part.dtype != w->dtype || part.group != w->group || part.cols != w->cols || desc->packed || row < 0 || row > w->rows ||
-      part.rows > w->rows - row || (bytes[0] > 0 && !part.data))
+      part.rows > w->rows - row || (bytes[0] > 0 && !part.data) || (bytes[1] > 0 && !part.scales) || (bytes[2] > 0 && !part.zeros))
     return fail(d, SX_INVALID, "a part [%" PRId64 ", %" PRId64 "] of dtype %" PRId32 " at row %" PRId64 " of a weight [%" PRId64 ", %" PRId64 "] of dtype %" PRId32,
                 part.rows, part.cols, part.dtype, row, w->rows, w->cols, w->dtype);
-  return k_weight_put(d, w, row, &part);
+  bool f8 = w->dtype == SX_F8 && part.rows > 0;
+  if (f8 && w->f8_scaled && w->f8_scale != part.scales[0])
+    return fail(d, SX_INVALID, "a part with scale %g of an f8 weight with scale %g: there is one for all rows", (double)part.scales[0], (double)w->f8_scale);
+  s = k_weight_put(d, w, row, &part);
+  if (f8 && s == SX_OK) w->f8_scale = part.scales[0], w->f8_scaled = true;
+  return s;
 }
 
 static void op_kv_free(sx_device *d, sx_kv *kv) {
@@ -252,10 +272,10 @@ static sx_status op_kv_new(sx_device *d, const sx_kv_desc *desc, sx_kv **out) {
   if (!k_page_bytes(desc, &page) || !size_mul(page, desc->pages, &layer) || !size_mul(layer, desc->layers, &all))
     return fail(d, SX_INVALID, KV_FMT ": its size overflows", KV_ARGS(desc));
   sx_kv *kv = calloc(1, sizeof *kv);
-  if (kv) kv->data = k_alloc(d, all, true, &kv->raw);
-  if (!kv || !kv->data) {
+  sx_status s = kv ? k_alloc(d, all, true, &kv->data, &kv->raw) : fail(d, SX_NOMEM, "the host has none");
+  if (s != SX_OK) {
     free(kv);
-    return fail(d, SX_NOMEM, "no memory for " KV_FMT ": %" PRId64 " bytes", KV_ARGS(desc), all);
+    return unmade(d, s, "%" PRId64 " bytes of " KV_FMT, all, KV_ARGS(desc));
   }
   kv->dev = d;
   kv->d = *desc;
