@@ -25,6 +25,7 @@
 
 #ifdef SX_EMULATED
 #include "emu/emu.h"
+inline float exp2_fast(float x) { return x < -126 ? 0 : exp2f(x); }
 #else
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -94,6 +95,12 @@ __device__ __forceinline__ int shfl(int v, int lane) { return __shfl_sync(~0u, v
 __device__ __forceinline__ float shfl_down(float v, int n) { return __shfl_down_sync(~0u, v, n); }
 __device__ __forceinline__ void warp_barrier() { __syncwarp(); }
 
+// 2^x within 2 ulp, exactly 1 for 0; 0 below 2^-126.
+__device__ __forceinline__ float exp2_fast(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;\n" : "=f"(y) : "f"(x));
+  return y;
+}
 __device__ __forceinline__ float bits_to_f32(uint32_t u) { return __uint_as_float(u); }
 __device__ __forceinline__ uint32_t f32_to_bits(float f) { return __float_as_uint(f); }
 // Loads that a kernel makes once: past the first cache.
