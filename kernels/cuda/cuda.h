@@ -21,6 +21,8 @@ typedef struct cu_ctx {
   void *work;               /* scratch of a call: what a launch left there, the next call may overwrite */
   int64_t work_bytes;       /* fixed when the device is opened, so that recorded graphs stay good */
   struct cu_blas *blas;     /* blas.cu's; NULL: cuBLASLt is not there */
+  char blas_text[160];      /* "cuBLASLt 12.4.5", or why there is none */
+  struct cu_rt *rt;         /* rt.cu's and memory.cu's */
 } cu_ctx;
 
 typedef struct cu_mat { /* [rows, cols] with `stride` elements from row to row; F32, BF16 or F16 */
@@ -55,27 +57,41 @@ typedef struct cu_batch {
   int32_t longest;     /* the most positions of a sequence */
 } cu_batch;
 
-/* rt.cu: devices, memory, copies, graphs */
+/* rt.cu: devices, streams, failures, graphs */
 sx_status rt_open(cu_ctx *c, int32_t ordinal); /* fills all but message; leaves nothing behind on failure */
 void rt_close(cu_ctx *c);
-void rt_describe(const cu_ctx *c, char *name, int32_t name_bytes, char *features, int32_t features_bytes, int64_t *total, int64_t *free);
+void rt_describe(cu_ctx *c, char *name, int32_t name_bytes, char *features, int32_t features_bytes, int64_t *total, int64_t *free);
+/* The beginning of an operation, on any thread: makes the device its current one, and `stream` that of what follows; NULL: the device's own.
+ * With `launches` it waits, on the device, for those of other streams, since all use c->work. */
+sx_status rt_begin(cu_ctx *c, void *stream, int32_t launches);
 sx_status rt_stream_new(cu_ctx *c, void **stream);
 void rt_stream_free(cu_ctx *c, void *stream);
-sx_status rt_sync(cu_ctx *c);                    /* waits for c->stream, and tells what failed on it */
-void *rt_alloc(cu_ctx *c, int64_t bytes, int zero); /* NULL: no memory (the message says how much there is). Aligned to 256 bytes */
-void rt_free(cu_ctx *c, void *p);                /* when all that was given to the device so far is done */
-sx_status rt_put(cu_ctx *c, void *d_dst, const void *src, int64_t bytes);  /* src is read before it returns; through pinned memory */
-sx_status rt_get(cu_ctx *c, void *dst, const void *d_src, int64_t bytes);  /* waits */
+sx_status rt_sync(cu_ctx *c); /* waits for c->stream, and tells what failed on it */
 sx_status rt_graph_begin(cu_ctx *c);
 sx_status rt_graph_end(cu_ctx *c, void **graph);
 sx_status rt_graph_run(cu_ctx *c, void *graph);
 void rt_graph_free(cu_ctx *c, void *graph);
 
+/* memory.cu: allocation and copies */
+sx_status rt_alloc(cu_ctx *c, int64_t bytes, int zero, void **out); /* aligned to 256 bytes. SX_NOMEM says how much there is */
+void rt_free(cu_ctx *c, void *p);                                  /* when all that was given to the device so far is done */
+void rt_memory(cu_ctx *c, int64_t *total, int64_t *free);
+sx_status rt_put(cu_ctx *c, void *d_dst, const void *src, int64_t bytes); /* src is read before it returns; through pinned memory */
+sx_status rt_get(cu_ctx *c, void *dst, const void *d_src, int64_t bytes); /* waits */
+/* Memory that is written from the host again and again, from whatever stream, and read by launches on others: the arrays of a batch. */
+typedef struct rt_block {
+  void *p; /* NULL: none yet */
+  void *stream, *written; /* the last write, and its event */
+} rt_block;
+sx_status rt_block_put(cu_ctx *c, rt_block *b, const void *src, int64_t bytes); /* always of the same size; after the launches so far */
+sx_status rt_block_wait(cu_ctx *c, const rt_block *b);                          /* what follows on c->stream sees the last write */
+void rt_block_free(cu_ctx *c, rt_block *b);                                     /* after the launches so far; does not wait for them */
+
 /* blas.cu: cuBLASLt, opened at run time. out[M,N] = x[M,K] w^T + bias, f32 sums, for w of BF16, F16, F32 with x of the same format, or F8 of
- * e4m3 with x of F8, too. One algorithm for each (N, K, formats), whatever M: the same order of sums for every row. */
+ * e4m3 with x of F8, too. One algorithm for each (N, K, formats, alignment), whatever M: the same order of sums for every row. SX_UNSUPPORTED,
+ * also whatever M, where cuBLASLt has none. It uses no c->work. A bias is rounded to out's format before it is added. */
 sx_status blas_open(cu_ctx *c); /* its absence is SX_UNSUPPORTED with a reason, and no failure of the device */
 void blas_close(cu_ctx *c);
-const char *blas_version(const cu_ctx *c); /* "cuBLASLt 12.4.5", or why there is none */
 sx_status blas_matmul(cu_ctx *c, cu_mat out, cu_mat x, const cu_weight *w, const float *d_bias);
 
 /* matmul.cu chooses among simt.cu (any formats, exact f32 products, one order of sums), few.cu (x of 16 bits, up to CU_FEW rows, any w) and
@@ -110,6 +126,9 @@ sx_status cu_sample(cu_ctx *c, cu_mat logits, const sx_sample_desc *desc, const 
 /* stats.cu */
 sx_status cu_colstats(cu_ctx *c, float *d_max, float *d_sum, float *d_square, cu_mat x);
 sx_status cu_hessian(cu_ctx *c, cu_mat h, cu_mat x);
+
+/* cuda.c: the one symbol of the library. */
+__attribute__((visibility("default"))) const sx_ops *sx_cuda_ops(void);
 
 #ifdef __cplusplus
 }
