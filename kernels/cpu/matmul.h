@@ -48,19 +48,29 @@ static __attribute__((noinline)) void expand_panel(sx_dtype dt, const uint8_t *w
 
 static int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
 
+static int64_t blocks_of_i4(const sx_weight *w) { return w->dtype == SX_I4 ? w->cols / w->group * pieces_of_group(w) : 0; }
+
 /* Sets where t's panels lie, those from t->panel on that are before `end`, and its block, from t->k on. */
 static void find(tile_args *t, const shape *s, int64_t end) {
   const sx_weight *w = t->job->w;
-  int64_t inside = w->dtype == SX_I4 ? t->k % w->group : 0, size = panel_bytes(w);
-  int64_t at = panel_offset(w->dtype, w->group, t->k - inside) + inside / 8 * unit_bytes;
-  t->depth = min_of(mat_depth, (w->dtype == SX_I4 ? w->group : w->cols) - (w->dtype == SX_I4 ? inside : t->k));
+  int64_t at;
+  if (w->dtype == SX_I4) {
+    int64_t group = t->k / w->group, inside = t->k - group * w->group;
+    at = group * group_bytes(w->group) + inside / 8 * unit_bytes;
+    t->depth = min_of(mat_depth, w->group - inside);
+    t->piece = group * pieces_of_group(w) + inside / mat_depth;
+    t->to_scales = ((w->group + 7) / 8 - inside / 8) * unit_bytes;
+  } else {
+    at = panel_offset(w->dtype, 0, t->k);
+    t->depth = min_of(mat_depth, w->cols - t->k);
+  }
   t->panels = min_of(s->panels, end - t->panel);
-  for (int64_t p = 0; p < s->panels; p++) t->w[p] = t->packed[p] = w->packed + (t->panel + min_of(p, t->panels - 1)) * size + at;
+  for (int64_t p = 0; p < s->panels; p++) t->w[p] = t->packed[p] = w->packed + (t->panel + min_of(p, t->panels - 1)) * t->panel_size + at;
 }
 
 /* All rows at once: panels from end to end, as memory gives them. */
 static void direct(const matmul_job *j, const shape *s, span at) {
-  tile_args t = {.job = j, .r = at.r0, .rows = at.r1 - at.r0};
+  tile_args t = {.job = j, .r = at.r0, .rows = at.r1 - at.r0, .panel_size = panel_bytes(j->w), .pieces = blocks_of_i4(j->w)};
   for (t.panel = at.p0; t.panel < at.p1; t.panel += s->panels)
     for (t.k = 0; t.k < j->w->cols; t.k += t.depth) {
       find(&t, s, at.p1);
@@ -83,7 +93,7 @@ static void down(tile_args *t, const shape *s, span at, const uint8_t *const nex
 
 static __attribute__((noinline)) void over(const matmul_job *j, const shape *s, span at) {
   _Alignas(64) float values[2][mat_depth * panel_rows];
-  tile_args t = {.job = j}, next = {.job = j};
+  tile_args t = {.job = j, .panel_size = panel_bytes(j->w), .pieces = blocks_of_i4(j->w)}, next = t;
   for (t.k = 0; t.k < j->w->cols; t.k += t.depth)
     for (t.panel = at.p0; t.panel < at.p1; t.panel += s->panels) {
       find(&t, s, at.p1);
@@ -143,8 +153,6 @@ static int64_t isa_laid_floats(const matmul_job *j) {
   return j->x.rows == 1 && j->w->dtype != SX_I4 ? 0 : (j->x.rows + tile - 1) / tile * tile * j->x.cols;
 }
 
-static int64_t blocks_of_i4(const sx_weight *w) { return w->dtype == SX_I4 ? w->cols / w->group * pieces_of_group(w) : 0; }
-
 static int64_t isa_sums_floats(const matmul_job *j) { return j->x.rows * blocks_of_i4(j->w); }
 
 /* Inputs [k, k + 4) of 4 rows, beside one another from `to` on, where an input takes mr. */
@@ -173,13 +181,19 @@ static void lay_tile(const matmul_job *j, int64_t r, int64_t mr, float *to) {
     const float *x = j->x.p + (r + i) * j->x.stride, *y = x + j->x.stride;
     for (int64_t k = 0; k < inputs; k++) to[k * mr + i] = x[k], to[k * mr + i + 1] = y[k];
   }
-  for (; i < mr; i++)
+  if (mr == 1) memcpy(to, j->x.p + r * j->x.stride, (size_t)inputs * sizeof *to);
+  for (; mr > 1 && i < mr; i++)
     for (int64_t k = 0; k < inputs; k++) to[k * mr + i] = i < there ? j->x.p[(r + i) * j->x.stride + k] : 0;
 }
 
 /* For I4: x divided by what v_i4 leaves in the codes. */
 static void divide(const sx_weight *w, int64_t mr, float *laid) {
   static const float by[8] = {1, 0x1p-4f, 0x1p-8f, 0x1p-12f, 0x1p-16f, 0x1p-20f, 0x1p-24f, 1};
+  if (mr == 1 && w->group % 8 == 0) {
+    for (int64_t k = 0; k < w->cols; k += 8)
+      for (int i = 0; i < 8; i++) laid[k + i] *= by[i];
+    return;
+  }
   for (int64_t g = 0; g < w->cols; g += w->group)
     for (int64_t k = 0; k < w->group; k++)
       for (int64_t i = 0; i < mr; i++) laid[(g + k) * mr + i] *= by[k % 8];

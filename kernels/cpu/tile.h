@@ -16,6 +16,9 @@ typedef struct tile_args {
   int64_t depth;
   int64_t r, panel, k; /* where the tile begins, in x and w */
   int64_t rows, panels; /* so many are there */
+  int64_t panel_size;    /* bytes from a panel to the next */
+  int64_t piece, pieces; /* of I4: which of a row's blocks it is, of how many */
+  int64_t to_scales;     /* of I4: from packed to the scales of the group, in bytes */
 } tile_args;
 
 enum { ahead_bytes = mat_depth / 2 * 64 };
@@ -91,7 +94,7 @@ INLINE void dot(const sx_dtype dt, const int laid, const int mr, const int np, c
     if (laid) {
       __builtin_prefetch(ahead, 0, 2);
       ahead += 64;
-    } else {
+    } else if (np < 4) { /* four streams the machine follows by itself, and then asking for more takes from them */
       UNROLL for (int p = 0; p < np; p++) __builtin_prefetch(w[p] + at + 1024);
     }
     UNROLL for (int i = 0; i < unit; i++) {
@@ -102,23 +105,12 @@ INLINE void dot(const sx_dtype dt, const int laid, const int mr, const int np, c
   if (k < t->depth) rest(dt, mr, np, t, k, acc);
 }
 
-/* For I4: the pieces that groups are cut into, each a block of its own, and which one the block of t is. */
+/* For I4: the pieces that groups are cut into, each a block of its own. */
 INLINE int64_t pieces_of_group(const sx_weight *w) { return (w->group + mat_depth - 1) / mat_depth; }
 
-INLINE int64_t piece_of(const tile_args *t) {
-  const sx_weight *w = t->job->w;
-  return t->k / w->group * pieces_of_group(w) + t->k % w->group / mat_depth;
-}
+INLINE const float *sums_of(const tile_args *t) { return t->job->sums + t->r * t->pieces + t->piece; }
 
-INLINE const float *sums_of(const tile_args *t, int64_t *stride) {
-  *stride = t->job->w->cols / t->job->w->group * pieces_of_group(t->job->w);
-  return t->job->sums + t->r * *stride + piece_of(t);
-}
-
-INLINE const float *scales_of(const tile_args *t, int p) {
-  int64_t group = t->job->w->group, in = t->k % group;
-  return (const float *)(const void *)(t->packed[p] + ((group + 7) / 8 - in / 8) * unit_bytes);
-}
+INLINE const float *scales_of(const tile_args *t, int p) { return (const float *)(const void *)(t->packed[p] + t->to_scales); }
 
 /* The part of a block of I4 for one row, by its definition: where the sum of x is not finite, the other way has no meaning. */
 static void piece_by_value(const tile_args *t, int64_t r, int p, float *sums) {
@@ -135,23 +127,21 @@ static void piece_by_value(const tile_args *t, int64_t r, int p, float *sums) {
 
 /* What a block of I4 adds to the outputs, given the sums of x q in acc. */
 INLINE void scale_piece(const int mr, const int np, const tile_args *t, vf *acc) {
-  int64_t stride;
-  const float *sums = sums_of(t, &stride);
+  const float *sums = sums_of(t);
   UNROLL for (int c = 0; c < np * vecs; c++) {
     const float *scales = scales_of(t, c / vecs) + c % vecs * vec_lanes;
     vf scale = LOAD(scales), zero = LOAD(scales + panel_rows);
     UNROLL for (int r = 0; r < mr; r++) {
       vf *a = acc + r * np * vecs + c;
-      *a = scale * (*a - zero * SPLAT(sums[t->rows == mr ? r * stride : 0]));
+      *a = scale * (*a - zero * SPLAT(sums[t->rows == mr ? r * t->pieces : 0]));
     }
   }
 }
 
 INLINE bool finite_sums(const tile_args *t) {
-  int64_t stride;
-  const float *sums = sums_of(t, &stride);
+  const float *sums = sums_of(t);
   for (int64_t r = 0; r < t->rows; r++)
-    if (!(fabsf(sums[r * stride]) < INFINITY)) return false;
+    if (!(fabsf(sums[r * t->pieces]) < INFINITY)) return false;
   return true;
 }
 
@@ -171,8 +161,7 @@ static __attribute__((noinline)) void finish(const tile_args *t, int np, float *
       float *out = out_of(t) + r * t->job->out.stride + p * panel_rows, *sums = all + (r * np + p) * panel_rows;
       int64_t left = t->job->w->rows - (t->panel + p) * panel_rows;
       if (t->job->w->dtype == SX_I4) {
-        int64_t stride;
-        float sum = (sums_of(t, &stride))[r * stride];
+        float sum = sums_of(t)[r * t->pieces];
         const float *scales = scales_of(t, p), *zeros = scales + panel_rows;
         if (!(fabsf(sum) < INFINITY))
           piece_by_value(t, r, p, sums);
