@@ -31,7 +31,7 @@ func benchCommand(stderr io.Writer) *cli.Command {
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "shape", Usage: "random weights of the `SHAPE` " + strings.Join(bench.Shapes(), ", ")},
 			&cli.StringFlag{Name: "dtype", Value: "bf16", Usage: "of the random weights: `DTYPE` " + strings.Join(bench.DTypes(), ", ")},
-			&cli.StringFlag{Name: "quantize", Usage: "round the layers' weights to nearest: `FORMAT` i8 or i4gN, 4 bits in groups of N"},
+			&cli.StringFlag{Name: "quantize", Usage: "round the layers' weights to nearest: `FORMAT` i8 or i4gN, 4 bits in groups of N; the output matrix to i8"},
 			&cli.StringFlag{Name: "save", Usage: "only write the random weights to `DIR`, for another program to load"},
 			&cli.StringSliceFlag{Name: "work", Usage: "measure only these `WORKS`, comma-separated"},
 			&cli.IntFlag{Name: "prompt", Value: 512, Usage: "`TOKENS` of the prompt"},

@@ -18,7 +18,7 @@ import (
 type Options struct {
 	Path         string // a model's directory; or
 	Shape, DType string // random weights of that shape; default dtype "bf16"
-	Quantize     string // rounds the layers' matrices as they are loaded: "i8", "i4gN"; "": not
+	Quantize     string // rounds the layers' matrices as they are loaded: "i8", "i4gN", and the output matrix to "i8"; "": not
 
 	Works   []string // of Works(); default: all
 	Prompt  int      // tokens of the prefill, default 512

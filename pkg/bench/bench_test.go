@@ -114,13 +114,18 @@ func TestRunOnDirectory(t *testing.T) {
 	}
 }
 
-// A model whose layers are quantized as it is loaded.
+// A model whose matrices are quantized as it is loaded.
 func TestRunQuantized(t *testing.T) {
 	for _, format := range []string{"i8", "i4g32"} {
 		o := quick("decode-1", "prefill")
 		o.Quantize = format
-		if r := mustRun(t, o); r.Model.DType != format || len(r.Works) != 2 || r.Works[0].Rate <= 0 {
+		r := mustRun(t, o)
+		if r.Model.DType != format || len(r.Works) != 2 || r.Works[0].Rate <= 0 {
 			t.Errorf("%+v", r)
+		}
+		var b strings.Builder
+		if err := r.Table(&b); err != nil || !strings.Contains(b.String(), "in "+format+", the output matrix in i8\n") {
+			t.Errorf("%v\n%s", err, b.String())
 		}
 	}
 	o := quick("decode-1")

@@ -26,7 +26,7 @@ type sizes struct {
 	cachedBytes float64 // keys and values of one position in one layer, f32
 }
 
-// sizesOf reads them off a checkpoint whose layers are quantized as they are loaded, or not ("").
+// sizesOf reads them off a checkpoint whose matrices are quantized as they are loaded, or not ("").
 func sizesOf(ck *checkpoint.Checkpoint, quantize string) (*sizes, error) {
 	cfg := ck.Config()
 	m := &sizes{windows: cfg.Windows, mix: 4 * float64(cfg.Heads*cfg.HeadDim), cachedBytes: 2 * 4 * float64(cfg.KVHeads*cfg.HeadDim)}
@@ -74,6 +74,16 @@ func sizesOf(ck *checkpoint.Checkpoint, quantize string) (*sizes, error) {
 		return nil, err
 	}
 	m.row = m.head.bytes / float64(cfg.Vocab)
+	if quantize != "" {
+		n, err := model.QuantizedHeadBytes(quantize, cfg.Vocab, cfg.Hidden)
+		if err != nil {
+			return nil, err
+		}
+		m.head.bytes = float64(n)
+		if cfg.TieEmbeddings {
+			m.row = m.head.bytes / float64(cfg.Vocab)
+		}
+	}
 	if !cfg.TieEmbeddings {
 		if _, err = add(cfg.EmbedName()); err != nil {
 			return nil, err

@@ -38,11 +38,11 @@ func TestSizes(t *testing.T) {
 	}
 }
 
-// Quantized layers are codes, scales and zeros; the rest is as it was.
+// Quantized layers are codes, scales and zeros, the head codes of 8 bits and scales; the rest is as it was.
 func TestSizesQuantized(t *testing.T) {
 	m, plain := tinySizes(t, "i4g32"), tinySizes(t, "")
 	values := plain.layers.ops / 2
-	if want := values/2 + 8*values/32; m.layers != (cost{plain.layers.ops, want}) || m.head != plain.head || m.dtype != "i4g32" {
+	if want := values/2 + 8*values/32; m.layers != (cost{plain.layers.ops, want}) || m.head != (cost{plain.head.ops, plain.head.ops/2 + 4*plain.head.ops/2/64}) || m.row != plain.row || m.dtype != "i4g32" {
 		t.Errorf("%+v", m)
 	}
 	outputs := 2.0 * (64 + 2*32 + 64 + 2*160 + 64)

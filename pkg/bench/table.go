@@ -17,8 +17,12 @@ func (r *Report) Table(out io.Writer) error {
 	if m.Random {
 		weights = "random weights"
 	}
+	dtype := m.DType
+	if _, plain := formats[dtype]; !plain {
+		dtype += ", the output matrix in i8"
+	}
 	_, err := fmt.Fprintf(out, "%s: %s parameters, %s of %s in %s\n%s; %s\nloaded in %.3f s, the first token after %.3f s; peak memory %s\n\n%s\n%s",
-		m.Name, short(float64(m.Parameters)), short(float64(m.Bytes))+"B", weights, m.DType, r.Machine.CPU, r.Machine.Features,
+		m.Name, short(float64(m.Parameters)), short(float64(m.Bytes))+"B", weights, dtype, r.Machine.CPU, r.Machine.Features,
 		r.Startup.Load, r.Startup.FirstToken, short(float64(r.PeakRSS))+"B", r.works(), r.legend())
 	return err
 }

@@ -15,7 +15,8 @@ type Options struct {
 	Packs  *packstore.Store // where packed weights are shared with other processes; nil: they are this one's own
 	Memory int64            // bytes that there are for weights that must be packed first; 0: unknown
 	// Quantize rounds the matrices of the layers as they are loaded: "i8" to 8 bits, "i4" or "i4gN" to 4 bits in groups of N inputs,
-	// default 128. It is plain rounding to nearest (rtn.go), to measure kernels with: nothing is calibrated.
+	// default 128; and the output matrix, with an embedding that is tied to it, to 8 bits. It is plain rounding to nearest (rtn.go), to
+	// measure kernels with: nothing is calibrated.
 	Quantize string
 
 	apart bool  // for tests: each matrix a weight of its own, made by the backend
@@ -48,10 +49,10 @@ func (l *loader) load(ctx context.Context, m *Model) {
 	}
 	c := m.cfg
 	if c.TieEmbeddings {
-		l.matrix(&m.head, l.source(c.EmbedName()), rtn{})
+		l.matrix(&m.head, l.source(c.EmbedName()), l.rtn.head())
 	} else {
 		m.embed = l.embedding(l.source(c.EmbedName()))
-		l.matrix(&m.head, l.source(c.HeadName()), rtn{})
+		l.matrix(&m.head, l.source(c.HeadName()), l.rtn.head())
 	}
 	m.norm = l.vector(c.NormName())
 	m.layers = make([]layer, c.Layers)

@@ -40,12 +40,21 @@ func parseRTN(s string) (rtn, error) {
 	return rtn{}, fmt.Errorf("quantizing to %q: want i8, i4, or i4gN with groups of N inputs", s)
 }
 
+// head is the rounding of the output matrix, in place of r: never less than 8 bits, for its errors are in every logit. So do llama.cpp's
+// mixtures (Q4_0 has an output of 6.6 bits a value).
+func (r rtn) head() rtn {
+	if r.bits == 0 {
+		return r
+	}
+	return rtn{bits: 8, dtype: kernels.I8}
+}
+
 func (r rtn) String() string {
 	switch r.bits {
 	case 8:
-		return "rtn-i8"
+		return "rtn-i8-head-i8"
 	case 4:
-		return fmt.Sprintf("rtn-i4g%d", r.group)
+		return fmt.Sprintf("rtn-i4g%d-head-i8", r.group)
 	}
 	return ""
 }
@@ -56,11 +65,24 @@ func QuantizedBytes(quantize string, rows, cols int) (int64, error) {
 	if err != nil || r.bits == 0 {
 		return 0, cmp.Or(err, errors.New("quantizing to nothing"))
 	}
+	return r.bytes(rows, cols), nil
+}
+
+// QuantizedHeadBytes is the same of the output matrix, which is rounded to 8 bits whatever the layers are rounded to.
+func QuantizedHeadBytes(quantize string, rows, cols int) (int64, error) {
+	r, err := parseRTN(quantize)
+	if err != nil || r.bits == 0 {
+		return 0, cmp.Or(err, errors.New("quantizing to nothing"))
+	}
+	return r.head().bytes(rows, cols), nil
+}
+
+func (r rtn) bytes(rows, cols int) int64 {
 	n := int64(rows) * int64(cols)
 	if r.bits == 8 {
-		return n + 4*int64(rows), nil
+		return n + 4*int64(rows)
 	}
-	return n/2 + 8*n/int64(r.group), nil
+	return n/2 + 8*n/int64(r.group)
 }
 
 // fits refuses a matrix that does not divide into groups.
