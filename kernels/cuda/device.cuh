@@ -6,10 +6,11 @@
 //   shared_array<T> s(byte_offset, count)    a piece of the dynamic shared memory, 16-byte aligned; checked for bounds and races when emulated
 //   s.get(i), s.put(i, v)                    one element
 //   s.get_as<V>(i), s.put_as<V>(i, v)        sizeof(V) bytes from element i on, aligned to sizeof(V)
+//   s.atomic_add(i, v)                       adds to an element of 4 or 8 bytes, as many threads at once as like; gives what was there
 //   copy_async16(s, i, global, valid)        16 bytes to element i on (cp.async; zeros where !valid); copy_commit(), copy_wait<N>()
 //   load_matrix_x4(r, s, i)                  ldmatrix.x4: lane's row address is element i; _trans too; load_matrix_x2
 //   mma_16x8x16<T>(d, a, b)                  mma.sync m16n8k16, T bf16 or f16, f32 sums: d += a b
-//   shfl_xor, shfl, shfl_down(v, n)          of the whole warp; warp_sum, warp_max
+//   shfl_xor, shfl, shfl_down(v, n)          of the whole warp, of numbers of 4 or 8 bytes; warp_sum, warp_max
 //
 // No kernel uses static __shared__, warp primitives by CUDA's own names, or a warp that has partly returned. The emulator also stops on a
 // barrier that part of a block does not reach.
@@ -55,6 +56,7 @@ template <class T> struct shared_array {
   __device__ __forceinline__ void put(int i, T v) const { p[i] = v; }
   template <class V> __device__ __forceinline__ V get_as(int i) const { return *(const V *)(p + i); }
   template <class V> __device__ __forceinline__ void put_as(int i, V v) const { *(V *)(p + i) = v; }
+  __device__ __forceinline__ T atomic_add(int i, T v) const { return atomicAdd(p + i, v); }
   __device__ __forceinline__ uint32_t address(int i) const { return (uint32_t)__cvta_generic_to_shared(p + i); }
 };
 
@@ -86,13 +88,9 @@ template <> __device__ __forceinline__ void mma_16x8x16<f16>(float d[4], const u
                : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-__device__ __forceinline__ float shfl_xor(float v, int mask) { return __shfl_xor_sync(~0u, v, mask); }
-__device__ __forceinline__ double shfl_xor(double v, int mask) { return __shfl_xor_sync(~0u, v, mask); }
-__device__ __forceinline__ int shfl_xor(int v, int mask) { return __shfl_xor_sync(~0u, v, mask); }
-__device__ __forceinline__ float shfl(float v, int lane) { return __shfl_sync(~0u, v, lane); }
-__device__ __forceinline__ double shfl(double v, int lane) { return __shfl_sync(~0u, v, lane); }
-__device__ __forceinline__ int shfl(int v, int lane) { return __shfl_sync(~0u, v, lane); }
-__device__ __forceinline__ float shfl_down(float v, int n) { return __shfl_down_sync(~0u, v, n); }
+template <class V> __device__ __forceinline__ V shfl_xor(V v, int mask) { return __shfl_xor_sync(~0u, v, mask); }
+template <class V> __device__ __forceinline__ V shfl(V v, int lane) { return __shfl_sync(~0u, v, lane); }
+template <class V> __device__ __forceinline__ V shfl_down(V v, int n) { return __shfl_down_sync(~0u, v, n); }
 __device__ __forceinline__ void warp_barrier() { __syncwarp(); }
 
 // 2^x within 2 ulp, exactly 1 for 0; 0 below 2^-126.
