@@ -64,6 +64,14 @@ func attentionShapes() []attnShape {
 	vary(func(s *attnShape) { s.fresh = []int{700} })
 	vary(func(s *attnShape) { s.past, s.fresh = []int{1100, 511, 512}, []int{1, 1, 1} })
 	vary(func(s *attnShape) { s.past, s.fresh, s.window = []int{1200, 3}, []int{4, 1}, 700 })
+	vary(func(s *attnShape) {
+		s.heads, s.kvHeads, s.dim, s.past, s.fresh = 8, 2, 128, []int{100, 0}, []int{1, 80}
+	})
+	for _, n := range []int{1, 30} {
+		s := base
+		s.dtype, s.dim, s.past, s.fresh = kernels.F16, 64, []int{40, 3}, []int{n, 1}
+		all = append(all, s)
+	}
 	return all
 }
 
@@ -88,6 +96,9 @@ func attentionCases() []opCase {
 		tol := 3e-6
 		if s.dtype == kernels.BF16 && !s.still {
 			tol = 1e-3 // a key's last bit in f32 may tip its rounding to bf16; without a rotation keys are equal
+		}
+		if s.dtype == kernels.F16 {
+			tol = 0x1p-8 // the oracle has a cache of f32
 		}
 		all = append(all, opCase{"attention/" + s.String(), tol, func(r *rig) ([]float32, []float64) {
 			p := newProblem(s, seeded(77))
@@ -152,9 +163,13 @@ func (p *problem) run(r *rig, steps []step) (q, out []float32) {
 	perSeq := (p.longest+p.page-1)/p.page + 1
 	seqs := len(p.past)
 	const layers, layer = 2, 1
-	kv, err := r.dev.NewKV(kernels.KVDesc{Layers: layers, KVHeads: p.kvHeads, HeadDim: p.dim, PageSize: p.page, Pages: perSeq*seqs + 3, DType: p.dtype})
+	dt := p.dtype
+	if dt == kernels.F16 {
+		dt = r.target.held(dt)
+	}
+	kv, err := r.dev.NewKV(kernels.KVDesc{Layers: layers, KVHeads: p.kvHeads, HeadDim: p.dim, PageSize: p.page, Pages: perSeq*seqs + 3, DType: dt})
 	r.must(err)
-	rope := kernels.Rope{Table: r.in(p.longest, p.rotated(), p.table), Dims: p.rotated(), Interleaved: p.interleaved}
+	rope := kernels.Rope{Table: r.inF32(p.longest, p.rotated(), p.table), Dims: p.rotated(), Interleaved: p.interleaved}
 	for _, s := range steps {
 		desc := kernels.BatchDesc{QStart: []int32{0}, MaxPages: perSeq}
 		var qv, kvv, vv []float32
@@ -174,6 +189,9 @@ func (p *problem) run(r *rig, steps []step) (q, out []float32) {
 		r.must(err)
 		qt, ot := r.inPlace(t, p.heads*p.dim, qv), r.out(t, p.heads*p.dim)
 		r.must(r.st.RopeKV(kernels.RopeArgs{Q: qt, K: r.in(t, p.kvHeads*p.dim, kvv), V: r.in(t, p.kvHeads*p.dim, vv), Rope: rope, KV: kv, Batch: batch, Layer: layer}))
+		if r.target.backend == "ref" && r.target.act != kernels.F32 { // as the rotated q is stored
+			r.must(r.st.UploadF32(qt, round(r.target.act, r.read(qt))))
+		}
 		r.must(r.st.Attention(kernels.AttentionArgs{Out: ot, Q: qt, KV: kv, Batch: batch, Layer: layer, Heads: p.heads, Window: p.window,
 			Scale: float32(1 / math.Sqrt(float64(p.dim)))}))
 		q, out = r.read(qt), r.read(ot)
@@ -201,7 +219,7 @@ func TestAttentionInvariance(t *testing.T) {
 				var want []float32
 				for _, isa := range build {
 					for threads := 1; threads <= 3; threads++ {
-						got := attendEveryWay(t, s, target{"cpu", isa, threads})
+						got := attendEveryWay(t, s, target{backend: "cpu", isa: isa, threads: threads})
 						if want == nil {
 							want = got
 						}
@@ -229,7 +247,7 @@ func TestLongAttentionInvariance(t *testing.T) {
 					if threads != 2 && isa != "avx2" && isa != "avx512" {
 						continue
 					}
-					r := target{"cpu", isa, threads}.open(t)
+					r := target{backend: "cpu", isa: isa, threads: threads}.open(t)
 					if want == nil {
 						_, want = p.run(r, []step{{[]int{0}, []int{n}}})
 					}
@@ -343,7 +361,7 @@ func TestKVCopy(t *testing.T) {
 				qt, out := r.inPlace(n, 4*dim, q), r.out(n, 4*dim)
 				if write {
 					r.must(r.st.RopeKV(kernels.RopeArgs{Q: r.inPlace(n, 4*dim, q), K: r.in(n, 2*dim, k), V: r.in(n, 2*dim, v),
-						Rope: kernels.Rope{Table: r.in(n, dim, table), Dims: dim}, KV: kv, Batch: b, Layer: layer}))
+						Rope: kernels.Rope{Table: r.inF32(n, dim, table), Dims: dim}, KV: kv, Batch: b, Layer: layer}))
 				}
 				r.must(r.st.Attention(kernels.AttentionArgs{Out: out, Q: qt, KV: kv, Batch: b, Layer: layer, Heads: 4, Scale: 0.3}))
 				return r.read(out)

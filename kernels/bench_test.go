@@ -12,7 +12,7 @@ import (
 )
 
 // benchTargets is the best build of the machine, with one thread and with all.
-var benchTargets = []target{{"cpu", "", 1}, {"cpu", "", 0}}
+var benchTargets = []target{{backend: "cpu", threads: 1}, {backend: "cpu"}}
 
 // measure runs op and gives its seconds of wall time. It also reports how many cores it really had: on a shared machine the rates are to be
 // read beside it.
@@ -89,5 +89,35 @@ func BenchmarkAttention(b *testing.B) {
 				})
 			}
 		}
+	}
+}
+
+// BenchmarkHessian counts the multiplications and additions of one triangle, M K^2 operations.
+func BenchmarkHessian(b *testing.B) {
+	for _, tg := range benchTargets {
+		for _, s := range []struct{ m, k int }{{2048, 2048}, {1024, 4096}} {
+			b.Run(fmt.Sprintf("threads=%d/M=%d,K=%d", tg.threads, s.m, s.k), func(b *testing.B) {
+				r := tg.open(b)
+				h, x := r.inPlace(s.k, s.k, make([]float32, s.k*s.k)), r.in(s.m, s.k, normal(seeded(1), s.m*s.k))
+				seconds := measure(b, func() { r.must(r.st.Hessian(h, x)) })
+				b.ReportMetric(float64(s.m)*float64(s.k)*float64(s.k)/seconds/1e9, "GFLOP/s")
+			})
+		}
+	}
+}
+
+func BenchmarkColStats(b *testing.B) {
+	const m, k = 2048, 4096
+	for _, tg := range benchTargets {
+		b.Run(fmt.Sprintf("threads=%d", tg.threads), func(b *testing.B) {
+			r := tg.open(b)
+			var s [3]kernels.Tensor
+			for i := range s {
+				s[i] = r.inPlace(1, k, make([]float32, k))
+			}
+			x := r.in(m, k, normal(seeded(1), m*k))
+			seconds := measure(b, func() { r.must(r.st.ColStats(s[0], s[1], s[2], x)) })
+			b.ReportMetric(4*m*k/seconds/1e9, "GB/s")
+		})
 	}
 }

@@ -30,8 +30,9 @@ import (
 
 // backends gives the table of each backend. One that is loaded at run time (a library beside the binary) answers an error when absent.
 var backends = map[string]func() (unsafe.Pointer, error){
-	"ref": func() (unsafe.Pointer, error) { return ref.Ops(), nil },
-	"cpu": func() (unsafe.Pointer, error) { return cpu.Ops(), nil },
+	"ref":  func() (unsafe.Pointer, error) { return ref.Ops(), nil },
+	"cpu":  func() (unsafe.Pointer, error) { return cpu.Ops(), nil },
+	"cuda": cudaTable,
 }
 
 // Backends names the backends of this build, sorted.
@@ -42,6 +43,36 @@ func Backends() []string {
 	}
 	sort.Strings(names)
 	return names
+}
+
+// Found is what a backend answered when one of its devices was opened.
+type Found struct {
+	Backend string
+	Device  int   // the ordinal that was asked for
+	Info    Info  // of the device
+	Err     error // why it cannot be used, and what to do; nil: it can
+}
+
+// Probe opens a device of the backend and closes it again. o.Device is the ordinal: one behind the last is an error, too.
+func Probe(backend string, o Options) Found {
+	f := Found{Backend: backend, Device: o.Device}
+	dev, err := Open(backend, o)
+	if err != nil {
+		f.Err = err
+		return f
+	}
+	defer dev.Close()
+	f.Info, f.Err = dev.Info()
+	return f
+}
+
+// ProbeAll does so for every backend of this build.
+func ProbeAll(o Options) []Found {
+	var all []Found
+	for _, name := range Backends() {
+		all = append(all, Probe(name, o))
+	}
+	return all
 }
 
 // Device is an open device of a backend. It may be used by several goroutines: calls are carried out one at a time.
@@ -68,7 +99,7 @@ func Open(backend string, o Options) (*Device, error) {
 	}
 	table, err := find()
 	if err != nil {
-		return nil, &Error{Op: "open", Text: err.Error(), Kind: ErrDevice}
+		return nil, &Error{Op: "open", Text: backend + ": " + err.Error(), Kind: ErrDevice}
 	}
 	ops := (*C.sx_ops)(table)
 	if err := checkTable(backend, ops); err != nil {
@@ -123,6 +154,7 @@ func (d *Device) Info() (Info, error) {
 		Name: C.GoString(&c.name[0]), Features: C.GoString(&c.features[0]),
 		Memory: int64(c.memory_bytes), Free: int64(c.free_bytes),
 		Threads: int(c.threads), ComputeCapability: int(c.compute_capability), Layout: C.GoString(&c.layout[0]),
+		Narrow: c.narrow != 0, Pieces: c.pieces != 0, Few: int(c.few),
 	}, nil
 }
 

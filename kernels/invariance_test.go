@@ -76,7 +76,7 @@ func TestRowInvariance(t *testing.T) {
 					if strings.HasSuffix(isa, "-model") && threads != 2 {
 						continue
 					}
-					r := target{"cpu", isa, threads}.open(t)
+					r := target{backend: "cpu", isa: isa, threads: threads}.open(t)
 					got := op.run(r, rows, x)
 					if want == nil {
 						want = got

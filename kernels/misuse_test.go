@@ -150,6 +150,18 @@ func TestMisuse(t *testing.T) {
 			{"top_k -1", errOf(st.Sample(x.SliceRows(0, 1), []kernels.SampleDesc{{TopK: -1, TopP: 1}}, []float64{0}))},
 			{"top_p 0", errOf(st.Sample(x.SliceRows(0, 1), []kernels.SampleDesc{{}}, []float64{0}))},
 			{"no tokens", errOf(st.Sample(x.SliceRows(0, 1).SliceCols(0, 0), desc(1), []float64{0}))},
+			{"max is [1, 8] of dtype 0, want [1, 4] f32", st.ColStats(x.SliceRows(0, 1), x.SliceRows(1, 2), x.SliceRows(2, 3), y.SliceCols(0, 4))},
+			{"sum is [2, 8]", st.ColStats(x.SliceRows(0, 1), x.SliceRows(1, 3), x.SliceRows(3, 4), y)},
+			{"overlaps max", st.ColStats(x.SliceRows(0, 1), x.SliceRows(0, 1), x.SliceRows(3, 4), y)},
+			{"overlaps x", st.ColStats(x.SliceRows(0, 1), x.SliceRows(1, 2), x.SliceRows(2, 3), x.SliceRows(2, 4))},
+			{"square [0, 0]: its buffer is missing", st.ColStats(x.SliceRows(0, 1), x.SliceRows(1, 2), kernels.Tensor{}, y)},
+			{"h is [4, 8] of dtype 0, x is [4, 8]", st.Hessian(x, y)},
+			{"overlaps x", st.Hessian(x.SliceCols(0, 4), x.SliceCols(3, 7))},
+			{"the batch is missing", st.EmbedBatch(x, w.w, nil)},
+			{"the batch has no tokens", st.EmbedBatch(x, w.w, w.batch)},
+			{"3 tokens for sequences that have 4", errOf(st.NewBatch(kernels.BatchDesc{QStart: []int32{0, 4}, KVLen: []int32{4}, Tokens: []int32{1, 2, 3}}))},
+			{"no graph", (*kernels.Graph)(nil).Run()},
+			{"no weight", (*kernels.Weight)(nil).Put(0, kernels.WeightDesc{})},
 			{"31 values", st.UploadF32(x, make([]float32, 31))},
 			{"33 values", st.DownloadF32(x, make([]float32, 33))},
 			{"of a buffer of", st.UploadF32(beyond, make([]float32, 32))},
@@ -208,6 +220,9 @@ func TestNoMemory(t *testing.T) {
 			{Layers: 1, KVHeads: 1, HeadDim: 1, PageSize: 1, Pages: 1, DType: kernels.F16},
 			{Layers: 1 << 40, KVHeads: 1, HeadDim: 1, PageSize: 1, Pages: 1},
 		} {
+			if d.DType == kernels.F16 && r.target.backend == "cuda" {
+				continue
+			}
 			if _, err := r.dev.NewKV(d); !isInvalid(err) {
 				t.Errorf("%v: %+v: %v", tg, d, err)
 			}
@@ -224,7 +239,7 @@ func TestNoMemory(t *testing.T) {
 }
 
 func TestOpen(t *testing.T) {
-	if _, err := kernels.Open("abacus", kernels.Options{}); !isInvalid(err) || !strings.Contains(err.Error(), `"abacus"; there are cpu, ref`) {
+	if _, err := kernels.Open("abacus", kernels.Options{}); !isInvalid(err) || !strings.Contains(err.Error(), `"abacus"; there are cpu, cuda, ref`) {
 		t.Errorf("unknown backend: %v", err)
 	}
 	if _, err := kernels.Open("cpu", kernels.Options{Threads: -1}); !isInvalid(err) {
@@ -293,7 +308,8 @@ func TestNothing(t *testing.T) {
 		}
 		for i, err := range []error{
 			w.st.MatMul(x, y, w.w, nil), w.st.Embed(x, w.w, nil), w.st.Gather(x, y, nil), w.st.RMSNorm(x, y, nil, w.norm, 1), w.st.Add(x, y),
-			w.st.SwiGLU(x, y, y), w.st.Attention(a), w.st.RopeKV(p), w.st.KVCopy(w.kv, 0, 1, 0), w.st.UploadF32(x, nil), w.st.DownloadF32(x, nil),
+			w.st.SwiGLU(x, y, y), w.st.ColStats(w.x.SliceRows(0, 1), w.x.SliceRows(1, 2), w.x.SliceRows(2, 3), y), w.st.Hessian(w.x.SliceCols(0, 4), y.SliceCols(0, 4)),
+			w.st.Attention(a), w.st.RopeKV(p), w.st.KVCopy(w.kv, 0, 1, 0), w.st.UploadF32(x, nil), w.st.DownloadF32(x, nil),
 			w.st.Sync(), errOf(w.st.Sample(x, nil, nil)),
 		} {
 			if err != nil {

@@ -14,9 +14,20 @@ type (
 	Weight struct{}
 	KV     struct{}
 	Batch  struct{}
+	Graph  struct{}
 )
 
+// Found is what a backend answered when one of its devices was opened.
+type Found struct {
+	Backend string
+	Device  int
+	Info    Info
+	Err     error
+}
+
 func Backends() []string                    { return nil }
+func Probe(b string, o Options) Found       { return Found{Backend: b, Device: o.Device, Err: errNoCgo} }
+func ProbeAll(Options) []Found              { return nil }
 func Open(string, Options) (*Device, error) { return nil, errNoCgo }
 func CPUPeak(int, int64) (Peak, error)      { return Peak{}, errNoCgo }
 
@@ -30,18 +41,26 @@ func (*Device) PackSize(WeightDesc) (int64, error)        { return 0, errNoCgo }
 func (*Device) Pack(WeightDesc, []byte) error             { return errNoCgo }
 func (*Device) NewKV(KVDesc) (*KV, error)                 { return nil, errNoCgo }
 
-func (*Stream) Free()                   {}
-func (*Buffer) Free()                   {}
-func (*Buffer) Bytes() int64            { return 0 }
-func (*Weight) Free()                   {}
-func (*Weight) Shape() (rows, cols int) { return 0, 0 }
-func (*KV) Free()                       {}
-func (*Batch) Free()                    {}
+func (*Stream) Free()                     {}
+func (*Buffer) Free()                     {}
+func (*Buffer) Bytes() int64              { return 0 }
+func (*Weight) Free()                     {}
+func (*Weight) Put(int, WeightDesc) error { return errNoCgo }
+func (*Weight) Shape() (rows, cols int)   { return 0, 0 }
+func (*KV) Free()                         {}
+func (*Batch) Free()                      {}
+func (*Graph) Free()                      {}
+func (*Graph) Run() error                 { return errNoCgo }
 
 func (*Stream) Sync() error                                                    { return errNoCgo }
 func (*Stream) UploadF32(Tensor, []float32) error                              { return errNoCgo }
 func (*Stream) DownloadF32(Tensor, []float32) error                            { return errNoCgo }
 func (*Stream) NewBatch(BatchDesc) (*Batch, error)                             { return nil, errNoCgo }
+func (*Stream) SetBatch(*Batch, BatchDesc) error                               { return errNoCgo }
+func (*Stream) Record(func() error) (*Graph, error)                            { return nil, errNoCgo }
+func (*Stream) EmbedBatch(Tensor, *Weight, *Batch) error                       { return errNoCgo }
+func (*Stream) ColStats(max, sum, square, x Tensor) error                      { return errNoCgo }
+func (*Stream) Hessian(h, x Tensor) error                                      { return errNoCgo }
 func (*Stream) Embed(Tensor, *Weight, []int32) error                           { return errNoCgo }
 func (*Stream) Gather(out, x Tensor, rows []int32) error                       { return errNoCgo }
 func (*Stream) MatMul(out, x Tensor, w, bias *Weight) error                    { return errNoCgo }

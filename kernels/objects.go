@@ -15,10 +15,14 @@ package kernels
 #cgo nocallback shim_pack_size
 #cgo noescape shim_pack
 #cgo nocallback shim_pack
+#cgo noescape shim_weight_put
+#cgo nocallback shim_weight_put
 #cgo noescape shim_kv_new
 #cgo nocallback shim_kv_new
 #cgo noescape shim_batch_new
 #cgo nocallback shim_batch_new
+#cgo noescape shim_batch_set
+#cgo nocallback shim_batch_set
 */
 import "C"
 
@@ -32,6 +36,7 @@ type Stream struct {
 	dev *Device
 	h   *handle
 	p   *C.sx_stream
+	rec *Graph // being recorded; nil: none
 }
 
 // NewStream makes a stream.
@@ -150,7 +155,8 @@ func (d *Device) Pack(desc WeightDesc, dst []byte) error {
 	})
 }
 
-// NewWeight makes a weight; the lengths of desc's slices are checked against its shape.
+// NewWeight makes a weight; the lengths of desc's slices are checked against its shape. Where Info has Pieces, desc may be without Data,
+// Scales and Zeros: then the weight's values are undefined until Put has filled all of its rows.
 func (d *Device) NewWeight(desc WeightDesc) (*Weight, error) {
 	c, err := desc.shim()
 	if err != nil {
@@ -173,6 +179,21 @@ func (d *Device) NewWeight(desc WeightDesc) (*Weight, error) {
 		return status
 	})
 	return result(w, err)
+}
+
+// Put fills the rows from `row` on with those of part, which has the weight's format, group and columns; of F8 the scales of all parts must be
+// equal. It is for a weight that was made without data. ErrUnsupported where Info has no Pieces.
+func (w *Weight) Put(row int, part WeightDesc) error {
+	c, err := part.shim()
+	if err != nil {
+		return err
+	}
+	if w == nil || w.h == nil {
+		return invalid("weight", "no weight")
+	}
+	return w.h.dev.call("weight", func(s C.shim) C.sx_status {
+		return C.shim_weight_put(s, w.p, C.int64_t(row), c, (*C.uint8_t)(unsafe.SliceData(part.Data)), cFloats(part.Scales), cFloats(part.Zeros))
+	})
 }
 
 // Free releases the weight.
@@ -221,19 +242,39 @@ type Batch struct {
 	p *C.sx_batch
 }
 
-// NewBatch copies the layout to the device.
-func (s *Stream) NewBatch(desc BatchDesc) (*Batch, error) {
+// sizes checks the lengths of desc's slices, which C cannot.
+func (desc *BatchDesc) sizes() (seqs, pages C.int32_t, err error) {
 	if err := desc.check(); err != nil {
-		return nil, err
+		return 0, 0, err
 	}
 	seqs, ok1 := i32(len(desc.KVLen))
 	pages, ok2 := i32(desc.MaxPages)
 	if !ok1 || !ok2 {
-		return nil, invalid("batch", "%d sequences, max_pages %d", len(desc.KVLen), desc.MaxPages)
+		return 0, 0, invalid("batch", "%d sequences, max_pages %d", len(desc.KVLen), desc.MaxPages)
+	}
+	return seqs, pages, nil
+}
+
+// SetBatch gives b other values: the same sequences, MaxPages and QStart, Tokens where there were some. It may be used by a recording.
+func (s *Stream) SetBatch(b *Batch, desc BatchDesc) error {
+	seqs, pages, err := desc.sizes()
+	if err != nil {
+		return err
+	}
+	return s.call("batch", func(c C.shim) C.sx_status {
+		return C.shim_batch_set(c, cBatch(b), seqs, pages, cInts(desc.QStart), cInts(desc.KVLen), cInts(desc.Pages), cInts(desc.Tokens))
+	})
+}
+
+// NewBatch copies the layout to the device.
+func (s *Stream) NewBatch(desc BatchDesc) (*Batch, error) {
+	seqs, pages, err := desc.sizes()
+	if err != nil {
+		return nil, err
 	}
 	b := &Batch{}
-	err := s.call("batch", func(c C.shim) C.sx_status {
-		status := C.shim_batch_new(c, seqs, pages, cInts(desc.QStart), cInts(desc.KVLen), cInts(desc.Pages), &b.p)
+	err = s.call("batch", func(c C.shim) C.sx_status {
+		status := C.shim_batch_new(c, seqs, pages, cInts(desc.QStart), cInts(desc.KVLen), cInts(desc.Pages), cInts(desc.Tokens), &b.p)
 		if status == C.SX_OK {
 			b.h = s.dev.keep(func(c C.shim) { C.shim_batch_free(c, b.p); b.p = nil })
 		}

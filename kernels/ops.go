@@ -9,6 +9,12 @@ package kernels
 #cgo nocallback shim_kv_copy
 #cgo noescape shim_embed
 #cgo nocallback shim_embed
+#cgo noescape shim_embed_batch
+#cgo nocallback shim_embed_batch
+#cgo noescape shim_colstats
+#cgo nocallback shim_colstats
+#cgo noescape shim_hessian
+#cgo nocallback shim_hessian
 #cgo noescape shim_gather
 #cgo nocallback shim_gather
 #cgo noescape shim_matmul
@@ -44,6 +50,14 @@ func (s *Stream) Embed(out Tensor, w *Weight, ids []int32) error {
 	})
 }
 
+// EmbedBatch sets out[i] = w[id of the batch's token i].
+func (s *Stream) EmbedBatch(out Tensor, w *Weight, b *Batch) error {
+	s.note(out.Buf, w, b)
+	return s.call("embed_batch", func(c C.shim) C.sx_status {
+		return C.shim_embed_batch(c, cTensor(&out), cWeight(w), cBatch(b))
+	})
+}
+
 // Gather sets out[i] = x[rows[i]].
 func (s *Stream) Gather(out, x Tensor, rows []int32) error {
 	return s.call("gather", func(c C.shim) C.sx_status {
@@ -53,6 +67,7 @@ func (s *Stream) Gather(out, x Tensor, rows []int32) error {
 
 // MatMul sets out[M,N] = x[M,K] w^T + bias; bias is nil or an F32 weight 1 x N.
 func (s *Stream) MatMul(out, x Tensor, w, bias *Weight) error {
+	s.note(out.Buf, x.Buf, w, bias)
 	return s.call("matmul", func(c C.shim) C.sx_status {
 		return C.shim_matmul(c, cTensor(&out), cTensor(&x), cWeight(w), cWeight(bias))
 	})
@@ -63,8 +78,10 @@ func (s *Stream) MatMul(out, x Tensor, w, bias *Weight) error {
 func (s *Stream) RMSNorm(out, x Tensor, add *Tensor, w *Weight, eps float32) error {
 	var a C.sx_tensor
 	has := C.int(0)
+	s.note(out.Buf, x.Buf, w)
 	if add != nil {
 		a, has = cTensor(add), 1
+		s.note(add.Buf)
 	}
 	return s.call("rmsnorm", func(c C.shim) C.sx_status {
 		return C.shim_rmsnorm(c, cTensor(&out), cTensor(&x), a, has, cWeight(w), C.float(eps))
@@ -73,11 +90,13 @@ func (s *Stream) RMSNorm(out, x Tensor, add *Tensor, w *Weight, eps float32) err
 
 // Add sets x += add.
 func (s *Stream) Add(x, add Tensor) error {
+	s.note(x.Buf, add.Buf)
 	return s.call("add", func(c C.shim) C.sx_status { return C.shim_add(c, cTensor(&x), cTensor(&add)) })
 }
 
 // SwiGLU sets out = silu(gate) * up (arXiv 2002.05202); out may be gate or up.
 func (s *Stream) SwiGLU(out, gate, up Tensor) error {
+	s.note(out.Buf, gate.Buf, up.Buf)
 	return s.call("swiglu", func(c C.shim) C.sx_status {
 		return C.shim_swiglu(c, cTensor(&out), cTensor(&gate), cTensor(&up))
 	})
@@ -94,6 +113,7 @@ func (s *Stream) RopeKV(a RopeArgs) error {
 	if a.Rope.Interleaved {
 		r.interleaved = 1
 	}
+	s.note(a.Q.Buf, a.K.Buf, a.V.Buf, a.Rope.Table.Buf, a.KV, a.Batch)
 	return s.call("rope_kv", func(c C.shim) C.sx_status {
 		return C.shim_rope_kv(c, cTensor(&a.Q), cTensor(&a.K), cTensor(&a.V), r, cKV(a.KV), cBatch(a.Batch), layer)
 	})
@@ -108,6 +128,7 @@ func (s *Stream) Attention(a AttentionArgs) error {
 		return invalid("attention", "layer %d, %d heads, window %d", a.Layer, a.Heads, a.Window)
 	}
 	d := C.sx_attention_desc{layer: layer, heads: heads, window: window, scale: C.float(a.Scale)}
+	s.note(a.Out.Buf, a.Q.Buf, a.KV, a.Batch)
 	return s.call("attention", func(c C.shim) C.sx_status {
 		return C.shim_attention(c, cTensor(&a.Out), cTensor(&a.Q), cKV(a.KV), cBatch(a.Batch), d)
 	})
@@ -121,6 +142,7 @@ func (s *Stream) KVCopy(kv *KV, dst, src, positions int) error {
 	if !ok1 || !ok2 || !ok3 {
 		return invalid("kv_copy", "%d positions of page %d to page %d", positions, src, dst)
 	}
+	s.note(kv)
 	return s.call("kv_copy", func(c C.shim) C.sx_status { return C.shim_kv_copy(c, cKV(kv), d, f, n) })
 }
 
@@ -165,4 +187,19 @@ func (s *Stream) Sample(logits Tensor, d []SampleDesc, u []float64) ([]int32, er
 		return nil, err
 	}
 	return ids, nil
+}
+
+// ColStats adds the statistics of calibration over the rows of x [M, K] to three F32 tensors [1, K]: max = the greatest of max and |x|,
+// sum += |x|, square += x^2 (AWQ, arXiv 2306.00978; SmoothQuant, arXiv 2211.10438). A NaN in a column makes all three of it NaN.
+func (s *Stream) ColStats(max, sum, square, x Tensor) error {
+	s.note(max.Buf, sum.Buf, square.Buf, x.Buf)
+	return s.call("colstats", func(c C.shim) C.sx_status {
+		return C.shim_colstats(c, cTensor(&max), cTensor(&sum), cTensor(&square), cTensor(&x))
+	})
+}
+
+// Hessian adds x^T x of x [M, K] to h [K, K], of F32 (GPTQ, arXiv 2210.17323, without its factor 2).
+func (s *Stream) Hessian(h, x Tensor) error {
+	s.note(h.Buf, x.Buf)
+	return s.call("hessian", func(c C.shim) C.sx_status { return C.shim_hessian(c, cTensor(&h), cTensor(&x)) })
 }

@@ -20,38 +20,65 @@ type opCase struct {
 	run  func(r *rig) (out []float32, scale []float64)
 }
 
-// TestOps runs the table on every backend, build and thread count against the oracle.
+// TestOps runs the table on every backend, build, thread count and format of activations against the oracle, which computes with the same
+// rounded inputs.
 func TestOps(t *testing.T) {
 	oracle := target{backend: "ref"}.open(t)
-	var rigs []*rig
-	for _, tg := range targets(t) {
+	var rigs, devices []*rig
+	for _, tg := range hostTargets(t) {
 		rigs = append(rigs, tg.open(t))
+	}
+	for _, tg := range cudaTargets() {
+		devices = append(devices, tg.open(t))
 	}
 	for _, c := range cases() {
 		t.Run(c.name, func(t *testing.T) {
-			want, scale := c.run(oracle.within(t))
-			oracle.done()
-			for _, r := range rigs {
-				tg := r.target
-				if strings.HasSuffix(tg.isa, "-model") && !onUnits(c.name) {
-					continue // the same code as of the build wide
-				}
-				got, _ := c.run(r.within(t))
-				r.done()
-				if len(got) != len(want) {
-					t.Fatalf("%v: %d values, want %d", tg, len(got), len(want))
-				}
-				for i := range got {
-					s := 0.0
-					if scale != nil {
-						s = scale[i]
+			for _, f := range formats() {
+				oracle.target.act, oracle.target.wide = f[0], f[1]
+				want, scale := c.run(oracle.within(t))
+				oracle.done()
+				for _, r := range rigs {
+					if f[0] == kernels.F32 && (!strings.HasSuffix(r.target.isa, "-model") || onUnits(c.name)) { // else the same code as of the build wide
+						c.hold(r.within(t), want, scale)
 					}
-					if !near(float64(got[i]), float64(want[i]), s, c.tol) {
-						t.Fatalf("%v: value %d is %g, the oracle has %g (scale %g, tolerance %g)", tg, i, got[i], want[i], s, c.tol)
+				}
+				for _, r := range devices {
+					if r.target.act == f[0] && r.target.wide == f[1] {
+						t.Run(r.target.String(), func(t *testing.T) { c.hold(r.within(t), want, scale) })
 					}
 				}
 			}
 		})
+	}
+}
+
+// hold carries the case out and holds what comes out against the oracle's.
+func (c opCase) hold(r *rig, want []float32, scale []float64) {
+	r.Helper()
+	tg := r.target
+	r.reset()
+	got, _ := c.run(r)
+	r.done()
+	if len(got) != len(want) {
+		r.Fatalf("%v: %d values, want %d", tg, len(got), len(want))
+	}
+	if moves(c.name) {
+		tg.act, tg.wide = kernels.F32, kernels.F32
+	}
+	for i := range got {
+		s := 0.0
+		if scale != nil {
+			s = scale[i]
+		}
+		if math.IsNaN(s) { // an index, which the rounding of activations may turn
+			if tg.narrowest() != kernels.F32 {
+				continue
+			}
+			s = 0
+		}
+		if !tg.near(float64(got[i]), float64(want[i]), s, c.tol) {
+			r.Fatalf("%v: value %d is %g, the oracle has %g (scale %g, tolerance %g)", r.target, i, got[i], want[i], s, c.tol)
+		}
 	}
 }
 
@@ -114,7 +141,7 @@ func specialCases() []opCase {
 			rng := seeded(1)
 			x, w := poison(smooth(rng, m*k), k, 0, 1, 2, 3, 18, 18), poison(smooth(rng, n*k), k, 4, 3)
 			w[0] = 0 // against an infinity: NaN
-			out := r.out(m, n)
+			out := r.outWide(m, n)
 			r.must(r.st.MatMul(out, r.in(m, k, x), r.weight(f32Matrix(w, n, k)), nil))
 			scale := make([]float64, m*n)
 			for i := range scale {
@@ -128,7 +155,7 @@ func specialCases() []opCase {
 			for i := range 3 {
 				x[4*k+i] = 3e38 // a square beyond f32
 			}
-			r.must(r.st.RMSNorm(out, r.in(m, k, x), nil, r.vector(smooth(seeded(2), k)), 1e-5))
+			r.must(r.st.RMSNorm(out, r.inWide(m, k, x), nil, r.vector(smooth(seeded(2), k)), 1e-5))
 			return r.read(out), subnormal(m * k)
 		}},
 		{"logprob/NaN and inf", 3e-6, func(r *rig) ([]float32, []float64) {
@@ -174,14 +201,14 @@ func matmulCase(dt kernels.DType, m, n, k int, bias bool) opCase {
 	return opCase{fmt.Sprintf("matmul/%v/%d,%d,%d/bias=%v", dt, m, n, k, bias), 4e-7 * (2 + math.Sqrt(float64(k))/8), func(r *rig) ([]float32, []float64) {
 		rng := seeded(uint64(m*7919 + n*31 + k))
 		w := seededMatrix(uint64(n+k), dt, n, k, groupOf(k))
-		x := r.activations(normal(rng, m*k))
+		x := normal(rng, m*k)
 		var b *kernels.Weight
 		bv := make([]float32, n)
 		if bias {
 			bv = normal(rng, n)
 			b = r.vector(bv)
 		}
-		out := r.out(m, n)
+		out := r.outWide(m, n)
 		r.must(r.st.MatMul(out, r.in(m, k, x), r.weight(w), b))
 		if r.target.backend != "ref" {
 			return r.read(out), nil
@@ -212,7 +239,7 @@ func rowCases() []opCase {
 	}
 	add("rmsnorm", 3e-7, func(r *rig, rng *rand.Rand, rows, cols int) ([]float32, []float64) {
 		out := r.out(rows, cols)
-		r.must(r.st.RMSNorm(out, r.in(rows, cols, normal(rng, rows*cols)), nil, r.vector(normal(rng, cols)), 1e-5))
+		r.must(r.st.RMSNorm(out, r.inWide(rows, cols, normal(rng, rows*cols)), nil, r.vector(normal(rng, cols)), 1e-5))
 		return r.read(out), nil
 	})
 	add("rmsnorm in place", 3e-7, func(r *rig, rng *rand.Rand, rows, cols int) ([]float32, []float64) {
@@ -221,13 +248,13 @@ func rowCases() []opCase {
 		return r.read(x), nil
 	})
 	add("rmsnorm with add", 3e-7, func(r *rig, rng *rand.Rand, rows, cols int) ([]float32, []float64) {
-		x, out := r.inPlace(rows, cols, normal(rng, rows*cols)), r.out(rows, cols)
-		residual := r.in(rows, cols, normal(rng, rows*cols))
+		x, out := r.inPlaceWide(rows, cols, normal(rng, rows*cols)), r.out(rows, cols)
+		residual := r.inWide(rows, cols, normal(rng, rows*cols))
 		r.must(r.st.RMSNorm(out, x, &residual, r.vector(normal(rng, cols)), 1e-5))
 		return append(r.read(out), r.read(x)...), nil
 	})
 	add("add", 0, func(r *rig, rng *rand.Rand, rows, cols int) ([]float32, []float64) {
-		x := r.inPlace(rows, cols, normal(rng, rows*cols))
+		x := r.inPlaceWide(rows, cols, normal(rng, rows*cols))
 		r.must(r.st.Add(x, r.in(rows, cols, normal(rng, rows*cols))))
 		return r.read(x), nil
 	})
@@ -259,15 +286,23 @@ func rowCases() []opCase {
 			if dt == kernels.I4 {
 				cols = even(cols)
 			}
-			out, ids := r.out(rows, cols), make([]int32, rows)
+			out, ids := r.outWide(rows, cols), make([]int32, rows)
 			for i := range ids {
 				ids[i] = rng.Int32N(11)
 			}
-			r.must(r.st.Embed(out, r.weight(seededMatrix(1, dt, 11, cols, groupOf(cols))), ids))
-			return r.read(out), nil
+			w := r.weight(seededMatrix(1, dt, 11, cols, groupOf(cols)))
+			r.must(r.st.Embed(out, w, ids))
+			all := r.read(out)
+			b, err := r.st.NewBatch(kernels.BatchDesc{QStart: []int32{0, int32(rows)}, KVLen: []int32{int32(rows)}, Tokens: ids})
+			r.must(err)
+			r.made = append(r.made, b)
+			again := r.outWide(rows, cols)
+			r.must(r.st.EmbedBatch(again, w, b))
+			r.must(sameBits(r.read(again), all))
+			return all, nil
 		})
 	}
-	return all
+	return append(all, statCases()...)
 }
 
 // subnormal is the scale of results that have a factor below the normal numbers, as silu of -90 is: there a backend may give 0.
@@ -293,7 +328,7 @@ func logprobCases() []opCase {
 				all = append(all, opCase{fmt.Sprintf("logprob/%v/%d,%d", dt, rows, v), 3e-6, func(r *rig) ([]float32, []float64) {
 					const d = 34
 					rng := seeded(uint64(v*10 + rows))
-					x, targets := r.activations(normal(rng, rows*d)), kernels.Targets{Rows: []int32{}, IDs: []int32{}}
+					x, targets := normal(rng, rows*d), kernels.Targets{Rows: []int32{}, IDs: []int32{}}
 					for i := range rows {
 						for range (i + 1) % 4 { // none of some rows, three of others
 							targets.Rows, targets.IDs = append(targets.Rows, int32(i)), append(targets.IDs, rng.Int32N(int32(v)))
@@ -314,7 +349,7 @@ func (r *rig) logprob(x kernels.Tensor, w *kernels.Weight, targets kernels.Targe
 	for i := range lp.LSE {
 		size := math.Abs(float64(lp.BestLogit[i])) + 20
 		out = append(out, float32(lp.LSE[i]), float32(lp.Best[i]), lp.BestLogit[i])
-		scale = append(scale, size, 0, size)
+		scale = append(scale, size, math.NaN(), size)
 	}
 	for j, l := range lp.Target {
 		row := j

@@ -194,3 +194,17 @@ func TestOracleLogProb(t *testing.T) {
 		}
 	}
 }
+
+// TestOracleEmbedBatch: the rows that a batch's tokens name.
+func TestOracleEmbedBatch(t *testing.T) {
+	r := target{backend: "ref"}.open(t)
+	w := f32Matrix([]float32{1, 2, 3, 4, 5, 6}, 3, 2)
+	b, err := r.st.NewBatch(kernels.BatchDesc{QStart: []int32{0, 2, 3}, KVLen: []int32{2, 1}, Tokens: []int32{2, 0, 2}})
+	r.must(err)
+	out := r.out(3, 2)
+	r.must(r.st.EmbedBatch(out, r.weight(w), b))
+	if err := sameBits(r.read(out), []float32{5, 6, 1, 2, 5, 6}); err != nil {
+		t.Error(err)
+	}
+	r.done()
+}

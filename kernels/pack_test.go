@@ -20,7 +20,7 @@ func aligned(n int64) []byte {
 // TestPackedWeight: a weight made of what Pack wrote, in parts too, computes and embeds as one made of the matrix.
 func TestPackedWeight(t *testing.T) {
 	const m, n, k = 19, 37, 130
-	for _, tg := range targets(t) {
+	for _, tg := range hostTargets(t) {
 		r := tg.open(t)
 		x := normal(seeded(3), m*k)
 		for _, dt := range allFormats {
@@ -85,7 +85,7 @@ func TestPackRefuses(t *testing.T) {
 	if info, err := r.dev.Info(); err != nil || info.Layout != "" {
 		t.Errorf("the oracle has layout %q, %v", info.Layout, err)
 	}
-	r = targets(t)[0].open(t)
+	r = hostTargets(t)[0].open(t)
 	size, err := r.dev.PackSize(w)
 	r.must(err)
 	embed := w

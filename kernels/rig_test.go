@@ -18,21 +18,30 @@ import (
 	"sextant/kernels/cpu"
 )
 
-// target is one way to carry out the table: a backend, its build, its threads.
+// target is one way to carry out the table: a backend, its build, its threads, its activations.
 type target struct {
 	backend, isa string
 	threads      int
+	act, wide    kernels.DType // of activations; of the residual stream and what is added to it
+	aligned      bool          // views begin and step by multiples of 16 bytes
 }
 
 func (t target) String() string {
-	if t.isa == "" {
-		return t.backend
+	name := t.backend
+	if t.isa != "" {
+		name = fmt.Sprintf("%s-%s-%d", t.backend, t.isa, t.threads)
 	}
-	return fmt.Sprintf("%s-%s-%d", t.backend, t.isa, t.threads)
+	if t.backend == "cuda" || t.act != kernels.F32 {
+		name += fmt.Sprintf("-%v-%v", t.act, t.wide)
+	}
+	if t.aligned {
+		name += "-aligned"
+	}
+	return name
 }
 
-// targets are all that run here. A build that this machine lacks is left out, loudly when SEXTANT_WANT_ISA names it.
-func targets(t *testing.T) []target {
+// hostTargets are all builds of the cpu backend that run here. One that this machine lacks is left out, loudly when SEXTANT_WANT_ISA names it.
+func hostTargets(t *testing.T) []target {
 	var all []target
 	for _, isa := range []string{"scalar", "avx2", "wide", "avx512", "amx-model", "amx"} {
 		if !cpu.Runs(isa) {
@@ -44,11 +53,11 @@ func targets(t *testing.T) []target {
 		for threads := 1; threads <= 3; threads++ {
 			// The split is the same code in all builds; what is left out with -short is for the sanitizers' time.
 			if threads == 2 || (!testing.Short() && !strings.HasSuffix(isa, "-model") && isa != "wide" && isa != "scalar") {
-				all = append(all, target{"cpu", isa, threads})
+				all = append(all, target{backend: "cpu", isa: isa, threads: threads})
 			}
 		}
 	}
-	return all
+	return only(all)
 }
 
 // fused are the builds that promise equal bits.
@@ -77,7 +86,6 @@ type rig struct {
 	made   []interface{ Free() } // by the case in hand
 	kept   map[string]*kernels.Weight
 	pages  []int32 // where the pages of a sequence lie; nil: one after another
-	narrow bool    // the activations of matmul and logprob are numbers of bf16
 }
 
 func (t target) open(tb testing.TB) *rig {
@@ -114,6 +122,12 @@ func (r *rig) within(t *testing.T) *rig {
 func (r *rig) done() {
 	r.Helper()
 	r.checkGuards()
+	r.reset()
+}
+
+// reset frees what a case made that may have failed.
+func (r *rig) reset() {
+	r.guards = nil
 	for _, m := range r.made {
 		m.Free()
 	}
@@ -131,41 +145,71 @@ func (r *rig) must(err error) {
 type guarded struct {
 	t     kernels.Tensor
 	whole kernels.Tensor
+	first int       // value of the whole that the view begins with
 	input []float32 // what the whole buffer must still hold; nil for an output, whose view may change
 }
 
 const (
 	guardValues = 37       // before and after the view
 	guardStride = 5        // beyond each row
+	alignValues = 64       // the same for aligned views
 	sentinel    = -31337.5 // no op gives it here
 )
 
-// out is a guarded output [rows, cols], filled with sentinels.
-func (r *rig) out(rows, cols int) kernels.Tensor { return r.guard(rows, cols, nil).t }
+// out is a guarded output [rows, cols] of the target's activations, filled with sentinels; outWide one of its residual stream, outF32 of f32.
+func (r *rig) out(rows, cols int) kernels.Tensor { return r.guard(r.target.act, rows, cols, nil).t }
+func (r *rig) outWide(rows, cols int) kernels.Tensor {
+	return r.guard(r.target.wide, rows, cols, nil).t
+}
 
 // in is a guarded tensor holding v; the view may not be changed by an op unless the test takes it off with inPlace.
-func (r *rig) in(rows, cols int, v []float32) kernels.Tensor { return r.guard(rows, cols, v).t }
+func (r *rig) in(rows, cols int, v []float32) kernels.Tensor {
+	return r.guard(r.target.act, rows, cols, v).t
+}
+
+func (r *rig) inWide(rows, cols int, v []float32) kernels.Tensor {
+	return r.guard(r.target.wide, rows, cols, v).t
+}
+
+func (r *rig) inF32(rows, cols int, v []float32) kernels.Tensor {
+	return r.guard(kernels.F32, rows, cols, v).t
+}
 
 // inPlace is a guarded tensor holding v that an op may change.
 func (r *rig) inPlace(rows, cols int, v []float32) kernels.Tensor {
-	g := r.guard(rows, cols, v)
+	return r.mayChange(r.guard(r.target.act, rows, cols, v))
+}
+
+func (r *rig) inPlaceWide(rows, cols int, v []float32) kernels.Tensor {
+	return r.mayChange(r.guard(r.target.wide, rows, cols, v))
+}
+
+func (r *rig) inPlaceF32(rows, cols int, v []float32) kernels.Tensor {
+	return r.mayChange(r.guard(kernels.F32, rows, cols, v))
+}
+
+func (r *rig) mayChange(g *guarded) kernels.Tensor {
 	g.input = nil
 	return g.t
 }
 
-func (r *rig) guard(rows, cols int, v []float32) *guarded {
+func (r *rig) guard(dt kernels.DType, rows, cols int, v []float32) *guarded {
 	r.Helper()
-	stride := cols + guardStride
-	whole, err := r.dev.NewTensor(1, 2*guardValues+rows*stride, kernels.F32)
+	around, stride := guardValues, cols+guardStride
+	if r.target.aligned {
+		around, stride = alignValues, (cols+15)/8*8
+	}
+	whole, err := r.dev.NewTensor(1, 2*around+rows*stride, r.target.held(dt))
 	r.must(err)
 	r.made = append(r.made, whole.Buf)
 	all := sentinels(whole.Cols)
-	view := whole
-	view.Offset, view.Rows, view.Cols, view.Stride = 4*guardValues, rows, cols, stride
-	g := &guarded{t: view, whole: whole}
+	view := whole.SliceCols(around, around)
+	view.Rows, view.Cols, view.Stride = rows, cols, stride
+	g := &guarded{t: view, whole: whole, first: around}
 	if v != nil {
+		v = round(dt, v)
 		for i := range rows {
-			copy(all[guardValues+i*stride:], v[i*cols:(i+1)*cols])
+			copy(all[around+i*stride:], v[i*cols:(i+1)*cols])
 		}
 		g.input = all
 	}
@@ -190,12 +234,12 @@ func (r *rig) checkGuards() {
 		if want == nil { // an output: only what lies around the view must be as it was
 			want = sentinels(len(all))
 			for row := range g.t.Rows {
-				at := guardValues + row*g.t.Stride
+				at := g.first + row*g.t.Stride
 				copy(want[at:at+g.t.Cols], all[at:])
 			}
 		}
-		if err := sameBits(all, want); err != nil {
-			r.Fatalf("tensor %d [%d, %d], view from %d with stride %d: the buffer changed: %v", n, g.t.Rows, g.t.Cols, guardValues, g.t.Stride, err)
+		if err := sameBits(all, round(g.whole.DType, want)); err != nil {
+			r.Fatalf("tensor %d [%d, %d], view from %d with stride %d: the buffer changed: %v", n, g.t.Rows, g.t.Cols, g.first, g.t.Stride, err)
 		}
 	}
 	r.guards = nil
@@ -234,16 +278,6 @@ func piece(rng *rand.Rand, of []float32, n int) []float32 {
 	v := make([]float32, n)
 	for at, done := rng.IntN(len(of)), 0; done < n; at = 0 {
 		done += copy(v[done:], of[at:])
-	}
-	return v
-}
-
-// activations are v as the case in hand wants them.
-func (r *rig) activations(v []float32) []float32 {
-	if r.narrow {
-		for i := range v {
-			v[i] = bf16(v[i])
-		}
 	}
 	return v
 }

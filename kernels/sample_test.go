@@ -13,7 +13,7 @@ func everyTarget(t *testing.T) []target { return append(targets(t), target{backe
 
 func (r *rig) sample(logits []float32, d kernels.SampleDesc, u float64) int32 {
 	r.Helper()
-	ids, err := r.st.Sample(r.in(1, len(logits), logits), []kernels.SampleDesc{d}, []float64{u})
+	ids, err := r.st.Sample(r.inF32(1, len(logits), logits), []kernels.SampleDesc{d}, []float64{u})
 	r.must(err)
 	return ids[0]
 }
@@ -83,7 +83,7 @@ func TestSampleAgrees(t *testing.T) {
 		var want []int32
 		for _, tg := range append([]target{{backend: "ref"}}, targets(t)...) {
 			r := tg.open(t)
-			got, err := r.st.Sample(r.in(rows, v, logits), d, u)
+			got, err := r.st.Sample(r.inF32(rows, v, logits), d, u)
 			r.must(err)
 			if want == nil {
 				want = got

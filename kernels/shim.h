@@ -45,6 +45,10 @@ static inline sx_status shim_pack(shim s, shim_weight w, const uint8_t *data, co
   sx_weight_desc d = {w.dtype, w.group, w.rows, w.cols, data, scales, zeros, w.borrow, w.use, w.packed};
   return s.ops->pack(s.dev, &d, dst);
 }
+static inline sx_status shim_weight_put(shim s, sx_weight *to, int64_t row, shim_weight w, const uint8_t *data, const float *scales, const float *zeros) {
+  sx_weight_desc d = {w.dtype, w.group, w.rows, w.cols, data, scales, zeros, w.borrow, w.use, w.packed};
+  return s.ops->weight_put(s.dev, to, row, &d);
+}
 static inline void shim_weight_free(shim s, sx_weight *p) { s.ops->weight_free(s.dev, p); }
 static inline sx_status shim_kv_new(shim s, sx_kv_desc d, sx_kv **out) { return s.ops->kv_new(s.dev, &d, out); }
 static inline void shim_kv_free(shim s, sx_kv *p) { s.ops->kv_free(s.dev, p); }
@@ -52,14 +56,27 @@ static inline sx_status shim_kv_copy(shim s, sx_kv *kv, int32_t dst, int32_t src
   return s.ops->kv_copy(s.dev, s.stream, kv, dst, src, n);
 }
 static inline sx_status shim_batch_new(shim s, int32_t seqs, int32_t max_pages, const int32_t *q_start, const int32_t *kv_len,
-                                       const int32_t *pages, sx_batch **out) {
-  sx_batch_desc d = {seqs, max_pages, q_start, kv_len, pages, NULL};
+                                       const int32_t *pages, const int32_t *tokens, sx_batch **out) {
+  sx_batch_desc d = {seqs, max_pages, q_start, kv_len, pages, tokens};
   return s.ops->batch_new(s.dev, s.stream, &d, out);
+}
+static inline sx_status shim_batch_set(shim s, sx_batch *b, int32_t seqs, int32_t max_pages, const int32_t *q_start, const int32_t *kv_len,
+                                       const int32_t *pages, const int32_t *tokens) {
+  sx_batch_desc d = {seqs, max_pages, q_start, kv_len, pages, tokens};
+  return s.ops->batch_set(s.dev, s.stream, b, &d);
 }
 static inline void shim_batch_free(shim s, sx_batch *p) { s.ops->batch_free(s.dev, p); }
 
+static inline sx_status shim_graph_begin(shim s) { return s.ops->graph_begin(s.dev, s.stream); }
+static inline sx_status shim_graph_end(shim s, sx_graph **out) { return s.ops->graph_end(s.dev, s.stream, out); }
+static inline sx_status shim_graph_run(shim s, sx_graph *g) { return s.ops->graph_run(s.dev, s.stream, g); }
+static inline void shim_graph_free(shim s, sx_graph *g) { s.ops->graph_free(s.dev, g); }
+
 static inline sx_status shim_embed(shim s, sx_tensor out, const sx_weight *w, const int32_t *ids, int64_t n) {
   return s.ops->embed(s.dev, s.stream, &out, w, ids, n);
+}
+static inline sx_status shim_embed_batch(shim s, sx_tensor out, const sx_weight *w, const sx_batch *b) {
+  return s.ops->embed_batch(s.dev, s.stream, &out, w, b);
 }
 static inline sx_status shim_gather(shim s, sx_tensor out, sx_tensor x, const int32_t *rows, int64_t n) {
   return s.ops->gather(s.dev, s.stream, &out, &x, rows, n);
@@ -88,5 +105,9 @@ static inline sx_status shim_logprob(shim s, sx_tensor x, const sx_weight *w, in
 static inline sx_status shim_sample(shim s, sx_tensor logits, const sx_sample_desc *d, const double *u, int32_t *ids) {
   return s.ops->sample(s.dev, s.stream, &logits, d, u, ids);
 }
+static inline sx_status shim_colstats(shim s, sx_tensor max, sx_tensor sum, sx_tensor square, sx_tensor x) {
+  return s.ops->colstats(s.dev, s.stream, &max, &sum, &square, &x);
+}
+static inline sx_status shim_hessian(shim s, sx_tensor h, sx_tensor x) { return s.ops->hessian(s.dev, s.stream, &h, &x); }
 
 #endif

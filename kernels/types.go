@@ -32,7 +32,7 @@ func (t DType) bytes() int64 {
 	switch t {
 	case F32:
 		return 4
-	case BF16:
+	case BF16, F16:
 		return 2
 	}
 	return 0
@@ -77,6 +77,11 @@ type Info struct {
 	ComputeCapability int // 90 for sm_90; 0 on CPUs
 	// Layout names the form that Pack gives weights; "" where the backend has none. Devices of one layout can use what another packed.
 	Layout string
+	Narrow bool // activations and caches may be BF16 and F16, also beside F32 in one call; sums are of F32
+	Pieces bool // a weight may be made without data, for Weight.Put to fill
+	// Few is the number of rows up to which MatMul sums in another order than beyond: a row has the same bits in all calls of up to so
+	// many rows, and in all larger ones. 0: one order.
+	Few int
 }
 
 // Peak is what a CPU does at best, by CPUPeak.
@@ -94,7 +99,7 @@ type PeakRate struct {
 
 // WeightDesc is a matrix [Rows = outputs, Cols = inputs] in host memory. Data holds Rows*Cols values, little-endian, row-major; I4 holds
 // two codes a byte, low nibble first, with w = (q - zero) * scale. Scales: I8 [Rows]; I4 [Rows, Cols/Group]; F8 [1]; else nil. Zeros: I4
-// [Rows, Cols/Group].
+// [Rows, Cols/Group]. Without Data, Scales and Zeros a device whose Info has Pieces makes a weight that Put fills.
 type WeightDesc struct {
 	DType             DType
 	Group, Rows, Cols int
@@ -109,7 +114,8 @@ type WeightDesc struct {
 	Packed bool
 }
 
-// KVDesc is a paged cache of keys and values; a page holds PageSize positions of every layer. DType is F32 or BF16.
+// KVDesc is a paged cache of keys and values; a page holds PageSize positions of every layer. DType is F32 or BF16, or where Info has Narrow
+// F16.
 type KVDesc struct {
 	Layers, KVHeads, HeadDim, PageSize, Pages int
 	DType                                     DType
@@ -117,9 +123,11 @@ type KVDesc struct {
 
 // BatchDesc lays out one forward pass as sx_batch_desc does: sequence s has the new tokens [QStart[s], QStart[s+1]) and with them KVLen[s]
 // positions; its position p lives in page Pages[s*MaxPages+p/PageSize].
+// Tokens, one for each new token, are for EmbedBatch; nil: none.
 type BatchDesc struct {
 	QStart, KVLen, Pages []int32
 	MaxPages             int
+	Tokens               []int32
 }
 
 // check holds what C cannot see: the lengths of the arrays.
@@ -127,6 +135,9 @@ func (d BatchDesc) check() error {
 	if len(d.QStart) == 0 || len(d.KVLen) != len(d.QStart)-1 || d.MaxPages < 0 || len(d.Pages) != len(d.KVLen)*d.MaxPages {
 		return invalid("batch", "%d q_start, %d kv_len, %d pages with max_pages %d: want n+1, n and n*max_pages",
 			len(d.QStart), len(d.KVLen), len(d.Pages), d.MaxPages)
+	}
+	if last := int(d.QStart[len(d.KVLen)]); d.Tokens != nil && len(d.Tokens) != last {
+		return invalid("batch", "%d tokens for sequences that have %d", len(d.Tokens), last)
 	}
 	return nil
 }
@@ -202,7 +213,7 @@ func (w WeightDesc) check() error {
 	default:
 		return invalid("weight", "unknown %v", w.DType)
 	}
-	if w.Packed { // the backend knows its size
+	if w.Packed || w.Data == nil && w.Scales == nil && w.Zeros == nil { // the backend knows its size, or whether it can be filled later
 		return nil
 	}
 	if len(w.Data) != data || len(w.Scales) != scales || len(w.Zeros) != zeros {

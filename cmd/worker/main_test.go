@@ -243,7 +243,7 @@ func TestRunInProcess(t *testing.T) {
 		{"logits m --ids 1,x", 2, `"x" is no token id`},
 		{"logits /nowhere --ids 1", 64, "/nowhere"},
 		{"logits ../../examples/pocket/model --ids 1024", 64, "vocabulary is 1024"},
-		{"logits ../../examples/pocket/model --ids 1 --backend tpu", 2, `no backend "tpu"; there are cpu, ref`},
+		{"logits ../../examples/pocket/model --ids 1 --backend tpu", 2, `no backend "tpu"; there are cpu, cuda, ref`},
 		{"logits ../../examples/pocket/model --ids 1 --threads -1", 2, "--threads is -1"},
 		{"logits ../../examples/pocket/model --ids 1 --raw /nowhere/x", 2, "--raw: open /nowhere/x"},
 		{"run --run x --job y --backend tpu", 2, `no backend "tpu"`},

@@ -217,10 +217,7 @@ static sx_status k_swiglu(sx_device *d, mat out, mat gate, mat up) {
   return SX_OK;
 }
 
-static sx_status k_colstats(sx_device *d, float *max, float *sum, float *square, mat x) {
-  return (void)max, (void)sum, (void)square, (void)x, fail(d, SX_UNSUPPORTED, "not yet");
-}
-static sx_status k_hessian(sx_device *d, mat h, mat x) { return (void)h, (void)x, fail(d, SX_UNSUPPORTED, "not yet"); }
+#include "calibrate.h"
 
 static void rope_part(void *arg, int64_t i, int thread) {
   const split *s = arg;

@@ -7,6 +7,7 @@
 #include "rows.h"
 #include "attention.h"
 #include "logprob.h"
+#include "stats.h"
 #include "peak.h"
 
 static void isa_exp(float *x, int64_t n) {
@@ -25,7 +26,7 @@ static void isa_exp(float *x, int64_t n) {
 /* What builds that differ in matmul alone have in common. */
 #define ISA_REST                                                                                                                    \
   .fused = ISA_FUSED, .sums_floats = isa_sums_floats, .rmsnorm = isa_rmsnorm, .swiglu = isa_swiglu, .rope_kv = isa_rope_kv,          \
-  .attention = isa_attention, .attention_merge = isa_attention_merge, .logprob = isa_logprob, .exp = isa_exp, .fma = isa_fma, .fma_flop = fma_flop, .read = isa_read
+  .attention = isa_attention, .attention_merge = isa_attention_merge, .logprob = isa_logprob, .exp = isa_exp, .colstats = isa_colstats, .hessian_lay = isa_hessian_lay, .hessian = isa_hessian, .fma = isa_fma, .fma_flop = fma_flop, .read = isa_read
 
 const isa ISA_TABLE = {
     .name = ISA_NAME, .features = ISA_FEATURES, .tile_rows = TILE_ROWS, .laid_floats = isa_laid_floats, .lay_out = isa_lay_out,

@@ -78,6 +78,21 @@ typedef struct logprob_job {
   int64_t chunks;
 } logprob_job;
 
+typedef struct stats_job {
+  mat x;
+  float *max, *sum, *square; /* [x.cols] */
+} stats_job;
+
+enum {
+  hessian_block = 192, /* columns of a block: a multiple of panel_rows and of the rows of every build's largest tile */
+  hessian_depth = 512, /* rows in hand at once, whole mat_depths: the blocks of h are read and written once for so many */
+};
+
+typedef struct hessian_job {
+  mat h, x; /* x: at most hessian_depth rows */
+  float *panels, *tiles; /* its columns, up to a whole block of zeros, as stats.h lays them out */
+} hessian_job;
+
 typedef struct isa {
   const char *name, *features;
   bool fused; /* sums use fused multiply-add: bits equal between all builds that do, but for matmul by units for bf16 */
@@ -93,6 +108,9 @@ typedef struct isa {
   void (*attention)(const attn_job *, int64_t from, int64_t to, int64_t kv_head, int64_t chunk, float *scratch);
   void (*attention_merge)(const attn_job *, int64_t from, int64_t to);
   void (*logprob)(const logprob_job *, int64_t chunk, float *scratch); /* scratch: logprob_scratch */
+  void (*colstats)(const stats_job *, int64_t from, int64_t to);                       /* columns; from: a multiple of lanes */
+  void (*hessian_lay)(const hessian_job *, int64_t block);                             /* a block of columns */
+  void (*hessian)(const hessian_job *, int64_t rows, int64_t cols, float *to);         /* a block of columns by a block of columns */
   void (*exp)(float *x, int64_t n);                                    /* in place; for the tests */
   float (*fma)(int64_t rounds);                                        /* peak.h: fma_flop operations a round */
   int32_t fma_flop;
