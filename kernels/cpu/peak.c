@@ -9,7 +9,7 @@ typedef struct probe {
   const isa *isa;
   int64_t rounds; /* of multiply-adds */
   uint8_t *data;
-  int64_t piece, first; /* bytes of an item; the first item of a trial */
+  int64_t piece; /* bytes of an item */
   _Atomic uint32_t seen; /* results, so that no work is left out */
 } probe;
 
@@ -28,13 +28,13 @@ static void fma_item(void *arg, int64_t i, int thread) {
 static void touch_item(void *arg, int64_t i, int thread) {
   probe *p = arg;
   (void)thread;
-  memset(p->data + (p->first + i) * p->piece, 1, (size_t)p->piece);
+  memset(p->data + i * p->piece, 1, (size_t)p->piece);
 }
 
 static void read_item(void *arg, int64_t i, int thread) {
   probe *p = arg;
   (void)thread;
-  p->seen ^= p->isa->read(p->data + (p->first + i) * p->piece, p->piece);
+  p->seen ^= p->isa->read(p->data + i * p->piece, p->piece);
 }
 
 /* GFLOP/s of a build's multiply-adds on all threads; 0 when the build does not run here or the threads cannot be had. */
@@ -54,28 +54,20 @@ double sx_cpu_fma(const char *name, int32_t threads) {
   return best;
 }
 
-/* GB/s of reading `bytes` of memory from end to end on all threads; 0 when the memory or the threads cannot be had. */
+/* GB/s of reading `bytes` of memory from end to end, again and again for half a second, on all threads; 0 when the memory or the threads
+ * cannot be had. No best of short trials: where guests share a machine's memory, that is a rate which no pass over weights can hold. */
 double sx_cpu_read(const char *name, int32_t threads, int64_t bytes) {
-  enum { trials = 48, windows = 8 }; /* a trial reads one eighth, the next trial the next */
+  const double enough = 0.5;
   probe p = {.isa = sx_cpu_build(name), .piece = 1 << 21};
-  int64_t items = bytes / p.piece;
+  int64_t items = bytes / p.piece, read = 0;
   void *raw = NULL;
   pool *pool = p.isa && threads > 0 && items > 0 ? pool_new(threads, (pool_places){0}) : NULL;
-  double best = 0;
+  double took = 0;
   if (!pool) return 0;
   p.data = host_zalloc(items * p.piece, &raw);
   if (p.data) pool_run(pool, touch_item, &p, items);
-  for (int i = 0; p.data && i < trials; i++) {
-    int64_t n = (items + windows - 1) / windows, at = i % windows * n;
-    if (at >= items) continue;
-    if (n > items - at) n = items - at;
-    p.first = at;
-    double start = seconds();
-    pool_run(pool, read_item, &p, n);
-    double rate = (double)(n * p.piece) / (seconds() - start) / 1e9;
-    if (rate > best) best = rate;
-  }
+  for (double start = seconds(); p.data && took < enough; took = seconds() - start, read += items * p.piece) pool_run(pool, read_item, &p, items);
   free(raw);
   pool_free(pool);
-  return best;
+  return took > 0 ? (double)read / took / 1e9 : 0;
 }

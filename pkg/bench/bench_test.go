@@ -232,8 +232,8 @@ prefill  1024 tokens/s       1000 to 1030   compute  2000 GFLOP/s     50 %    2.
 rank                                                                               left out: it is too long
 
 Sharing of prefixes: rank has 20.0x the rate of rank-alone.
-Medians of 3 samples. The peaks are the best of this machine in the same rounds: multiply-adds in
-registers, GFLOP/s: 200 f32 avx2, 4000 bf16 amx, 8000 int8 amx; reading 1.07 GB of memory: 20.0 GB/s. Shares are of
+Medians of 3 samples. Measured in the same rounds: multiply-adds in registers, the best of them,
+GFLOP/s: 200 f32 avx2, 4000 bf16 amx, 8000 int8 amx; reading 1.07 GB of memory for half a second, the median: 20.0 GB/s. Shares are of
 bf16 amx and of the reading, and count only work that no implementation can do without.
 `
 	if b.String() != want {

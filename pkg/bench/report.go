@@ -43,10 +43,12 @@ type Startup struct {
 	FirstToken float64 `json:"first_token"` // from the same moment until a token has been drawn after a prompt of one
 }
 
-// Peaks is the best that was seen of the machine, in all rounds, with the threads of the works.
+// Peaks is what the machine can do with the threads of the works: of arithmetic the best that was seen in all rounds, of reading memory the
+// median of the rounds, as with works that read for as long.
 type Peaks struct {
 	Compute   []Compute `json:"compute"`
 	Read      float64   `json:"read_gb"` // GB/s
+	Reads     []float64 `json:"reads"`   // of each round
 	ReadBytes int64     `json:"read_bytes"`
 }
 

@@ -67,8 +67,8 @@ func (r *Report) legend() string {
 	if r.Sharing > 0 {
 		sharing = fmt.Sprintf("Sharing of prefixes: rank has %sx the rate of rank-alone.\n", digits(r.Sharing))
 	}
-	return sharing + fmt.Sprintf("Medians of %d samples. The peaks are the best of this machine in the same rounds: multiply-adds in\nregisters, "+
-		"GFLOP/s: %s; reading %s of memory: %s GB/s. Shares are of\n%s %s and of the reading, "+
+	return sharing + fmt.Sprintf("Medians of %d samples. Measured in the same rounds: multiply-adds in registers, the best of them,\n"+
+		"GFLOP/s: %s; reading %s of memory for half a second, the median: %s GB/s. Shares are of\n%s %s and of the reading, "+
 		"and count only work that no implementation can do without.\n",
 		r.Repeat, strings.Join(units, ", "), short(float64(r.Peaks.ReadBytes))+"B", digits(r.Peaks.Read), best.DType, best.ISA)
 }
