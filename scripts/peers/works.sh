@@ -161,7 +161,7 @@ work_rank() {
   contest rank rows rank_ours rank-alone llama-server transformers_rank
 }
 rank_ours() { ours_bench llama-160m --work rank --rows "$rank_rows"; }
-rank-alone() { ours_bench llama-160m --work rank-alone --rows 32; }
+rank-alone() { ours_bench llama-160m --work rank-alone --rows 8; }
 llama_server() { # ROWS plain|blas SLOTS
   local prefix=()
   [[ $2 != blas ]] || prefix=(env "GGML_BACKEND_PATH=$blas")
