@@ -149,7 +149,8 @@ bool shape(const cu_blas *b, const plan *p, uint64_t m, int64_t x_stride, int64_
 
 bool takes(const cu_blas *b, const plan *p, const cublasLtMatmulAlgo_t *algo) {
   cublasLtMatmulHeuristicResult_t r;
-  return b->MatmulAlgoCheck(b->handle, p->desc, p->w, p->x, p->out, p->out, algo, &r) == 0 && r.state == 0 && r.workspaceSize <= b->workspace_bytes;
+  memset(&r, 0, sizeof r);
+  return b->MatmulAlgoCheck(b->handle, p->desc, p->w, p->x, p->out, p->out, algo, &r) == 0 && r.workspaceSize <= b->workspace_bytes;
 }
 
 bool one_sum(const cu_blas *b, const cublasLtMatmulAlgo_t *algo) {
@@ -256,7 +257,8 @@ sx_status set_bias(cu_ctx *c, const plan *p, const float *d_bias) {
   unsigned blocks = (unsigned)((p->id.n + 255) / 256);
   if (as == SX_BF16) CU_CHECK(SX_LAUNCH(c, round_bias_kernel<bf16>, blocks, 256, 0, (bf16 *)b->bias, d_bias, p->id.n));
   if (as == SX_F16) CU_CHECK(SX_LAUNCH(c, round_bias_kernel<f16>, blocks, 256, 0, (f16 *)b->bias, d_bias, p->id.n));
-  if (as != SX_F32) bias = b->bias;
+  if (as == SX_F32 && (uintptr_t)d_bias % 16 != 0) CU_CHECK(SX_LAUNCH(c, round_bias_kernel<float>, blocks, 256, 0, (float *)b->bias, d_bias, p->id.n));
+  if (as != SX_F32 || (uintptr_t)d_bias % 16 != 0) bias = b->bias; // cuBLASLt reads 16 bytes at a time
   int s = set(b, p->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias);
   return s == 0 ? SX_OK : cu_fail(c, SX_DEVICE, "cuBLASLt takes no bias: status %d", s);
 }
@@ -327,7 +329,7 @@ sx_status blas_matmul(cu_ctx *c, cu_mat out, cu_mat x, const cu_weight *w, const
   const float one = 1, zero = 0;
   if (!b) return cu_fail(c, SX_UNSUPPORTED, "%s", c->blas_text);
   if (out.rows == 0 || out.cols == 0) return SX_OK;
-  if (x.cols == 0 || !has(x.dtype, w->dtype, out.dtype) || (d_bias && out.cols > BIAS_BYTES / 2))
+  if (x.cols == 0 || !has(x.dtype, w->dtype, out.dtype) || (d_bias && out.cols > BIAS_BYTES / 4))
     return cu_fail(c, SX_UNSUPPORTED, "cuBLASLt has no product of x of dtype %d and a weight [%lld, %lld] of dtype %d to dtype %d", x.dtype,
                    (long long)w->rows, (long long)w->cols, w->dtype, out.dtype);
   memset(&k, 0, sizeof k);

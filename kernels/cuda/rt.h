@@ -5,7 +5,7 @@
 
 // Pinned memory that copies pass through, given out as pieces one behind another and taken back in the same order, each when its event has come.
 struct rt_ring {
-  static constexpr int64_t BYTES = 64 << 20, PIECE = 8 << 20;
+  static constexpr int64_t BYTES = 32 << 20, PIECE = 8 << 20;
   static constexpr int PIECES = 64;
   uint8_t *data;
   struct {
