@@ -47,8 +47,8 @@ type Startup struct {
 // median of the rounds, as with works that read for as long.
 type Peaks struct {
 	Compute   []Compute `json:"compute"`
-	Read      float64   `json:"read_gb"` // GB/s
-	Reads     []float64 `json:"reads"`   // of each round
+	Read      float64   `json:"read_gb"`         // GB/s
+	Reads     []float64 `json:"reads,omitempty"` // of each round
 	ReadBytes int64     `json:"read_bytes"`
 }
 
