@@ -73,7 +73,7 @@ func New(m *model.Model, o Options) (*Engine, error) {
 		}
 	}
 	shape := Shape{Vocab: cfg.Vocab, Context: cfg.MaxPositions,
-		PositionBytes: 2 * 4 * int64(cfg.Layers) * int64(cfg.KVHeads) * int64(cfg.HeadDim)}
+		PositionBytes: m.PositionBytes()}
 	return NewRunner(&modelRunner{m: m}, shape, o)
 }
 

@@ -29,15 +29,35 @@ func (m *Model) forward(kv *kernels.KV, b Batch) (kernels.Tensor, error) {
 	if err != nil {
 		return kernels.Tensor{}, err
 	}
+	b.Desc.Tokens = tokensOf(b)
 	if err := m.prepare(b, longest); err != nil {
 		return kernels.Tensor{}, err
 	}
-	p := &pass{m: m, kv: kv, t: m.scratch.rows(len(b.Tokens), m.cfg)}
-	p.err = m.stream.Embed(p.t.x, m.embed, b.Tokens)
+	if h, done, err := m.replay(kv, b); done {
+		return h, err
+	}
+	batch, err := m.stream.NewBatch(b.Desc)
+	if err != nil {
+		return kernels.Tensor{}, err
+	}
+	m.batch = batch
+	out := b.Out
+	if len(out) == len(b.Tokens) {
+		out = nil
+	} else if out == nil {
+		out = []int32{}
+	}
+	return m.run(kv, batch, len(b.Tokens), out)
+}
+
+// run gives the pass to the device. out are the rows wanted; nil: all of them, and then it can be recorded.
+func (m *Model) run(kv *kernels.KV, batch *kernels.Batch, tokens int, out []int32) (kernels.Tensor, error) {
+	p := &pass{m: m, kv: kv, batch: batch, t: m.scratch.rows(tokens, m.cfg)}
+	p.err = m.stream.EmbedBatch(p.t.x, m.embed, batch)
 	for i := range m.layers {
 		p.attend(i)
-		if i == len(m.layers)-1 {
-			p.keep(b.Out)
+		if out != nil && i == len(m.layers)-1 {
+			p.keep(out)
 		}
 		p.think(i)
 		if p.err != nil {
@@ -50,10 +70,11 @@ func (m *Model) forward(kv *kernels.KV, b Batch) (kernels.Tensor, error) {
 
 // pass is one forward pass under way. Its steps do nothing after the first error.
 type pass struct {
-	m   *Model
-	kv  *kernels.KV
-	t   tensors
-	err error
+	m     *Model
+	kv    *kernels.KV
+	batch *kernels.Batch
+	t     tensors
+	err   error
 }
 
 // attend is the first half of layer i up to the mixed values: a = attention(norm(x)), with what the layer before left in y added to x.
@@ -75,12 +96,12 @@ func (p *pass) attend(i int) {
 	if p.err != nil {
 		return
 	}
-	p.err = p.m.stream.RopeKV(kernels.RopeArgs{Q: t.q, K: t.k, V: t.v, KV: p.kv, Batch: p.m.batch, Layer: i,
+	p.err = p.m.stream.RopeKV(kernels.RopeArgs{Q: t.q, K: t.k, V: t.v, KV: p.kv, Batch: p.batch, Layer: i,
 		Rope: kernels.Rope{Table: p.m.rope, Dims: c.HeadDim}})
 	if p.err != nil {
 		return
 	}
-	p.err = p.m.stream.Attention(kernels.AttentionArgs{Out: t.a, Q: t.q, KV: p.kv, Batch: p.m.batch, Layer: i,
+	p.err = p.m.stream.Attention(kernels.AttentionArgs{Out: t.a, Q: t.q, KV: p.kv, Batch: p.batch, Layer: i,
 		Heads: c.Heads, Window: l.window, Scale: float32(1 / math.Sqrt(float64(c.HeadDim)))})
 }
 
@@ -100,13 +121,13 @@ func (p *pass) think(i int) {
 
 // keep narrows the pass to some rows: behind the last attention the other tokens have no use.
 func (p *pass) keep(rows []int32) {
-	if len(rows) == p.t.x.Rows || p.err != nil {
+	if p.err != nil {
 		return
 	}
 	x, a := p.t.x, p.t.a
 	p.t = p.m.scratch.rows(len(rows), p.m.cfg)
-	// h and q are free here and as wide as x and a.
-	p.t.x, p.t.a, p.t.h = p.t.h, p.t.q, p.t.x
+	// y and q are free here, as wide as x and a, and of their formats.
+	p.t.x, p.t.a, p.t.y = p.t.y, p.t.q, p.t.x
 	if p.err = p.m.stream.Gather(p.t.x, x, rows); p.err == nil {
 		p.err = p.m.stream.Gather(p.t.a, a, rows)
 	}

@@ -35,9 +35,14 @@ type loader struct {
 	mapped int64 // bytes that are used where they are mapped
 	made   []*kernels.Weight
 	err    error
+
+	ctx      context.Context
+	formats  []kernels.DType // of the layers' matrices
+	onDevice int64           // bytes that were brought to a device's own memory
 }
 
 func (l *loader) load(ctx context.Context, m *Model) {
+	l.ctx = ctx
 	if l.info, l.err = l.dev.Info(); l.err != nil {
 		return
 	}
@@ -157,7 +162,7 @@ func (l *loader) group(all *linear, each []*linear, from []source, bias bool) {
 	one := from[0]
 	one.rows, one.pieces = 0, nil
 	for _, s := range from {
-		if s.dtype != one.dtype || !s.panels() || l.info.Layout == "" {
+		if s.dtype != one.dtype || l.o.apart || !l.info.Pieces && (!s.panels() || l.info.Layout == "") {
 			for i, s := range from {
 				l.linear(each[i], s, bias)
 			}
@@ -178,6 +183,11 @@ func (l *loader) group(all *linear, each []*linear, from []source, bias bool) {
 // linear makes a matrix of a layer with its bias.
 func (l *loader) linear(to *linear, s source, bias bool) {
 	l.matrix(&to.w, s, l.rtn)
+	if l.err == nil && l.rtn.bits > 0 {
+		l.formats = append(l.formats, l.rtn.dtype)
+	} else if l.err == nil {
+		l.formats = append(l.formats, dtypes[s.dtype])
+	}
 	if bias && l.err == nil {
 		to.bias = l.f32(s.name+"'s bias", s.bias())
 	}
@@ -214,6 +224,11 @@ func (l *loader) f32(name string, data []byte) *kernels.Weight {
 func (l *loader) embedding(s source) *kernels.Weight {
 	if l.err != nil {
 		return nil
+	}
+	if l.info.Pieces {
+		var w *kernels.Weight
+		l.fillWeight(&w, s, kernels.WeightDesc{DType: dtypes[s.dtype], Rows: s.rows, Cols: s.cols, Embed: true}, rtn{})
+		return w
 	}
 	l.mapped += int64(len(s.pieces[0]))
 	return l.make(s.name, kernels.WeightDesc{DType: dtypes[s.dtype], Rows: s.rows, Cols: s.cols, Data: s.pieces[0], Borrow: true, Embed: true})

@@ -13,18 +13,21 @@ import (
 type Model struct {
 	cfg    *checkpoint.Config
 	dev    *kernels.Device
+	info   kernels.Info
 	stream *kernels.Stream
+	act    kernels.DType // of activations that feed matmuls and attention, and of the cache
 
 	embed, head, norm *kernels.Weight // head is embed where the two are tied
 	layers            []layer
 	weights           []*kernels.Weight // all of them, to free
 	pack              *packstore.Pack   // where the packed ones lie; nil where the backend packs none
-	mapped            int64
+	mapped, onDevice  int64
 
 	rope    kernels.Tensor // rotations of the first positions (rope.go)
 	scratch tensors
 	logits  kernels.Tensor
 	batch   *kernels.Batch // of the last pass
+	graphs  graphs
 }
 
 // layer is the weights of one layer. Where matrices of the same input are one weight, their own are nil.
@@ -55,7 +58,8 @@ func LoadWith(ctx context.Context, dev *kernels.Device, ck *checkpoint.Checkpoin
 	m.stream = stream
 	l := loader{dev: dev, ck: ck, o: o}
 	l.load(ctx, m)
-	m.weights, m.pack, m.mapped = l.made, l.pack, l.mapped
+	m.weights, m.pack, m.mapped, m.onDevice = l.made, l.pack, l.mapped, l.onDevice
+	m.info, m.act = l.info, formatOf(l.info, l.formats)
 	if l.err != nil {
 		m.Close()
 		return nil, fmt.Errorf("loading the model: %w", l.err)
@@ -63,8 +67,9 @@ func LoadWith(ctx context.Context, dev *kernels.Device, ck *checkpoint.Checkpoin
 	return m, nil
 }
 
-// Footprint is the host memory that a model's weights take, in bytes.
+// Footprint is the memory that a model's weights take, in bytes: the host's, but for Device.
 type Footprint struct {
+	Device int64  // of a device that has memory of its own
 	Packed int64  // in a packed form, in memory that no file stands behind
 	Mapped int64  // in the checkpoint's files, of which the system keeps in memory what it has room for
 	Shared bool   // the packed form is, with other processes of the machine
@@ -74,7 +79,7 @@ type Footprint struct {
 
 // Footprint tells where the weights are.
 func (m *Model) Footprint() Footprint {
-	f := Footprint{Mapped: m.mapped}
+	f := Footprint{Mapped: m.mapped, Device: m.onDevice}
 	if m.pack != nil {
 		f.Packed, f.Shared, f.Made, f.Why = int64(len(m.pack.Data)), m.pack.Shared, m.pack.Made, m.pack.Why
 	}
@@ -94,6 +99,7 @@ func (m *Model) Close() {
 		_ = m.pack.Close() // what it cannot remove, the next process sweeps away
 		m.pack = nil
 	}
+	m.graphs.drop()
 	if m.batch != nil {
 		m.batch.Free()
 		m.batch = nil
@@ -107,7 +113,7 @@ func (m *Model) Close() {
 // NewKV makes a cache of pages of pageSize positions for this model.
 func (m *Model) NewKV(pages, pageSize int) (*kernels.KV, error) {
 	return m.dev.NewKV(kernels.KVDesc{Layers: m.cfg.Layers, KVHeads: m.cfg.KVHeads, HeadDim: m.cfg.HeadDim,
-		PageSize: pageSize, Pages: pages, DType: kernels.F32})
+		PageSize: pageSize, Pages: pages, DType: m.act})
 }
 
 // LogProbs gives for each row of h [rows, hidden], which Forward returned, what kernels.LogProbs says, without storing the logits.
@@ -117,7 +123,7 @@ func (m *Model) LogProbs(h kernels.Tensor, t kernels.Targets) (kernels.LogProbs,
 
 // Logits gives the logits [rows, vocab] in f32 of h [rows, hidden]. They are valid until the next call of Logits or Sample.
 func (m *Model) Logits(h kernels.Tensor) (kernels.Tensor, error) {
-	if err := m.grow(&m.logits, h.Rows, m.cfg.Vocab); err != nil {
+	if err := m.grow(&m.logits, h.Rows, m.cfg.Vocab, kernels.F32); err != nil {
 		return kernels.Tensor{}, fmt.Errorf("making room for logits: %w", err)
 	}
 	out := m.logits.SliceRows(0, h.Rows)

@@ -45,7 +45,7 @@ func (l *loader) matrix(to **kernels.Weight, s source, r rtn) {
 	if l.err != nil {
 		return
 	}
-	data, copied := s.pieces[0], len(s.pieces) > 1
+	data, copied := s.pieces[0], len(s.pieces) > 1 && !l.info.Pieces
 	if copied && (!s.panels() || l.info.Layout == "") {
 		data = slices.Concat(s.pieces...)
 		s.pieces = [][]byte{data}
@@ -56,6 +56,10 @@ func (l *loader) matrix(to **kernels.Weight, s source, r rtn) {
 			return
 		}
 		desc.DType, desc.Group = r.dtype, r.group
+	}
+	if l.info.Pieces {
+		l.fillWeight(to, s, desc, r)
+		return
 	}
 	if l.info.Layout != "" {
 		l.blocks = append(l.blocks, &block{source: s, desc: desc, rtn: r, to: to})

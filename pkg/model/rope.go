@@ -21,10 +21,8 @@ func (m *Model) reach(n int) error {
 		rows *= 2
 	}
 	rows = min(rows, m.cfg.MaxPositions)
-	if err := m.stream.Sync(); err != nil { // a pass may still read the old table
-		return err
-	}
-	free(&m.rope)
+	m.graphs.drop()
+	free(&m.rope) // a pass that still reads it does so to its end
 	t, err := m.dev.NewTensor(rows, m.cfg.HeadDim, kernels.F32)
 	if err != nil {
 		return fmt.Errorf("making rotations for %d positions: %w", rows, err)

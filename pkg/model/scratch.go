@@ -21,15 +21,57 @@ type tensors struct {
 	gate, up kernels.Tensor // columns of gateUp
 }
 
-// slot is one tensor of the scratch and its width.
+// slot is one tensor of the scratch and its width. What feeds matmuls and attention may be of a narrow format.
 type slot struct {
-	t    *kernels.Tensor
-	cols int
+	t      *kernels.Tensor
+	cols   int
+	narrow bool
 }
 
 func (t *tensors) slots(c *checkpoint.Config) []slot {
 	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
-	return []slot{{&t.x, c.Hidden}, {&t.h, c.Hidden}, {&t.y, c.Hidden}, {&t.a, q}, {&t.qkv, q + 2*kv}, {&t.gateUp, 2 * c.Intermediate}}
+	return []slot{{&t.x, c.Hidden, false}, {&t.h, c.Hidden, true}, {&t.y, c.Hidden, false}, {&t.a, q, true}, {&t.qkv, q + 2*kv, true},
+		{&t.gateUp, 2 * c.Intermediate, true}}
+}
+
+// format is that of a slot.
+func (m *Model) format(s slot) kernels.DType {
+	if s.narrow {
+		return m.act
+	}
+	return kernels.F32
+}
+
+// formatOf is that of activations that feed matmuls and attention, and of the cache: where the device has narrow ones, that of the layers'
+// matrices; bf16 where those are rounded to fewer bits; f32 where they are mixed.
+func formatOf(info kernels.Info, matrices []kernels.DType) kernels.DType {
+	if !info.Narrow || len(matrices) == 0 {
+		return kernels.F32
+	}
+	format := kernels.F32
+	for i, dt := range matrices {
+		if dt == kernels.I8 || dt == kernels.I4 || dt == kernels.F8 {
+			dt = kernels.BF16
+		}
+		if i > 0 && dt != format {
+			return kernels.F32
+		}
+		format = dt
+	}
+	return format
+}
+
+// formatBytes is the size of a value of an activation or a cache.
+func formatBytes(dt kernels.DType) int64 {
+	if dt == kernels.F32 {
+		return 4
+	}
+	return 2
+}
+
+// PositionBytes is the memory, in bytes, that a position takes in the cache.
+func (m *Model) PositionBytes() int64 {
+	return 2 * formatBytes(m.act) * int64(m.cfg.Layers) * int64(m.cfg.KVHeads) * int64(m.cfg.HeadDim)
 }
 
 // rows gives the first n rows of every tensor.
@@ -49,21 +91,21 @@ func scratchRows(n int) int { return 1 << bits.Len(uint(max(n, 1)-1)) }
 // laidOut is how many rows of its input a matmul of the cpu backend lays out anew at once.
 const laidOut = 504
 
-// PassBytes is the memory, in bytes, that passes of so many tokens take beside weights and cache, where logits of so many rows are wanted.
-func (m *Model) PassBytes(tokens, logits int) int64 {
+// PassBytes is the memory of the device, in bytes, that passes of so many tokens take beside weights and cache, where logits of so many rows
+// are wanted. What the device has put aside for its own scratch when it was opened is not in it.
+func (m *Model) PassBytes(tokens, logits int) (n int64) {
 	c := m.cfg
-	widest, all := 0, 0
 	for _, s := range (&tensors{}).slots(c) {
-		all += s.cols
+		n += int64(scratchRows(tokens)) * int64(s.cols) * formatBytes(m.format(s))
 	}
-	for _, n := range []int{c.Hidden, c.Heads * c.HeadDim, c.Intermediate} { // what matmuls have as input
-		widest = max(widest, n)
+	if m.info.Layout != "" {
+		widest := max(c.Hidden, c.Heads*c.HeadDim, c.Intermediate) // of what matmuls have as input
+		n += 4 * int64(min(tokens, laidOut)) * int64(widest)
 	}
-	n := int64(scratchRows(tokens))*int64(all) + int64(min(tokens, laidOut))*int64(widest)
 	if logits > 0 {
-		n += int64(scratchRows(logits)) * int64(c.Vocab)
+		n += 4 * int64(scratchRows(logits)) * int64(c.Vocab)
 	}
-	return 4 * n
+	return n
 }
 
 func (t *tensors) free() {
@@ -72,35 +114,30 @@ func (t *tensors) free() {
 	}
 }
 
-// prepare waits for the last pass, whose layout is freed, and makes room for the next one.
+// prepare makes room for a pass. The one before may still be under way: what is freed, the device keeps until then.
 func (m *Model) prepare(b Batch, longest int) error {
 	if m.batch != nil {
-		if err := m.stream.Sync(); err != nil {
-			return err
-		}
 		m.batch.Free()
 		m.batch = nil
 	}
 	for _, s := range m.scratch.slots(m.cfg) {
-		if err := m.grow(s.t, len(b.Tokens), s.cols); err != nil {
+		if s.t.Buf == nil || s.t.Rows < len(b.Tokens) {
+			m.graphs.drop()
+		}
+		if err := m.grow(s.t, len(b.Tokens), s.cols, m.format(s)); err != nil {
 			return err
 		}
 	}
-	if err := m.reach(longest); err != nil {
-		return err
-	}
-	batch, err := m.stream.NewBatch(b.Desc)
-	m.batch = batch
-	return err
+	return m.reach(longest)
 }
 
 // grow makes t a tensor of at least rows x cols. Its values are lost.
-func (m *Model) grow(t *kernels.Tensor, rows, cols int) error {
+func (m *Model) grow(t *kernels.Tensor, rows, cols int, dt kernels.DType) error {
 	if t.Buf != nil && t.Rows >= rows {
 		return nil
 	}
 	free(t)
-	made, err := m.dev.NewTensor(scratchRows(rows), cols, kernels.F32)
+	made, err := m.dev.NewTensor(scratchRows(rows), cols, dt)
 	if err != nil {
 		return err
 	}
