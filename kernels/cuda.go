@@ -75,6 +75,9 @@ func cudaPath() (string, error) {
 	return path, nil
 }
 
+// CUDALibrary is the path of the cuda backend's library, or why there is none.
+func CUDALibrary() (string, error) { return cudaPath() }
+
 // cudaTable loads the library of the cuda backend, once.
 func cudaTable() (unsafe.Pointer, error) {
 	path, err := cudaPath()

@@ -158,6 +158,7 @@ func benchOptions(c *cli.Context) (bench.Options, error) {
 	if err := checkBackend(c); err != nil {
 		return o, err
 	}
+	o.Backend, _ = worker.ChooseBackend(o.Backend)
 	if err := o.Check(); err != nil {
 		return o, cliargs.Usagef("bench: %v", err)
 	}

@@ -52,7 +52,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 // checkBackend refuses values of backendFlags that hold on no machine.
 func checkBackend(c *cli.Context) error {
-	if name, known := c.String("backend"), kernels.Backends(); !slices.Contains(known, name) {
+	if name, known := c.String("backend"), kernels.Backends(); name != worker.AutoBackend && !slices.Contains(known, name) {
 		return cliargs.Usagef("%s: there is no backend %q; there are %s", c.Command.Name, name, strings.Join(known, ", "))
 	}
 	if c.Int("threads") < 0 {
@@ -63,7 +63,8 @@ func checkBackend(c *cli.Context) error {
 
 func backendFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "backend", Value: "cpu", Usage: "kernel backend `NAME`: cpu, or ref (slow, the oracle)"},
+		&cli.StringFlag{Name: "backend", EnvVars: []string{"SEXTANT_BACKEND"}, Value: worker.AutoBackend,
+			Usage: "kernel backend `NAME`: cuda, cpu, ref (slow, the oracle), or auto: cuda where it can be used, else cpu"},
 		&cli.IntFlag{Name: "threads", EnvVars: []string{"SEXTANT_THREADS"}, Usage: "CPU `THREADS`; 0: all this process may run on (default: those of the Slurm job, else 0)"},
 	}
 }

@@ -163,26 +163,55 @@ func infoCommand() *cli.Command {
 			}
 			w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
 			for _, name := range kernels.Backends() {
-				fmt.Fprintf(w, "backend %s\t%s\n", name, describe(name, threads(c, os.Getenv)))
+				describe(w, name, threads(c, os.Getenv))
 			}
+			chosen, _ := worker.ChooseBackend(worker.AutoBackend)
+			fmt.Fprintf(w, "backend auto\t%s\n", chosen)
 			fmt.Fprintf(w, "memory left\t%s\n", gibibytes(worker.Memory()))
 			return w.Flush()
 		},
 	}
 }
 
-// describe says what a backend found, or why it cannot be used.
-func describe(backend string, threads int) string {
-	dev, err := kernels.Open(backend, kernels.Options{Threads: threads})
-	if err != nil {
-		return "not usable: " + err.Error()
+// mostDevices bounds the search for the last one of a backend.
+const mostDevices = 64
+
+// describe says what a backend found, or why it cannot be used; of cuda, where its library is, and each device that this process may see.
+func describe(w io.Writer, backend string, threads int) {
+	if backend != "cuda" {
+		fmt.Fprintf(w, "backend %s\t%s\n", backend, found(kernels.Probe(backend, kernels.Options{Threads: threads})))
+		return
 	}
-	defer dev.Close()
-	info, err := dev.Info()
-	if err != nil {
-		return "not usable: " + err.Error()
+	if path, err := kernels.CUDALibrary(); err == nil {
+		fmt.Fprintf(w, "cuda library\t%s\n", path)
 	}
-	return fmt.Sprintf("%s; %s; threads %d; memory %s, free %s", info.Name, info.Features, info.Threads, gibibytes(info.Memory), gibibytes(info.Free))
+	for i := range mostDevices {
+		f := kernels.Probe(backend, kernels.Options{Device: i})
+		if i > 0 && errors.Is(f.Err, kernels.ErrInvalid) {
+			return // there is none of this number
+		}
+		name := backend
+		if f.Err == nil || i > 0 {
+			name = fmt.Sprintf("%s, device %d", backend, i)
+		}
+		fmt.Fprintf(w, "backend %s\t%s\n", name, found(f))
+		if f.Err != nil && i == 0 {
+			return // what is wrong is not this device's alone, or it is the only one
+		}
+	}
+}
+
+func found(f kernels.Found) string {
+	if f.Err != nil {
+		return "not usable: " + f.Err.Error()
+	}
+	text := fmt.Sprintf("%s; %s", f.Info.Name, f.Info.Features)
+	if f.Info.ComputeCapability > 0 {
+		text += fmt.Sprintf("; compute capability %d.%d", f.Info.ComputeCapability/10, f.Info.ComputeCapability%10)
+	} else {
+		text += fmt.Sprintf("; threads %d", f.Info.Threads)
+	}
+	return fmt.Sprintf("%s; memory %s, free %s", text, gibibytes(f.Info.Memory), gibibytes(f.Info.Free))
 }
 
 func gibibytes(n int64) string {

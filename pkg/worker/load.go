@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"time"
 
@@ -23,6 +24,8 @@ type loaded struct {
 	tok *tokenizer.Tokenizer
 	dev *kernels.Device
 	m   *model.Model
+
+	backend string // that was chosen
 }
 
 // shrunk is n after k halvings, but never nothing.
@@ -40,7 +43,7 @@ func (w *worker) load(ctx context.Context, variant string) (err error) {
 	if w.variant, w.model, err = w.modelOf(variant); err != nil {
 		return err
 	}
-	l, err := openModel(ctx, &w.model, w.variant.Fingerprint, loading{backend: w.o.Backend, threads: w.o.Threads, limit: w.o.Limits.Memory})
+	l, err := openModel(ctx, &w.model, w.variant.Fingerprint, loading{backend: w.o.Backend, threads: w.o.Threads, limit: w.o.Limits.Memory, log: w.log})
 	if err != nil {
 		return fmt.Errorf("model %s: %w", w.model.Abbr, err)
 	}
@@ -57,8 +60,8 @@ func (w *worker) load(ctx context.Context, variant string) (err error) {
 		return fmt.Errorf("asking the backend: %w", err)
 	}
 	f := w.m.Footprint()
-	w.log.Info("model loaded", "model", w.model.Abbr, "backend", w.o.Backend, "features", info.Features, "seconds", time.Since(begun).Seconds(),
-		"packed_bytes", f.Packed, "shared", f.Shared, "packed_here", f.Made, "unshared", f.Why)
+	w.log.Info("model loaded", "model", w.model.Abbr, "backend", l.backend, "device", where(info), "seconds", time.Since(begun).Seconds(),
+		"packed_bytes", f.Packed, "shared", f.Shared, "packed_here", f.Made, "unshared", f.Why, "device_bytes", f.Device)
 	return nil
 }
 
@@ -71,7 +74,13 @@ func (w *worker) build(shrink int) error {
 	}
 	rows := shrunk(cmp.Or(w.model.BatchSize, usualBatch), shrink)
 	work := w.m.PassBytes(max(shrunk(usualTokens, shrink), rows), rows)
-	o := engine.Options{MaxSeqLen: w.model.MaxSeqLen, BatchSize: w.model.BatchSize, Memory: w.cacheMemory(info.Free, work, processors(w.o.Threads, info.Threads)),
+	memory := w.o.Memory
+	if w.m.Footprint().Device == 0 {
+		memory = w.cacheMemory(info.Free, work, processors(w.o.Threads, info.Threads))
+	} else if memory == 0 && info.Free > 0 {
+		memory = deviceCache(info.Free, work)
+	}
+	o := engine.Options{MaxSeqLen: w.model.MaxSeqLen, BatchSize: w.model.BatchSize, Memory: memory,
 		NewDecoder: func(prompt []int32) engine.Decoder { return w.tok.NewDecoder(prompt) }}
 	if shrink > 0 {
 		o.BatchSize, o.TokenBudget = shrunk(cmp.Or(o.BatchSize, usualBatch), shrink), shrunk(usualTokens, shrink)
@@ -95,7 +104,8 @@ func (w *worker) build(shrink int) error {
 type loading struct {
 	backend string
 	threads int
-	limit   int64 // bytes that the batch system allows; 0: not known
+	limit   int64        // bytes that the batch system allows; 0: not known
+	log     *slog.Logger // nil: none
 }
 
 // openModel opens the files of m, refuses another model than that of the fingerprint, and loads it.
@@ -114,7 +124,10 @@ func openModel(ctx context.Context, m *spec.Model, fingerprint string, to loadin
 // loadOnto brings the weights of ck, which it closes when it fails, to a device.
 func loadOnto(ctx context.Context, ck *checkpoint.Checkpoint, tok *tokenizer.Tokenizer, to loading) (l *loaded, err error) {
 	l = &loaded{ck: ck, tok: tok}
-	if l.dev, err = kernels.Open(to.backend, kernels.Options{Threads: to.threads}); err != nil {
+	if to.log == nil {
+		to.log = slog.New(slog.DiscardHandler)
+	}
+	if l.dev, l.backend, err = to.open(to.log); err != nil {
 		l.close()
 		return nil, fmt.Errorf("opening the backend: %w", err)
 	}

@@ -32,7 +32,7 @@ type Options struct {
 	Margin   time.Duration // a further ticket is begun only if it should be done so long before Deadline; 0: slurm.signal_lead and a minute
 
 	Threads   int    // 0: all this process may run on
-	Backend   string // default "cpu"
+	Backend   string // default AutoBackend
 	Memory    int64  // bytes for the key-value cache; 0: half of what is left for it. See Limits
 	Limits    Limits
 	LoadDelay time.Duration // slept after the model is loaded, so that small models can stand for large ones in measurements
@@ -67,7 +67,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if o.Attempt < 0 {
 		return bad(fmt.Errorf("attempt %d: attempts are numbered from 1", o.Attempt))
 	}
-	o.Backend = cmp.Or(o.Backend, "cpu")
+	o.Backend = cmp.Or(o.Backend, AutoBackend)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
