@@ -12,7 +12,7 @@ RECORD ?= docs/benchmarks.md
 # The conformance suite runs on outside data that is not ours to ship: it is in when SEXTANT_DATA names that data.
 TAGS := $(if $(SEXTANT_DATA),-tags conformance)
 
-.PHONY: help quickstart slurm-quickstart build test check lint sanitize asan ubsan fuzz chaos bench bench-peers deps clean
+.PHONY: help quickstart slurm-quickstart build test check lint sanitize asan ubsan fuzz chaos bench bench-peers deps clean worker-cuda check-cuda
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -33,6 +33,24 @@ build: ## bin/submit (static) and bin/worker
 	@mkdir -p $(BIN)
 	CGO_ENABLED=0 $(GO) build $(TRIM) -o $(BIN)/submit ./cmd/submit
 	CGO_ENABLED=1 $(GO) build $(TRIM) -o $(BIN)/worker ./cmd/worker
+
+# What the CUDA kernels are compiled for; -ptx: for GPUs to come.
+CUDA_ARCH ?= 80 89 90 90-ptx
+EMULATED := $(CURDIR)/$(BIN)/libsextant_cuda_emulated.so
+
+worker-cuda: build ## bin/worker and, beside it, bin/libsextant_cuda.so: nvcc of PATH or NVCC, else out of Debian's packages
+	@if [ -z "$(NVCC)" ] && ! command -v nvcc >/dev/null; then scripts/cuda-tree; fi
+	scripts/build-cuda --arch "$(CUDA_ARCH)" $(BIN)/libsextant_cuda.so
+
+# Without nvcc (status 3, the reason is printed) the kernels are still run.
+check-cuda: ## compile the CUDA kernels where nvcc can be had, then run them on the emulator of kernels/cuda/emu; needs no GPU
+	@if [ -n "$(NVCC)" ] || command -v nvcc >/dev/null || scripts/cuda-tree; then \
+	  scripts/build-cuda --arch "$(CUDA_ARCH)" $(BIN)/libsextant_cuda.so && echo "check-cuda: compiled and linked for $(CUDA_ARCH)"; \
+	else s=$$?; [ $$s = 3 ] || exit $$s; echo "check-cuda: NOT compiled by nvcc, for the reason above"; fi
+	$(GO) test -count=1 -run TestEmulator ./kernels/
+	scripts/build-cuda --emulated $(EMULATED)
+	gcc -std=gnu11 -O1 -Wall -Ikernels/cuda kernels/cuda/tests/host.c -o $(BIN)/cuda/host -ldl && $(BIN)/cuda/host $(EMULATED) emulated
+	SEXTANT_CUDA_LIB=$(EMULATED) $(GO) test -count=1 -timeout 20m -run 'Ops|Device|Pieces|SetBatch|Graph|Rounding|Statistics' ./kernels/
 
 test: TRIM := # what vet has compiled is not compiled again for other names of files
 test: deps lint build sanitize ## everything, installing what it needs from Debian's packages if absent

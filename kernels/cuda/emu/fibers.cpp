@@ -258,6 +258,8 @@ void prepare(runner *r, const launch &l) {
     r->threads[i].index = {n % x, n / x % y, n / x / y};
   }
   r->failed = false;
+  const char *order = getenv("SEXTANT_EMU_ORDER");
+  r->backward = order && strcmp(order, "backward") == 0;
 }
 
 // What shared memory holds when a block begins: NaN, or numbers that are far too great.
