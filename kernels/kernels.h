@@ -56,7 +56,7 @@ typedef struct sx_info {
   char layout[16]; /* names the form that pack gives weights; "" where there is none */
   int32_t narrow;  /* 1: activations and caches may be bf16 or f16 */
   int32_t pieces;  /* 1: a weight may be made without data, for weight_put */
-  int32_t few;     /* rows up to which matmul sums in another order than beyond; 0: one order */
+  int32_t few;     /* rows up to which matmul sums in another order than beyond, as logprob always does; 0: one order */
 } sx_info;
 
 typedef struct sx_tensor {
@@ -203,7 +203,8 @@ typedef struct sx_ops {
   sx_status (*swiglu)(sx_device *, sx_stream *, const sx_tensor *out, const sx_tensor *gate, const sx_tensor *up);
   /* For each row i of x [R, D], with logits l = x[i] w^T over the V rows of w: lse[i] = log sum exp l; best[i] = the first argmax;
    * best_logit[i] = its logit. For each j of the targets: target[j] = the logit of ids[j] in row rows[j]. Host outputs; lse is [R]; targets
-   * and target may be NULL together, best and best_logit each. The R x V logits need never exist; they are bit for bit those of matmul.
+   * and target may be NULL together, best and best_logit each. The R x V logits need never exist; they are bit for bit those of matmul,
+   * where info gives `few` in the order for more rows than that, however many there are.
    * Sums in double or in a compensated order. A target outside [0,V) or a row outside [0,R) is SX_INVALID. Logits of NaN make lse NaN and
    * are never the best; a row of them alone has best 0. */
   sx_status (*logprob)(sx_device *, sx_stream *, const sx_tensor *x, const sx_weight *w, const sx_targets *targets, double *lse,
