@@ -175,16 +175,20 @@ __device__ __forceinline__ void few_unpack(few_step<T, W, R> &s, const few_fetch
   if (W::bits == 4) s.fractions = warp_any(s.fractions);
 }
 
-// The products of a step with 8 rows of x, whose V inputs lie at x.
-template <class T, class W, int R> __device__ __forceinline__ void few_tile(float acc[R][4], const few_step<T, W, R> &s, const T *x, bool in) {
-  constexpr int V = W::inputs;
-  uint32_t xs[V / 2];
+// The V inputs of a row of x at x.
+template <class T, int V> __device__ __forceinline__ void few_fetch_x(uint32_t xs[V / 2], const T *x, bool in) {
 #pragma unroll
   for (int i = 0; i < V / 8; i++) {
     const uint4 v = in ? *(const uint4 *)(x + 8 * i) : no_bits<uint4>();
     xs[4 * i] = v.x, xs[4 * i + 1] = v.y, xs[4 * i + 2] = v.z, xs[4 * i + 3] = v.w;
-    if (W::bits == 4) order_of_i4(xs + 4 * i);
   }
+}
+
+// The products of a step with 8 rows of x.
+template <class T, class W, int R> __device__ __forceinline__ void few_tile(float acc[R][4], const few_step<T, W, R> &s, uint32_t xs[W::inputs / 2]) {
+  constexpr int V = W::inputs;
+#pragma unroll
+  for (int i = 0; W::bits == 4 && i < V / 8; i++) order_of_i4(xs + 4 * i);
   if (W::bits != 4) {
     few_multiply<T, W, R>(acc, s.h, xs);
     return;
@@ -217,11 +221,12 @@ template <int NT, int R> __device__ __forceinline__ void few_spoil(float (&acc)[
     }
 }
 
+template <class W> struct few_ahead { static constexpr int value = 32 / W::inputs; }; // tiles of x that are asked for before they are used
 template <class W, int NT> struct few_blocks { static constexpr int value = NT < (W::bits == 4 ? 4 : 8) ? 2 : 1; }; // on an SM at once, at least
 
 template <class T, class W, int NT, int R, int U>
 __global__ void __launch_bounds__(32 * cu_lanes, few_blocks<W, NT>::value) few_kernel(const few_args a) {
-  constexpr int V = W::inputs, step = 4 * V;
+  constexpr int V = W::inputs, step = 4 * V, ahead = U * NT < few_ahead<W>::value ? U * NT : few_ahead<W>::value;
   const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
   const int64_t k0 = threadIdx.x / 32 * a.width, end = k0 + a.width < a.w.cols ? k0 + a.width : a.w.cols;
   int64_t row[R][2];
@@ -237,14 +242,24 @@ __global__ void __launch_bounds__(32 * cu_lanes, few_blocks<W, NT>::value) few_k
     few_fetched<W, R, U> f;
 #pragma unroll
     for (int u = 0; u < U; u++) few_fetch<W, R, U>(f, u, a, row, k + u * step + t * V, k + u * step + t * V < end);
+    uint32_t xs[ahead + 1][V / 2]; // tile i, of U NT, at i mod (ahead + 1)
+    auto fetch_x = [&](int i) {
+      const int64_t at = k + i / NT * step + t * V;
+      few_fetch_x<T, V>(xs[i % (ahead + 1)], x + 8 * (i % NT) * a.x.stride + at, at < end && 8 * (i % NT) + g < a.x.rows);
+    };
+#pragma unroll
+    for (int i = 0; i < ahead; i++) fetch_x(i);
 #pragma unroll
     for (int u = 0; u < U; u++) {
-      const int64_t at = k + u * step + t * V;
       if (k + u * step >= end) break;
       few_step<T, W, R> s;
       few_unpack<T, W, R, U>(s, f, u, bad);
 #pragma unroll
-      for (int j = 0; j < NT; j++) few_tile<T, W, R>(acc[j], s, x + 8 * j * a.x.stride + at, at < end && 8 * j + g < a.x.rows);
+      for (int j = 0; j < NT; j++) {
+        const int i = u * NT + j;
+        if (i + ahead < U * NT) fetch_x(i + ahead);
+        few_tile<T, W, R>(acc[j], s, xs[i % (ahead + 1)]);
+      }
     }
   }
   if (few_is_f8<W>::value) few_spoil<NT, R>(acc, bad);
@@ -261,8 +276,8 @@ template <class T, class W, int NT, int R, int U> static sx_status few_launch(cu
 template <class T, class W> static sx_status few_by_rows(cu_ctx *c, const few_args &a) {
   constexpr int deep = W::bits == 4 && sizeof(typename W::raw) == 4 ? 2 : 1; // short loads, more of them
   if (a.x.rows <= 8) return few_launch<T, W, 1, 1, 4 * deep>(c, a);
-  if (a.x.rows <= 16) return few_launch<T, W, 2, 1, 4 * deep>(c, a);
-  if (a.x.rows <= 32) return few_launch<T, W, 4, 2, W::bits == 4 ? 1 : 2>(c, a);
+  if (a.x.rows <= 16) return few_launch<T, W, 2, 1, (W::bits == 4 ? 2 : 4) * deep>(c, a);
+  if (a.x.rows <= 32) return few_launch<T, W, 4, 2, W::bits == 16 ? 2 : 1>(c, a);
   return few_launch<T, W, 8, 2, W::bits == 16 ? 2 : 1>(c, a);
 }
 
