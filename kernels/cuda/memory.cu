@@ -40,6 +40,7 @@ sx_status rt_memory_open(cu_ctx *c) {
   if (!rt->ring.data) return SX_NOMEM;
   for (int i = 0; i < rt_ring::PIECES; i++)
     RT_CHECK(c, cudaEventCreateWithFlags(&rt->ring.piece[i].done, cudaEventDisableTiming), "making an event");
+  rt->total = (int64_t)total;
   int64_t small = (int64_t)(total / 64) & ~(int64_t)((1 << 20) - 1);
   c->work_bytes = total >= (size_t)LARGE_DEVICE_GIB << 30 ? 256 << 20 : small > 16 << 20 ? small : 16 << 20;
   CU_CHECK(rt_alloc(c, c->work_bytes, 0, &c->work));
@@ -84,8 +85,8 @@ static cudaError_t take(cu_rt *rt, void **p, int64_t bytes, cudaStream_t s) {
 static sx_status allocate(cu_ctx *c, void **p, int64_t bytes, cudaStream_t s) {
   cu_rt *rt = c->rt;
   *p = NULL;
-  cudaError_t e = take(rt, p, bytes, s);
-  if (e == cudaErrorMemoryAllocation && rt->pool) { // what the pool holds in pieces may not fit together
+  cudaError_t e = bytes > rt->total ? cudaErrorMemoryAllocation : take(rt, p, bytes, s);
+  if (e == cudaErrorMemoryAllocation && rt->pool && bytes <= rt->total) { // what the pool holds in pieces may not fit together
     cudaGetLastError();
     cudaDeviceSynchronize();
     cudaMemPoolTrimTo(rt->pool, 0);
@@ -93,7 +94,7 @@ static sx_status allocate(cu_ctx *c, void **p, int64_t bytes, cudaStream_t s) {
   }
   if (e == cudaErrorMemoryAllocation) {
     int64_t total, free;
-    cudaGetLastError();
+    cudaGetLastError(); // or the next launch would be told of it
     rt_memory(c, &total, &free);
     return cu_fail(c, SX_NOMEM, "%lld MiB are wanted, %lld of the device's %lld MiB are free", (long long)((bytes + (1 << 20) - 1) >> 20),
                    (long long)(free >> 20), (long long)(total >> 20));
