@@ -19,6 +19,7 @@ type Options struct {
 	// measure kernels with: nothing is calibrated.
 	Quantize string
 
+	wide  bool  // for tests: activations of f32, whatever the matrices are
 	apart bool  // for tests: each matrix a weight of its own, made by the backend
 	chunk int64 // for tests: bytes that are packed at once
 }

@@ -59,7 +59,10 @@ func LoadWith(ctx context.Context, dev *kernels.Device, ck *checkpoint.Checkpoin
 	l := loader{dev: dev, ck: ck, o: o}
 	l.load(ctx, m)
 	m.weights, m.pack, m.mapped, m.onDevice = l.made, l.pack, l.mapped, l.onDevice
-	m.info, m.act = l.info, formatOf(l.info, l.formats)
+	m.info = l.info
+	if m.act = formatOf(l.info, l.formats); o.wide {
+		m.act = kernels.F32
+	}
 	if l.err != nil {
 		m.Close()
 		return nil, fmt.Errorf("loading the model: %w", l.err)
