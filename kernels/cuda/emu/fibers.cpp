@@ -114,11 +114,18 @@ static void wake(runner *r, thread *t) {
   r->ready[(r->ready_first + r->ready_count++) % max_threads] = (int)t->number;
 }
 
+static void set_since(block *b, int i, uint32_t since) {
+  warp *w = &b->warps[i];
+  w->since = since;
+  w->many = (by_warp + (uint32_t)i) << who_shift | both_bytes | since;
+  w->touched = false;
+}
+
 // A new number for what comes from here on. When there is none, what is known is forgotten.
 static uint32_t tick(block *b) {
   if (b->clock < when_limit) return ++b->clock;
   memset((void *)b->units, 0, (b->shared_bytes + 1) / 2 * sizeof(unit));
-  for (warp &w : b->warps) w.since = 1;
+  for (int i = 0; i < max_warps; i++) set_since(b, i, 1);
   b->since = 1;
   b->many = by_block << who_shift | both_bytes | b->since;
   return b->clock = 2;
@@ -127,7 +134,7 @@ static uint32_t tick(block *b) {
 static void pass_barrier(block *b) {
   b->since = tick(b);
   b->many = by_block << who_shift | both_bytes | b->since;
-  for (int i = 0; i * warp_size < b->threads; i++) b->warps[i].since = b->since, b->warps[i].touched = false;
+  for (int i = 0; i * warp_size < b->threads; i++) set_since(b, i, b->since);
 }
 
 [[noreturn]] static void stop_apart(const char *what, int line, const char *others, int other_line) {
@@ -168,7 +175,7 @@ void warp_meet(const char *what, int line, void (*last)(warp *)) {
   if (last) last(w);
   w->waiting = 0;
   w->parity ^= 1;
-  if (w->touched) w->touched = false, w->since = tick(b);
+  if (w->touched) set_since(b, (int)(w - b->warps), tick(b));
   thread *lanes = &r->threads[t->number - t->lane];
   for (int i = 0; i < warp_size; i++) {
     if (&lanes[i] != t) wake(r, &lanes[i]);

@@ -54,7 +54,7 @@ void note_read(block *b, unit *u, uint32_t at, uint32_t bytes) {
   } else if (warp_of(who) != (int)number) {
     u->read = b->many;
   } else {
-    u->read = (last & when_mask) < t->in->since ? mine : (by_warp + number) << who_shift | (last & both_bytes) | mask | t->in->since;
+    u->read = (last & when_mask) < t->in->since ? mine : t->in->many;
   }
 }
 

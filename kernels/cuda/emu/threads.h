@@ -34,6 +34,7 @@ struct copy { // of 16 bytes to shared memory, not yet there
 
 struct warp {
   uint32_t since;   // records of this warp before it are past for the warp
+  uint32_t many;    // the record of a read by several of its threads since
   bool touched;     // shared memory, since then
   uint8_t parity;   // of the meeting in hand: the cells of the last one are still being read
   int16_t waiting;  // threads at the meeting
@@ -94,10 +95,10 @@ void note_atomic(block *b, uint32_t at, uint32_t bytes);
 // Both are for each access to shared memory, so only what is usual is looked at here.
 inline void will_read(block *b, uint32_t at, uint32_t bytes) {
   thread *t = now;
-  const uint32_t mine = t->who | t->in->since, since = b->since, many = b->many;
+  const uint32_t mine = t->who | t->in->since, since = b->since, many = b->many, ours = t->in->many;
   t->in->touched = true;
   for (unit *u = b->units + at / 2, *end = b->units + (at + bytes + 1) / 2; u < end; u++) {
-    if ((u->wrote & when_mask) < since && (u->read == mine || u->read == many)) continue;
+    if ((u->wrote & when_mask) < since && (u->read == many || u->read == ours || u->read == mine)) continue;
     note_read(b, u, at, bytes);
   }
 }
