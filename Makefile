@@ -90,9 +90,9 @@ bench-peers: build ## the same beside llama.cpp and transformers; scripts/bench-
 	BIN=$(BIN) scripts/bench-peers --record $(RECORD) $(WORKS)
 
 # Slurm is for the tests alone, which bring up clusters of their own: no service of these packages is started.
-deps: ## install gcc, git and Slurm from Debian's packages where they are missing
+deps: ## install gcc, g++, git and Slurm from Debian's packages where they are missing
 	@PATH=$$PATH:/usr/sbin:/sbin; miss=; \
-	for p in gcc:gcc git:git munged:munge slurmctld:slurmctld slurmd:slurmd squeue:slurm-client slurmdbd:slurmdbd mariadbd:mariadb-server; do \
+	for p in gcc:gcc g++:g++ git:git munged:munge slurmctld:slurmctld slurmd:slurmd squeue:slurm-client slurmdbd:slurmdbd mariadbd:mariadb-server; do \
 	  command -v $${p%%:*} >/dev/null || miss="$$miss $${p##*:}"; done; \
 	if [ -n "$$miss" ]; then \
 	  policy=/usr/sbin/policy-rc.d; \
