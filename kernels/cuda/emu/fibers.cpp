@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <new>
 
 #include "runner.h"
@@ -121,10 +122,11 @@ static void set_since(block *b, int i, uint32_t since) {
   w->touched = false;
 }
 
-// A new number for what comes from here on. When there is none, what is known is forgotten.
+// A new number for what comes from here on. When there is none, what is known is forgotten: of all the room, since a later launch may have
+// more shared memory than this one, and numbers as great as those of an earlier one would look new to it.
 static uint32_t tick(block *b) {
   if (b->clock < when_limit) return ++b->clock;
-  memset((void *)b->units, 0, (b->shared_bytes + 1) / 2 * sizeof(unit));
+  std::fill(here->unit_room.begin(), here->unit_room.end(), (uint8_t)0);
   for (int i = 0; i < max_warps; i++) set_since(b, i, 1);
   b->since = 1;
   b->many = by_block << who_shift | both_bytes | b->since;
