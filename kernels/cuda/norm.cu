@@ -1,5 +1,5 @@
 // norm.cu: RMSNorm (Zhang and Sennrich, arXiv 1910.07467), with the addition of the residual before it. A row is read once: each thread keeps
-// up to four eights of it in registers between the sum and the scaling; rows of more than 16384 values are read again.
+// up to four eights of it in registers between the sum and the scaling; what a row of more than 16384 values has beyond is read, and added, again.
 //
 // A row of up to 1024 values belongs to `group` lanes of a warp (64 values: 8 lanes, four rows a warp), a longer one to a block. Both follow
 // from the number of columns alone, and so does the order of the sum: within a thread, then a tree over lanes, then over warps. The tree adds
@@ -57,16 +57,21 @@ template <bool BLOCK> struct norm_row {
     int64_t left = row < a.rows ? a.cols - col(i) : 0;
     return (int)(left < 0 ? 0 : left < 8 ? left : 8);
   }
-  // x, with the addition made and stored; what is normed is the sum before it is rounded, but where it is read again.
-  __device__ __forceinline__ eight take(int i) const {
+  // x with the addition made: what is normed is the sum before it is rounded.
+  __device__ __forceinline__ eight look(int i) const {
     int n = count(i);
     eight v = load8(a.x, row, col(i), n);
     if (a.added) {
       eight b = load8(a.add, row, col(i), n);
 #pragma unroll
       for (int k = 0; k < 8; k++) v.v[k] += b.v[k];
-      store8(a.x, row, col(i), n, v);
     }
+    return v;
+  }
+  // The same, stored too; not to be looked at again.
+  __device__ __forceinline__ eight take(int i) const {
+    eight v = look(i);
+    if (a.added) store8(a.x, row, col(i), count(i), v);
     return v;
   }
   template <class S> __device__ __forceinline__ void give(int i, eight v, S scale) const {
@@ -105,7 +110,7 @@ template <bool BLOCK> __global__ void __launch_bounds__(512) norm_kernel(norm_ar
       x[i] = r.take(i);
       sum.hi += squares(x[i]);
     }
-  for (int i = kept; i < all; i++) sum = sum + two{squares(r.take(i)), 0};
+  for (int i = kept; i < all; i++) sum = sum + two{squares(r.look(i)), 0};
   sum = row_sum<BLOCK>(sum, a.group, sums);
 
   bool plain = sum.hi <= 1e37f && sum.hi + a.eps * (float)a.cols >= 1e-20f;
@@ -118,7 +123,7 @@ template <bool BLOCK> __global__ void __launch_bounds__(512) norm_kernel(norm_ar
 #pragma unroll
     for (int i = 0; i < kept; i++)
       if (i < all) exact += squares_double(x[i]);
-    for (int i = kept; i < all; i++) exact += squares_double(load8(a.x, r.row, r.col(i), r.count(i)));
+    for (int i = kept; i < all; i++) exact += squares_double(r.look(i));
     exact = 1 / sqrt(row_sum<BLOCK>(exact, a.group, doubles) / (double)a.cols + (double)a.eps);
   }
 #pragma unroll
@@ -128,7 +133,7 @@ template <bool BLOCK> __global__ void __launch_bounds__(512) norm_kernel(norm_ar
       else r.give(i, x[i], exact);
     }
   for (int i = kept; i < all; i++) {
-    eight v = load8(a.x, r.row, r.col(i), r.count(i));
+    eight v = r.take(i);
     if (plain) r.give(i, v, scale);
     else r.give(i, v, exact);
   }
