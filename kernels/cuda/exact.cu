@@ -3,16 +3,17 @@
 //
 // A thread block: one kv head and 16 rows (tokens times the heads that read it), four a warp. Scores: a lane has one position for four
 // rows, from pieces of 64 dims of 32 keys in shared memory as f32. Values: a lane has dims lane + 32 i of the four rows, from pieces of 64 dims
-// of the 32 values; weights are handed round by shuffles. Keys' rows are 68 floats apart, so that 16-byte reads of 8 lanes hit all banks.
+// of the 32 values; the four rows' weights of a position come as one read, the same for all lanes. Keys' rows are 68 floats apart, so that
+// 16-byte reads of 8 lanes hit all banks.
 // Where there are few rows each chunk has blocks of its own, as in decode.cu, else a block goes through all of them.
 //
-// Shared memory: q 64 B a dim, keys 8.5 KiB, values 8 KiB. Heads of more than 256 dims: blocks for each 256 dims of the result.
+// Shared memory: q 64 B a dim, keys 8.5 KiB, values 8 KiB, weights 2 KiB. Heads of more than 256 dims: blocks for each 256 dims of the result.
 #include "attention.cuh"
 
 enum { exact_rows = 16, exact_block = 32, exact_piece = 64, exact_stride = exact_piece + 4, each_warp = 4 };
 
 struct exact_shape {
-  int places, keys, values, bytes, dims; // where they begin in shared memory; dims: of a head, rounded up to pieces
+  int places, keys, values, weights, bytes, dims; // where they begin in shared memory; dims: of a head, rounded up to pieces
 };
 __host__ __device__ static inline exact_shape exact_shape_of(int head_dim) {
   exact_shape s;
@@ -20,7 +21,8 @@ __host__ __device__ static inline exact_shape exact_shape_of(int head_dim) {
   s.places = exact_rows * s.dims * 4;
   s.keys = s.places + exact_block * 8;
   s.values = s.keys + exact_block * exact_stride * 4;
-  s.bytes = s.values + exact_block * exact_piece * 4;
+  s.weights = s.values + exact_block * exact_piece * 4;
+  s.bytes = s.weights + exact_rows * exact_block * 4;
   return s;
 }
 
@@ -73,18 +75,21 @@ template <int D> __device__ __forceinline__ void exact_soften(exact_sums<D> &u, 
   }
 }
 
-// Weights times 64 dims of the values, into o[at] and o[at + 1]. Positions that a row does not see are passed over: they may be NaN.
+// Weights (of a position those of the four rows beside one another) times 64 dims of the values, into o[at] and o[at + 1]. Positions that a row
+// does not see are passed over: they may be NaN.
 template <int D>
-__device__ __forceinline__ void exact_values(exact_sums<D> &u, const float s[each_warp], const exact_sight &see, const shared_array<float> &v, int at,
-                                             int lane) {
+__device__ __forceinline__ void exact_values(exact_sums<D> &u, const shared_array<float> &weights, const exact_sight &see,
+                                             const shared_array<float> &v, int at, int lane) {
+#pragma unroll 4
   for (int p = 0; p < exact_block; p++) {
     float x = v.get(p * exact_piece + lane), y = v.get(p * exact_piece + lane + 32);
+    float4 four = weights.get_as<float4>(p * each_warp);
+    const float w[each_warp] = {four.x, four.y, four.z, four.w};
 #pragma unroll
     for (int r = 0; r < each_warp; r++) {
-      float w = shfl(s[r], p);
       bool sees = p >= see.from[r] && p < see.to[r];
-      u.o[r][at] = sees ? fmaf(w, x, u.o[r][at]) : u.o[r][at];
-      u.o[r][at + 1] = sees ? fmaf(w, y, u.o[r][at + 1]) : u.o[r][at + 1];
+      u.o[r][at] = sees ? fmaf(w[r], x, u.o[r][at]) : u.o[r][at];
+      u.o[r][at + 1] = sees ? fmaf(w[r], y, u.o[r][at + 1]) : u.o[r][at + 1];
     }
   }
 }
@@ -105,6 +110,7 @@ template <class C, int D>
 __device__ __forceinline__ void exact_step(const att_args &a, const att_rows &r, const exact_shape &shape, exact_sums<D> &u, int b0, int dim0) {
   const int tid = (int)threadIdx.x, warp = tid / 32, lane = tid % 32, kv_head = (int)blockIdx.y;
   shared_array<float> q(0, exact_rows * shape.dims), k(shape.keys, exact_block * exact_stride), v(shape.values, exact_block * exact_piece);
+  shared_array<float> weights(shape.weights + warp * each_warp * exact_block * 4, each_warp * exact_block);
   shared_array<int64_t> places(shape.places, exact_block);
   float s[each_warp] = {};
   __syncthreads(); // all are done with the block before
@@ -131,6 +137,7 @@ __device__ __forceinline__ void exact_step(const att_args &a, const att_rows &r,
     see.from[i] = a.window ? position + 1 - a.window - b0 : 0;
   }
   exact_soften<D>(u, s, see, a.scale, lane);
+  weights.put_as<float4>(lane * each_warp, make_float4(s[0], s[1], s[2], s[3])); // read behind the barrier below
 #pragma unroll
   for (int i = 0; i < D; i += 2) {
     int d0 = dim0 + i * 32;
@@ -138,7 +145,7 @@ __device__ __forceinline__ void exact_step(const att_args &a, const att_rows &r,
     if (i) __syncthreads();
     bring<C>(v, exact_piece, a.kv + a.v_offset, places, d0, a.head_dim);
     __syncthreads();
-    exact_values<D>(u, s, see, v, i, lane);
+    exact_values<D>(u, weights, see, v, i, lane);
   }
 }
 
@@ -213,11 +220,13 @@ template <class C, int D> static sx_status launch(cu_ctx *c, const att_args &a, 
     cut.seqs = (int)(most < b->seqs ? most : b->seqs);
   }
   if (shape.bytes > c->shared_limit)
-    return cu_fail(c, SX_UNSUPPORTED, "attention with heads of %d: %d bytes of shared memory, the device has %d", a.head_dim, shape.bytes, c->shared_limit);
+    return cu_fail(c, SX_UNSUPPORTED, "attention with heads of %d: %d bytes of shared memory, the device has %d", a.head_dim, shape.bytes,
+                   c->shared_limit);
   auto kernel = exact_kernel<C, D>;
   for (int s = 0; s < b->seqs; s += cut.seqs) {
     int n = b->seqs - s < cut.seqs ? b->seqs - s : cut.seqs;
-    dim3 grid((unsigned)n * (unsigned)cut.tiles * (unsigned)(split ? cut.chunks : 1), (unsigned)a.kv_heads, (unsigned)((a.head_dim + 32 * D - 1) / (32 * D)));
+    dim3 grid((unsigned)n * (unsigned)cut.tiles * (unsigned)(split ? cut.chunks : 1), (unsigned)a.kv_heads,
+              (unsigned)((a.head_dim + 32 * D - 1) / (32 * D)));
     CU_CHECK(SX_LAUNCH(c, kernel, grid, dim3(att_threads), shape.bytes, a, s, cut, (int)split));
     att_args log = a;
     log.scale = 1; // here the greatest scores are taken times the scale already
