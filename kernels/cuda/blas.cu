@@ -158,8 +158,8 @@ bool one_sum(const cu_blas *b, const cublasLtMatmulAlgo_t *algo) {
   uint32_t scheme = 0;
   size_t written;
   return b->MatmulAlgoConfigGetAttribute(algo, CUBLASLT_ALGO_CONFIG_SPLITK_NUM, &split, sizeof split, &written) == 0 &&
-         b->MatmulAlgoConfigGetAttribute(algo, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, &scheme, sizeof scheme, &written) == 0 && split >= 0 && split <= 1 &&
-         scheme == CUBLASLT_REDUCTION_SCHEME_NONE;
+         b->MatmulAlgoConfigGetAttribute(algo, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, &scheme, sizeof scheme, &written) == 0 &&
+         split >= 0 && split <= 1 && scheme == CUBLASLT_REDUCTION_SCHEME_NONE;
 }
 
 // Whether an algorithm takes all numbers of rows that may come.
@@ -257,7 +257,8 @@ sx_status set_bias(cu_ctx *c, const plan *p, const float *d_bias) {
   unsigned blocks = (unsigned)((p->id.n + 255) / 256);
   if (as == SX_BF16) CU_CHECK(SX_LAUNCH(c, round_bias_kernel<bf16>, blocks, 256, 0, (bf16 *)b->bias, d_bias, p->id.n));
   if (as == SX_F16) CU_CHECK(SX_LAUNCH(c, round_bias_kernel<f16>, blocks, 256, 0, (f16 *)b->bias, d_bias, p->id.n));
-  if (as == SX_F32 && (uintptr_t)d_bias % 16 != 0) CU_CHECK(SX_LAUNCH(c, round_bias_kernel<float>, blocks, 256, 0, (float *)b->bias, d_bias, p->id.n));
+  if (as == SX_F32 && (uintptr_t)d_bias % 16 != 0)
+    CU_CHECK(SX_LAUNCH(c, round_bias_kernel<float>, blocks, 256, 0, (float *)b->bias, d_bias, p->id.n));
   if (as != SX_F32 || (uintptr_t)d_bias % 16 != 0) bias = b->bias; // cuBLASLt reads 16 bytes at a time
   int s = set(b, p->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias);
   return s == 0 ? SX_OK : cu_fail(c, SX_DEVICE, "cuBLASLt takes no bias: status %d", s);
@@ -342,8 +343,8 @@ sx_status blas_matmul(cu_ctx *c, cu_mat out, cu_mat x, const cu_weight *w, const
     return cu_fail(c, SX_UNSUPPORTED, "cuBLASLt has no algorithm with one order of sums for a weight [%lld, %lld] of dtype %d", (long long)k.n,
                    (long long)k.k, w->dtype);
   if (!shape(b, p, (uint64_t)out.rows, x.stride, out.stride) || !fits(b, p, out.rows))
-    return cu_fail(c, SX_DEVICE, "cuBLASLt's algorithm for a weight [%lld, %lld] of dtype %d refuses %lld rows: SEXTANT_CUBLASLT=none does without it",
-                   (long long)k.n, (long long)k.k, w->dtype, (long long)out.rows);
+    return cu_fail(c, SX_DEVICE, "cuBLASLt's algorithm for a weight [%lld, %lld] of dtype %d refuses %lld rows: SEXTANT_CUBLASLT=none does "
+                   "without it", (long long)k.n, (long long)k.k, w->dtype, (long long)out.rows);
   if (d_bias) CU_CHECK(set_bias(c, p, d_bias));
   if (w->dtype == SX_F8) set(b, p->desc, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, &w->scales, sizeof w->scales);
   int s = (int)b->Matmul(b->handle, p->desc, &one, w->data, p->w, x.p, p->x, &zero, out.p, p->out, out.p, p->out, &p->algo, b->bias + BIAS_BYTES,

@@ -1,8 +1,8 @@
 // codes.cuh: weights as they lie in memory, made numbers of 16 bits in registers, without a loss: the values of I8 and F8 and the codes of I4
 // less an integer are numbers of bf16 and of f16. Scales come after the sum.
 //
-// The ways: a code is set into the mantissa of a power of two, which is then taken off (Kim et al., "Who Says Elephants Can't Run", arXiv 2211.10017);
-// F8 is moved into the bits of a wider format and its exponent put right by a product.
+// The ways: a code is set into the mantissa of a power of two, which is then taken off (Kim et al., "Who Says Elephants Can't Run",
+// arXiv 2211.10017); F8 is moved into the bits of a wider format and its exponent put right by a product.
 #ifndef SEXTANT_CODES_CUH
 #define SEXTANT_CODES_CUH
 #include "device.cuh"

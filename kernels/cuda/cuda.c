@@ -207,7 +207,8 @@ static sx_status k_graph_run(sx_device *d, sx_graph *g) {
 static void k_graph_free(sx_device *d, sx_graph *g) { rt_graph_free(ctx(d), g->impl); }
 
 /* Brings n words to where c->work begins, in pieces that fit there; each is handed to f with the rows of the matrix that it is for. */
-static sx_status by_words(sx_device *d, mat out, const int32_t *words, sx_status (*f)(cu_ctx *, cu_mat, const void *, const int32_t *), const void *arg) {
+static sx_status by_words(sx_device *d, mat out, const int32_t *words, sx_status (*f)(cu_ctx *, cu_mat, const void *, const int32_t *),
+                          const void *arg) {
   cu_ctx *c = ctx(d);
   LAUNCHES(d);
   int64_t most = c->work_bytes / 4;

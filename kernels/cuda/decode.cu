@@ -28,8 +28,8 @@ __device__ __forceinline__ void wait_for_stage(int stages) {
 
 // Where a row sums up: its result when the chunk is its tile's only one, else the partial sums.
 template <int HD>
-__device__ void put_decoded(const att_args &a, const att_rows &r, int row, float *slot, int rows, int kv_head, int col, float o[][4], int h, float max,
-                            float sum, bool only) {
+__device__ void put_decoded(const att_args &a, const att_rows &r, int row, float *slot, int rows, int kv_head, int col, float o[][4], int h,
+                            float max, float sum, bool only) {
   constexpr int N = decode_shape<HD>::parts;
   float v[N][2];
 #pragma unroll

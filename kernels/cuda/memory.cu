@@ -204,7 +204,8 @@ sx_status rt_put(cu_ctx *c, void *d_dst, const void *src, int64_t bytes) {
       rt_crew_copy(rt->crew, piece, (const uint8_t *)src + at, n);
     else
       memcpy(piece, (const uint8_t *)src + at, (size_t)n);
-    RT_CHECK(c, cudaMemcpyAsync((uint8_t *)d_dst + at, piece, (size_t)n, cudaMemcpyHostToDevice, s), "copying %lld bytes to the device", (long long)n);
+    RT_CHECK(c, cudaMemcpyAsync((uint8_t *)d_dst + at, piece, (size_t)n, cudaMemcpyHostToDevice, s), "copying %lld bytes to the device",
+             (long long)n);
     RT_CHECK(c, cudaEventRecord(done, s), "copying %lld bytes to the device", (long long)n);
   }
   return SX_OK;
@@ -217,7 +218,8 @@ sx_status rt_get(cu_ctx *c, void *dst, const void *d_src, int64_t bytes) {
     uint8_t *piece;
     cudaEvent_t done;
     CU_CHECK(next_piece(c, n, &piece, &done));
-    RT_CHECK(c, cudaMemcpyAsync(piece, (const uint8_t *)d_src + at, (size_t)n, cudaMemcpyDeviceToHost, s), "copying %lld bytes to the host", (long long)n);
+    RT_CHECK(c, cudaMemcpyAsync(piece, (const uint8_t *)d_src + at, (size_t)n, cudaMemcpyDeviceToHost, s), "copying %lld bytes to the host",
+             (long long)n);
     RT_CHECK(c, cudaEventRecord(done, s), "copying %lld bytes to the host", (long long)n);
     CU_CHECK(rt_sync(c));
     memcpy((uint8_t *)dst + at, piece, (size_t)n);

@@ -341,7 +341,8 @@ template <class T, int HD, int M> static sx_status launch(cu_ctx *c, const att_a
   blocks = resident * c->sms;
   bool chunks = c->recording || b->longest > att_chunk;
   if (chunks && blocks > c->work_bytes / shape::slot) blocks = c->work_bytes / shape::slot;
-  if (blocks < 1) return cu_fail(c, SX_NOMEM, "attention needs %lld bytes of scratch, there are %lld", (long long)shape::slot, (long long)c->work_bytes);
+  if (blocks < 1)
+    return cu_fail(c, SX_NOMEM, "attention needs %lld bytes of scratch, there are %lld", (long long)shape::slot, (long long)c->work_bytes);
   if (blocks > items) blocks = items;
   auto kernel = prefill_kernel<T, HD, M>;
   return SX_LAUNCH(c, kernel, dim3((unsigned)blocks), dim3(att_threads), shape::bytes, a, plan);

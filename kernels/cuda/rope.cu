@@ -17,8 +17,8 @@ struct rope_shape {
 };
 
 // Rotates piece j of the head at column `at` of row `row` of x to row `to_row`, column `to_at` of `to`.
-__device__ __forceinline__ void rotate(const rope_shape &s, int64_t pos, int j, const side &x, int64_t row, int64_t at, const side &to, int64_t to_row,
-                                       int64_t to_at) {
+__device__ __forceinline__ void rotate(const rope_shape &s, int64_t pos, int j, const side &x, int64_t row, int64_t at, const side &to,
+                                       int64_t to_row, int64_t to_at) {
   int half = s.half;
   if (s.interleaved) { // values 8j to 8j+7: four pairs
     int i = j * 8, n = min(8, 2 * half - i);

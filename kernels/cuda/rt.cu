@@ -38,8 +38,8 @@ sx_status rt_failed(cu_ctx *c, cudaError_t e, const char *format, ...) {
   vsnprintf(what, sizeof what, format, args);
   va_end(args);
   if (lasting((int)e) && c->rt && !c->rt->check_each) last_launches(c->rt, launches, sizeof launches);
-  sx_status s = cu_fail(c, e == cudaErrorMemoryAllocation ? SX_NOMEM : SX_DEVICE, "%s: %.200s (%s)%s", what, cudaGetErrorString(e), cudaGetErrorName(e),
-                        launches);
+  sx_status s = cu_fail(c, e == cudaErrorMemoryAllocation ? SX_NOMEM : SX_DEVICE, "%s: %.200s (%s)%s", what, cudaGetErrorString(e),
+                        cudaGetErrorName(e), launches);
   cudaGetLastError(); // or the next launch would be told of it
   return s;
 }
@@ -80,8 +80,8 @@ static sx_status find_device(cu_ctx *c, int32_t ordinal) {
   cudaGetLastError();
   if (rt->driver == 0) return cu_fail(c, SX_UNSUPPORTED, "no NVIDIA driver here: libcuda.so.1 is not found, or too old to tell its version");
   if (e == cudaErrorInsufficientDriver)
-    return cu_fail(c, SX_UNSUPPORTED, "the NVIDIA driver is for CUDA %d.%d, this library was built with %d.%d: it takes a newer driver, or a build with an "
-                   "older CUDA", rt->driver / 1000, rt->driver % 1000 / 10, rt->runtime / 1000, rt->runtime % 1000 / 10);
+    return cu_fail(c, SX_UNSUPPORTED, "the NVIDIA driver is for CUDA %d.%d, this library was built with %d.%d: it takes a newer driver, or a build "
+                   "with an older CUDA", rt->driver / 1000, rt->driver % 1000 / 10, rt->runtime / 1000, rt->runtime % 1000 / 10);
   if (e == cudaErrorNoDevice || (e == cudaSuccess && n == 0))
     return cu_fail(c, SX_UNSUPPORTED, visible ? "no GPU is visible: CUDA_VISIBLE_DEVICES is \"%.100s\"" : "no GPU here", visible);
   if ((int)e == 802) return cu_fail(c, SX_DEVICE, "the GPUs are not ready: on machines with NVSwitch the fabric manager must run (system not ready)");
@@ -174,8 +174,8 @@ void rt_close(cu_ctx *c) {
 void rt_describe(cu_ctx *c, char *name, int32_t name_bytes, char *features, int32_t features_bytes, int64_t *total, int64_t *free) {
   const cu_rt *rt = c->rt;
   snprintf(name, (size_t)name_bytes, "%s", rt->name);
-  snprintf(features, (size_t)features_bytes, "sm_%d, %d SMs, driver %d.%d, runtime %d.%d, %s", c->cc, c->sms, rt->driver / 1000, rt->driver % 1000 / 10,
-           rt->runtime / 1000, rt->runtime % 1000 / 10, c->blas_text);
+  snprintf(features, (size_t)features_bytes, "sm_%d, %d SMs, driver %d.%d, runtime %d.%d, %s", c->cc, c->sms, rt->driver / 1000,
+           rt->driver % 1000 / 10, rt->runtime / 1000, rt->runtime % 1000 / 10, c->blas_text);
   rt_memory(c, total, free);
 }
 

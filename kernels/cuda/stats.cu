@@ -58,7 +58,9 @@ template <class T> sx_status launch_slices(cu_ctx *c, cu_mat x, float *found) {
 sx_status cu_colstats(cu_ctx *c, float *d_max, float *d_sum, float *d_square, cu_mat x) {
   if (x.rows == 0 || x.cols == 0) return SX_OK;
   int64_t most = c->work_bytes / (3 * 4 * x.cols);
-  if (most < 1) return cu_fail(c, SX_NOMEM, "%lld bytes of scratch memory do not hold the statistics of %lld columns", (long long)c->work_bytes, (long long)x.cols);
+  if (most < 1)
+    return cu_fail(c, SX_NOMEM, "%lld bytes of scratch memory do not hold the statistics of %lld columns", (long long)c->work_bytes,
+                   (long long)x.cols);
   if (most > 1024) most = 1024;
   for (int64_t r = 0; r < x.rows; r += most * slice) {
     cu_mat part = x;

@@ -139,7 +139,8 @@ static cudaError_t check_range(const void *p, size_t n, bool device) {
   const bool within = a && at < (uintptr_t)a->raw + a->raw_bytes;
   if (!device) return within ? tell(cudaErrorInvalidValue, "%p is memory of the device, not of the host", p) : cudaSuccess;
   if (within && at + n <= (uintptr_t)a->start() + a->bytes) return cudaSuccess;
-  if (within) return tell(cudaErrorInvalidValue, "%zu bytes at byte %zu of an allocation of %zu bytes", n, (size_t)(at - (uintptr_t)a->start()), a->bytes);
+  if (within) return tell(cudaErrorInvalidValue, "%zu bytes at byte %zu of an allocation of %zu bytes", n, (size_t)(at - (uintptr_t)a->start()),
+                          a->bytes);
   return tell(cudaErrorInvalidValue, "%p is not memory of the device", p);
 }
 

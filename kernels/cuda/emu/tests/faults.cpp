@@ -170,7 +170,8 @@ static void test_copies(float *out, float *in) {
   expect("copies", SX_LAUNCH(&ctx, staged, 1, 32, 1024, out, in, 1), nullptr);
   expect_true("copied values", out[0] == 127 && out[31] == 96);
   expect("waits for too few", SX_LAUNCH(&ctx, staged, 1, 32, 1024, out, in, 2), "staged|asynchronous copy");
-  expect("wait without barrier", SX_LAUNCH(&ctx, staged_no_barrier, 1, 32, 1024, out, in), "staged_no_barrier|race: reads byte 0|written by thread 0");
+  expect("wait without barrier", SX_LAUNCH(&ctx, staged_no_barrier, 1, 32, 1024, out, in),
+         "staged_no_barrier|race: reads byte 0|written by thread 0");
 }
 
 static void test_barriers(float *out) {
