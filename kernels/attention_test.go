@@ -22,7 +22,8 @@ type attnShape struct {
 }
 
 func (s attnShape) String() string {
-	return fmt.Sprintf("%v/h%d,kv%d,d%d,page%d,window%d,past%v,new%v,rope%d,%v,still=%v", s.dtype, s.heads, s.kvHeads, s.dim, s.page, s.window, s.past, s.fresh, s.rotated(), s.interleaved, s.still)
+	return fmt.Sprintf("%v/h%d,kv%d,d%d,page%d,window%d,past%v,new%v,rope%d,%v,still=%v", s.dtype, s.heads, s.kvHeads, s.dim, s.page, s.window,
+		s.past, s.fresh, s.rotated(), s.interleaved, s.still)
 }
 
 func (s attnShape) rotated() int {
@@ -71,6 +72,16 @@ func attentionShapes() []attnShape {
 		s := base
 		s.dtype, s.dim, s.past, s.fresh = kernels.F16, 64, []int{40, 3}, []int{n, 1}
 		all = append(all, s)
+	}
+	for i, dim := range []int{64, 80, 96, 128, 256} { // that devices have tiles for
+		for _, dt := range []kernels.DType{kernels.BF16, kernels.F16} {
+			s := base
+			s.dtype, s.dim, s.page, s.window = dt, dim, []int{16, 5, 48, 64, 17}[i], []int{0, 65, 33, 1000, 64}[i]
+			s.past, s.fresh = []int{70, 0, 3}, []int{3, 90, 1}
+			all = append(all, s)
+			s.past, s.fresh, s.window = []int{600, 509}, []int{1, 2}, []int{0, 0, 550, 300, 0}[i]
+			all = append(all, s)
+		}
 	}
 	return all
 }
@@ -170,7 +181,7 @@ func (p *problem) run(r *rig, steps []step) (q, out []float32) {
 	kv, err := r.dev.NewKV(kernels.KVDesc{Layers: layers, KVHeads: p.kvHeads, HeadDim: p.dim, PageSize: p.page, Pages: perSeq*seqs + 3, DType: dt})
 	r.must(err)
 	rope := kernels.Rope{Table: r.inF32(p.longest, p.rotated(), p.table), Dims: p.rotated(), Interleaved: p.interleaved}
-	for _, s := range steps {
+	for n, s := range steps {
 		desc := kernels.BatchDesc{QStart: []int32{0}, MaxPages: perSeq}
 		var qv, kvv, vv []float32
 		for i := range seqs {
@@ -189,6 +200,10 @@ func (p *problem) run(r *rig, steps []step) (q, out []float32) {
 		r.must(err)
 		qt, ot := r.inPlace(t, p.heads*p.dim, qv), r.out(t, p.heads*p.dim)
 		r.must(r.st.RopeKV(kernels.RopeArgs{Q: qt, K: r.in(t, p.kvHeads*p.dim, kvv), V: r.in(t, p.kvHeads*p.dim, vv), Rope: rope, KV: kv, Batch: batch, Layer: layer}))
+		if n < len(steps)-1 { // only the cache is wanted
+			batch.Free()
+			continue
+		}
 		if r.target.backend == "ref" && r.target.act != kernels.F32 { // as the rotated q is stored
 			r.must(r.st.UploadF32(qt, round(r.target.act, r.read(qt))))
 		}

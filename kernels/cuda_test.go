@@ -32,6 +32,9 @@ func TestDeviceRowInvariance(t *testing.T) {
 		info, err := r.dev.Info()
 		r.must(err)
 		for _, op := range rowOps() {
+			if !chosen(op.name, r.target) {
+				continue
+			}
 			t.Run(fmt.Sprintf("%v/%s", r.target, op.name), func(t *testing.T) {
 				r.within(t).reset()
 				r.kept = nil
@@ -45,7 +48,8 @@ func TestDeviceRowInvariance(t *testing.T) {
 						few = append(few, run(at, min(at+info.Few, rows))...)
 					}
 				}
-				for _, c := range [][2]int{{0, 1}, {7, 8}, {rows - 1, rows}, {5, 7}, {3, 6}, {0, 16}, {11, 28}, {1, 1 + info.Few}, {2, 3 + info.Few}, {60, 197}} {
+				crowds := [][2]int{{0, 1}, {7, 8}, {rows - 1, rows}, {5, 7}, {3, 6}, {0, 16}, {11, 28}, {1, 1 + info.Few}, {2, 3 + info.Few}, {60, 197}}
+				for _, c := range crowds {
 					want := whole
 					if c[1]-c[0] <= info.Few {
 						want = few
@@ -66,16 +70,22 @@ func TestDeviceAttentionInvariance(t *testing.T) {
 		for _, dt := range []kernels.DType{kernels.F32, kernels.BF16, kernels.F16} {
 			for _, dim := range []int{20, 64} {
 				for _, window := range []int{0, 50} {
+					s := attnShape{heads: 6, kvHeads: 2, dim: dim, page: 16, window: window, past: []int{0, 0, 0}, fresh: []int{150, 1, 77}, dtype: dt}
+					if !chosen("attention/"+s.String(), r.target) {
+						continue
+					}
 					t.Run(fmt.Sprintf("%v/cache %v, heads of %d, window %d", r.target, dt, dim, window), func(t *testing.T) {
-						s := attnShape{heads: 6, kvHeads: 2, dim: dim, page: 16, window: window, past: []int{0, 0, 0}, fresh: []int{150, 1, 77}, dtype: dt}
 						attendEveryWay(t, s, r.target)
 					})
 				}
 			}
 		}
+		const n = 1300
+		s := attnShape{heads: 4, kvHeads: 1, dim: 64, page: 48, past: []int{0}, fresh: []int{n}, dtype: kernels.BF16}
+		if !chosen("attention/"+s.String(), r.target) {
+			continue
+		}
 		t.Run(r.target.String()+"/long", func(t *testing.T) {
-			const n = 1300
-			s := attnShape{heads: 4, kvHeads: 1, dim: 64, page: 48, past: []int{0}, fresh: []int{n}, dtype: kernels.BF16}
 			p := newProblem(s, seeded(6))
 			_, want := p.run(r.within(t), []step{{[]int{0}, []int{n}}})
 			for _, cut := range []int{n - 1, n - 3, 511, 512} {
