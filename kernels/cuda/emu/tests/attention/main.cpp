@@ -4,19 +4,11 @@
 #include <string>
 
 #include "attention.cuh"
+#include "rt.h"
 
 static char message[512];
 static cu_ctx ctx;
 static int failures, runs;
-
-sx_status cu_check(cu_ctx *c, const char *what) {
-  cudaError_t e = cudaGetLastError();
-  return e == cudaSuccess ? SX_OK : cu_fail(c, SX_DEVICE, "launching %s: %s", what, cudaGetErrorString(e));
-}
-sx_status cu_shared_bytes(cu_ctx *c, const void *kernel, int64_t bytes) {
-  cudaError_t e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
-  return e == cudaSuccess ? SX_OK : cu_fail(c, SX_DEVICE, "shared memory: %s", cudaGetErrorString(e));
-}
 
 struct sequence {
   int past, fresh;
@@ -122,7 +114,8 @@ static std::vector<float> attend(const problem &p, const std::vector<part> &part
     fresh = std::max(fresh, n);
   }
   int tokens = starts.back(), qs = width + 8, os = width + 2;
-  std::vector<uint64_t> q((size_t)(tokens * qs + 4) * bytes_of(s.q) / 8 + 2), out((size_t)(tokens * os + 4) * bytes_of(s.q) / 8 + 2, 0x5555555555555555);
+  std::vector<uint64_t> q((size_t)(tokens * qs + 4) * bytes_of(s.q) / 8 + 2);
+  std::vector<uint64_t> out((size_t)(tokens * os + 4) * bytes_of(s.q) / 8 + 2, 0x5555555555555555);
   uint8_t *q0 = (uint8_t *)(((uintptr_t)q.data() + 15) & ~(uintptr_t)15);
   for (size_t i = 0; i < parts.size(); i++)
     for (int t = parts[i].from; t < parts[i].to; t++)
@@ -163,7 +156,8 @@ static std::vector<double> reference(const problem &p, const part &x) {
       for (int j = lo; j <= t; j++) {
         double dot = 0;
         for (int d = 0; d < s.dim; d++)
-          dot += (double)p.rounded(s.q, p.q[x.seq][((size_t)t * s.heads + h) * s.dim + d]) * p.rounded(s.kv, p.k[x.seq][((size_t)j * s.kv_heads + kvh) * s.dim + d]);
+          dot += (double)p.rounded(s.q, p.q[x.seq][((size_t)t * s.heads + h) * s.dim + d]) *
+                 p.rounded(s.kv, p.k[x.seq][((size_t)j * s.kv_heads + kvh) * s.dim + d]);
         w.push_back(dot * scale);
         max = std::max(max, w.back());
       }
@@ -179,14 +173,16 @@ static std::vector<double> reference(const problem &p, const part &x) {
 
 static std::string name_of(const shape &s) {
   char t[128];
-  snprintf(t, sizeof t, "q%d kv%d heads %d/%d dim %d page %d window %d, %zu sequences", s.q, s.kv, s.heads, s.kv_heads, s.dim, s.page, s.window, s.seqs.size());
+  snprintf(t, sizeof t, "q%d kv%d heads %d/%d dim %d page %d window %d, %zu sequences", s.q, s.kv, s.heads, s.kv_heads, s.dim, s.page, s.window,
+           s.seqs.size());
   return t;
 }
 
 static void same(const std::string &what, const shape &s, const float *got, const float *want, size_t n) {
   for (size_t i = 0; i < n; i++)
     if (memcmp(got + i, want + i, 4) && !(got[i] != got[i] && want[i] != want[i])) {
-      printf("FAIL %s: %s: row %zu, value %zu: %a, want %a\n", name_of(s).c_str(), what.c_str(), i / (s.heads * s.dim), i % (s.heads * s.dim), got[i], want[i]);
+      printf("FAIL %s: %s: row %zu, value %zu: %a, want %a\n", name_of(s).c_str(), what.c_str(), i / (s.heads * s.dim), i % (s.heads * s.dim),
+             got[i], want[i]);
       failures++;
       return;
     }
@@ -287,17 +283,18 @@ static void blind(sx_dtype t, int dim) {
     for (int i = 0; i < 20 * width; i++) early.k[0][i] = NAN, early.v[0][i] = INFINITY;
     early.put();
     got = attend(early, {{0, 0, 70}});
-    same("before the window shows", s, got.data() + (size_t)(20 + window) * row, want.data() + (size_t)(20 + window) * row, (size_t)(70 - 20 - window) * row);
+    const size_t from = (size_t)(20 + window) * row;
+    same("before the window shows", s, got.data() + from, want.data() + from, (size_t)70 * row - from);
   }
 }
 
 int main(int argc, char **argv) {
   ctx.message = message;
-  ctx.sms = 64;
-  ctx.cc = 90;
-  ctx.shared_limit = 99 * 1024;
-  ctx.work_bytes = 256 << 20;
-  if (cudaMalloc(&ctx.work, (size_t)ctx.work_bytes) != cudaSuccess) return 2;
+  if (rt_open(&ctx, 0) != SX_OK) {
+    printf("FAIL %s\n", message);
+    return 2;
+  }
+  ctx.shared_limit = 99 * 1024; // an L40S's
   const bool all = argc > 1 && std::string(argv[1]) == "all";
   std::vector<sequence> mixed = {{70, 3, -1, 0}, {0, 140, -1, 0}, {3, 1, -1, 0}, {9, 0, -1, 0}, {129, 1, -1, 0}};
   every_way({SX_BF16, SX_BF16, 4, 2, 64, 16, 0, mixed});
@@ -307,7 +304,8 @@ int main(int argc, char **argv) {
   // Shared prefixes, whole pages of which are the same: across a chunk, to its end, and in part.
   for (int window : {0, 300})
     for (int pages : {12, 16, 20})
-      every_way({SX_BF16, SX_BF16, 2, 1, 64, 32, window, {{650, 3, -1, 0}, {645, 5, 0, pages}, {660, 1, 0, pages}, {700, 4, 0, pages}, {640, 0, -1, 0}, {1030, 2, 0, 20}}});
+      every_way({SX_BF16, SX_BF16, 2, 1, 64, 32, window,
+                 {{650, 3, -1, 0}, {645, 5, 0, pages}, {660, 1, 0, pages}, {700, 4, 0, pages}, {640, 0, -1, 0}, {1030, 2, 0, 20}}});
   every_way({SX_F32, SX_F32, 6, 2, 20, 16, 0, mixed});
   every_way({SX_F32, SX_F32, 6, 2, 130, 16, 50, mixed});
   every_way({SX_F32, SX_BF16, 4, 1, 6, 5, 0, {{0, 600, -1, 0}, {1100, 2, -1, 0}}});
@@ -324,6 +322,7 @@ int main(int argc, char **argv) {
     every_way({SX_F16, SX_F16, 4, 2, 20, 16, 0, mixed});
     every_way({SX_F32, SX_F32, 2, 1, 300, 16, 0, mixed});
   }
+  rt_close(&ctx);
   printf("attention: %d passes, %d failures\n", runs, failures);
   return failures != 0;
 }
