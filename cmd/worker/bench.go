@@ -22,11 +22,12 @@ func benchCommand(stderr io.Writer) *cli.Command {
 		Usage:     "measure how fast a model is evaluated here, beside what the machine can do at best",
 		ArgsUsage: "[MODEL]",
 		Description: "MODEL is a directory with config.json and safetensors; --shape takes random weights of a known size instead, which lie in memory\n" +
-			"alone. The works are " + strings.Join(bench.Works(), ", ") + ": a prompt; tokens\n" +
+			"alone. The works are " + strings.Join(bench.Usual(), ", ") + ": a prompt; tokens\n" +
 			"generated one sequence at a time and 16 at once; the ranking of 4 choices after 600 shared and 100 own tokens, and the same with\n" +
-			"nothing to share; a rolling perplexity. Each is told with its bound, arithmetic or memory, and its share of the best that this\n" +
-			"machine was seen to do. --json is for programs; docs/benchmarks.md has its fields. The run takes minutes with large models:\n" +
-			"--work, --repeat and --rows make it shorter.\n\n" +
+			"nothing to share; a rolling perplexity. Only when named: " + strings.Join(bench.Works()[len(bench.Usual()):], ", ") + ": prompts\n" +
+			"packed into passes; 64 sequences at once; windows of 2048 tokens; one layer's attention alone. Each is told with its\n" +
+			"bound, arithmetic or memory, and its share of the best that this machine was seen to do. --json is for programs;\n" +
+			"docs/benchmarks.md has its fields. The run takes minutes with large models: --work, --repeat and --rows make it shorter.\n\n" +
 			"Example: worker bench --shape llama-160m --dtype bf16 --threads 2",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "shape", Usage: "random weights of the `SHAPE` " + strings.Join(bench.Shapes(), ", ")},
@@ -34,10 +35,11 @@ func benchCommand(stderr io.Writer) *cli.Command {
 			&cli.StringFlag{Name: "quantize", Usage: "round the layers' weights to nearest: `FORMAT` i8 or i4gN, 4 bits in groups of N; the output matrix to i8"},
 			&cli.StringFlag{Name: "save", Usage: "only write the random weights to `DIR`, for another program to load"},
 			&cli.StringSliceFlag{Name: "work", Usage: "measure only these `WORKS`, comma-separated"},
+			&cli.IntFlag{Name: "tokens", Usage: "`TOKENS` of a pass at most (default: what a worker's engine takes)"},
 			&cli.IntFlag{Name: "prompt", Value: 512, Usage: "`TOKENS` of the prompt"},
 			&cli.IntFlag{Name: "gen", Value: 128, Usage: "`TOKENS` generated for each sequence"},
 			&cli.IntFlag{Name: "rows", Value: 32, Usage: "`ROWS` that are ranked; a sixteenth of them where nothing is shared"},
-			&cli.IntFlag{Name: "windows", Value: 4, Usage: "`WINDOWS` of 512 tokens of the rolling perplexity"},
+			&cli.IntFlag{Name: "windows", Value: 4, Usage: "`WINDOWS` of a rolling perplexity"},
 			&cli.IntFlag{Name: "repeat", Value: 5, Usage: "`SAMPLES` of each work"},
 			&cli.DurationFlag{Name: "min-time", Value: 500 * time.Millisecond, Usage: "a sample lasts `DURATION` at least"},
 			&cli.BoolFlag{Name: "json", Usage: "print JSON"},
@@ -137,7 +139,7 @@ func record(file, table string, rows []string) error {
 // benchOptions reads the command line; what of it can hold on no machine is a usage error.
 func benchOptions(c *cli.Context) (bench.Options, error) {
 	o := bench.Options{Shape: c.String("shape"), DType: c.String("dtype"), Quantize: c.String("quantize"), Works: c.StringSlice("work"), Prompt: c.Int("prompt"), Gen: c.Int("gen"),
-		Rows: c.Int("rows"), Windows: c.Int("windows"), Repeat: c.Int("repeat"), MinTime: c.Duration("min-time"),
+		Rows: c.Int("rows"), Windows: c.Int("windows"), Tokens: c.Int("tokens"), Repeat: c.Int("repeat"), MinTime: c.Duration("min-time"),
 		Backend: c.String("backend"), Threads: threads(c, os.Getenv), Memory: worker.Memory()}
 	switch {
 	case c.NArg() == 0 && o.Shape == "":

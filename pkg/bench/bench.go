@@ -20,11 +20,12 @@ type Options struct {
 	Shape, DType string // random weights of that shape; default dtype "bf16"
 	Quantize     string // rounds the layers' matrices as they are loaded: "i8", "i4gN", and the output matrix to "i8"; "": not
 
-	Works   []string // of Works(); default: all
+	Works   []string // of Works(); default: those of Usual()
 	Prompt  int      // tokens of the prefill, default 512
 	Gen     int      // tokens that each sequence is continued by, default 128
 	Rows    int      // of the ranking, default 32
 	Windows int      // of the rolling perplexity, default 4
+	Tokens  int      // of a pass at most; default: as many as a worker's engine takes
 
 	Backend string        // default "cpu"
 	Threads int           // 0: all this process may run on
@@ -79,6 +80,9 @@ func (o *Options) Check() error {
 			return fmt.Errorf("there is no work %q; there are %s", w, strings.Join(Works(), ", "))
 		}
 	}
+	if o.Tokens < 0 || o.Tokens > 1<<20 {
+		return fmt.Errorf("tokens is %d: want 0, for what a worker has, to %d", o.Tokens, 1<<20)
+	}
 	return nil
 }
 
@@ -92,6 +96,8 @@ type runner struct {
 	works   []work
 	samples [][]sample // of each work
 	probe   *probe
+	dev     *kernels.Device
+	best    *deviceBest // of a device with memory of its own; nil: the peaks are the processor's
 	free    int64
 }
 
@@ -125,6 +131,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err := r.describe(ck, dev); err != nil {
 		return nil, err
 	}
+	r.m.cachedBytes = float64(m.PositionBytes()) / float64(ck.Config().Layers)
 	return r.r, r.measure(ctx, ck.Config())
 }
 
@@ -159,7 +166,7 @@ func (r *runner) checkpoint(begun *time.Time) (*checkpoint.Checkpoint, error) {
 // start makes the engine, as a worker has it, and draws the first token.
 func (r *runner) start(ctx context.Context, m *model.Model, begun time.Time) (err error) {
 	r.r.Startup.Load = time.Since(begun).Seconds()
-	o := engine.Options{EOS: []int32{}, NewDecoder: func([]int32) engine.Decoder { return silent{} }}
+	o := engine.Options{TokenBudget: r.o.Tokens, EOS: []int32{}, NewDecoder: func([]int32) engine.Decoder { return silent{} }}
 	if r.eng, err = engine.New(m, o); err != nil {
 		return err
 	}
@@ -180,17 +187,22 @@ func (r *runner) describe(ck *checkpoint.Checkpoint, dev *kernels.Device) (err e
 	if err != nil {
 		return fmt.Errorf("asking the backend: %w", err)
 	}
-	r.free = info.Free
+	r.free, r.dev = info.Free, dev
 	r.r.Machine = Machine{CPU: info.Name, Features: info.Features, Backend: r.o.Backend, Threads: info.Threads, Memory: info.Memory}
 	r.r.Model.DType, r.r.Model.Parameters, r.r.Model.Bytes = r.m.dtype, r.m.values, r.m.fileBytes
+	if info.ComputeCapability > 0 {
+		r.best, err = newDeviceBest(dev, r.m.dtype, info.Free)
+		return err
+	}
 	r.probe = newProbe(info.Threads)
 	return nil
 }
 
 // measure goes round after round through works and probes, so that what comes and goes on a shared machine meets all of them.
 func (r *runner) measure(ctx context.Context, cfg *checkpoint.Config) error {
-	p := planner{o: r.o, cfg: cfg, m: r.m}
+	p := planner{o: r.o, cfg: cfg, m: r.m, dev: r.dev, many: r.best != nil}
 	r.works = p.works()
+	defer r.close()
 	r.samples = make([][]sample, len(r.works))
 	for round := range r.o.Repeat {
 		for i, w := range r.works {
@@ -211,6 +223,7 @@ func (r *runner) measure(ctx context.Context, cfg *checkpoint.Config) error {
 			if err != nil {
 				return err
 			}
+			r.o.Progress(fmt.Sprintf("round %d of %d: %s: %s %s/s", round+1, r.o.Repeat, w.name, digits(float64(w.units)/s.seconds), w.unit))
 			r.samples[i] = append(r.samples[i], s)
 		}
 		if err := r.peaks(round); err != nil {
@@ -221,11 +234,26 @@ func (r *runner) measure(ctx context.Context, cfg *checkpoint.Config) error {
 	return nil
 }
 
-// peaks is the probes' part of a round. The memory that they take is not the model's.
+// close gives back what works hold.
+func (r *runner) close() {
+	for _, w := range r.works {
+		if w.close != nil {
+			w.close()
+		}
+	}
+}
+
+// peaks is the probes' part of a round: of the device where it has memory of its own, else of the processors. The memory that they take is
+// not the model's.
 func (r *runner) peaks(round int) error {
 	p := &r.r.Peaks
 	if round == 0 {
 		r.r.PeakRSS = peakRSS()
+	}
+	if r.best != nil {
+		return r.best.measure(p)
+	}
+	if round == 0 {
 		p.ReadBytes = cmp.Or(r.o.Buffer, readBytes(lastCache("/sys/devices/system/cpu/cpu0/cache"), r.free))
 	}
 	best, err := kernels.CPUPeak(r.r.Machine.Threads, p.ReadBytes)

@@ -48,7 +48,7 @@ func TestRun(t *testing.T) {
 		{"rank-alone", "rows", 1, [2]int64{4 * 700, 4 * 700}},
 		{"rolling", "tokens", 1024, [2]int64{2 * 511, 2 * 511}},
 	}
-	if len(r.Works) != len(want) || len(told) != 1+3*len(want) {
+	if len(r.Works) != len(want) || len(told) != 1+2*3*len(want) {
 		t.Fatalf("%d works, told %q", len(r.Works), told)
 	}
 	for i, w := range r.Works {
@@ -143,10 +143,11 @@ func TestRefused(t *testing.T) {
 	}{
 		{func(o *Options) { o.Shape = "" }, "one of the two", true},
 		{func(o *Options) { o.Path = "x" }, "one of the two", true},
-		{func(o *Options) { o.Shape = "llama-2b" }, `no shape "llama-2b"; there are llama-160m, llama-1b, llama-7b, tiny`, true},
+		{func(o *Options) { o.Shape = "llama-2b" }, `no shape "llama-2b"; there are llama-160m, llama-1b, llama-3-8b, llama-7b, tiny`, true},
 		{func(o *Options) { o.DType = "int8" }, `cannot be "int8"; they can be bf16, f16, f32`, true},
 		{func(o *Options) { o.Works = []string{"encode"} }, `no work "encode"; there are prefill, `, true},
 		{func(o *Options) { o.Rows = -1 }, "rows is -1", true},
+		{func(o *Options) { o.Tokens = -1 }, "tokens is -1", true},
 		{func(o *Options) { o.MinTime = -1 }, "a sample of -1ns", true},
 		{func(o *Options) { o.Shape, o.Path = "", "/nowhere" }, "/nowhere", true},
 		{func(o *Options) { o.Memory = 1 << 18 }, "306 kB of memory, and 262 kB are left", false},

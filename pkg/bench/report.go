@@ -47,7 +47,7 @@ type Startup struct {
 // median of the rounds, as with works that read for as long.
 type Peaks struct {
 	Compute   []Compute `json:"compute"`
-	Read      float64   `json:"read_gb"`         // GB/s
+	Read      float64   `json:"read_gb"`         // GB/s; of a device with memory of its own: copying, bytes read and bytes written
 	Reads     []float64 `json:"reads,omitempty"` // of each round
 	ReadBytes int64     `json:"read_bytes"`
 }
@@ -102,9 +102,11 @@ func (p *Peaks) saw(c Compute) {
 
 // peak is the best arithmetic that may be used with weights of a dtype: products of bf16 are made by its own units or as f32, those of f16
 // and f32 as f32.
+//
+// A device is measured in the one format that its matrices are multiplied in, whatever the weights are.
 func (p Peaks) peak(dtype string) (best Compute) {
 	for _, c := range p.Compute {
-		if (c.DType == "f32" || c.DType == dtype) && c.GFLOPs > best.GFLOPs {
+		if (c.DType == "f32" || c.DType == dtype || c.ISA == deviceISA) && c.GFLOPs > best.GFLOPs {
 			best = c
 		}
 	}

@@ -22,7 +22,9 @@ var shapes = map[string]shape{
 	// Llama-3.2-1B without the stretching of its rotations.
 	"llama-1b": {vocab: 128256, hidden: 2048, intermediate: 8192, layers: 16, heads: 32, kvHeads: 8, headDim: 64, positions: 8192, theta: 5e5,
 		tied: true},
-	"llama-7b": {vocab: 32000, hidden: 4096, intermediate: 11008, layers: 32, heads: 32, kvHeads: 32, headDim: 128, positions: 4096, theta: 1e4},
+	// Llama-3-8B, as Llama-3.1-8B without the stretching of its rotations.
+	"llama-3-8b": {vocab: 128256, hidden: 4096, intermediate: 14336, layers: 32, heads: 32, kvHeads: 8, headDim: 128, positions: 8192, theta: 5e5},
+	"llama-7b":   {vocab: 32000, hidden: 4096, intermediate: 11008, layers: 32, heads: 32, kvHeads: 32, headDim: 128, positions: 4096, theta: 1e4},
 }
 
 // Shapes names the shapes there are, sorted.

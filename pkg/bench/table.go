@@ -67,6 +67,12 @@ func (r *Report) legend() string {
 	if r.Sharing > 0 {
 		sharing = fmt.Sprintf("Sharing of prefixes: rank has %sx the rate of rank-alone.\n", digits(r.Sharing))
 	}
+	if best.ISA == deviceISA {
+		return sharing + fmt.Sprintf("Medians of %d samples. Measured in the same rounds, on the device: a product of large matrices, the best of them,\n"+
+			"GFLOP/s: %s; copying %s within its memory, the median: %s GB/s read and written. Shares are of these two,\n"+
+			"and count only work that no implementation can do without.\n",
+			r.Repeat, strings.Join(units, ", "), short(float64(r.Peaks.ReadBytes/2))+"B", digits(r.Peaks.Read))
+	}
 	return sharing + fmt.Sprintf("Medians of %d samples. Measured in the same rounds: multiply-adds in registers, the best of them,\n"+
 		"GFLOP/s: %s; reading %s of memory for half a second, the median: %s GB/s. Shares are of\n%s %s and of the reading, "+
 		"and count only work that no implementation can do without.\n",

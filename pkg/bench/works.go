@@ -1,11 +1,13 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 
+	"sextant/kernels"
 	"sextant/pkg/checkpoint"
 	"sextant/pkg/engine"
 )
@@ -16,6 +18,10 @@ const (
 	question = 100
 	choices  = 4
 	window   = 512
+	// Of the works for devices: sequences in packed passes, tokens of attention, and what the one of a token each looks back on.
+	packed    = 32
+	attending = 16384
+	looking   = 2048
 )
 
 // alone divides the rows of the ranking that shares nothing, which takes some 25 times as long a row.
@@ -28,9 +34,13 @@ type work struct {
 	needs            int // positions of its longest sequence
 	cost             cost
 	lone             bool // with sharing switched off
-	run              func(context.Context, *engine.Engine) error
-	warm             func(context.Context, *engine.Engine) error // as run, but short where it can be
+	run              action
+	warm             action // as run, but short where it can be
+	close            func() // gives back what it holds; nil: nothing
 }
+
+// action is what a work does.
+type action = func(context.Context, *engine.Engine) error
 
 // planner makes works for one model.
 type planner struct {
@@ -38,9 +48,12 @@ type planner struct {
 	cfg *checkpoint.Config
 	m   *sizes
 	rng *rand.Rand
+
+	dev  *kernels.Device
+	many bool // it computes beside us
 }
 
-// makers are the works in their order.
+// makers are the works in their order: the usual ones, then those that take long on processors.
 var makers = []struct {
 	name string
 	make func(p *planner, name string) work
@@ -50,8 +63,17 @@ var makers = []struct {
 	{"decode-16", func(p *planner, name string) work { return p.decode(name, 16) }},
 	{"rank", (*planner).rank},
 	{"rank-alone", (*planner).rankAlone},
-	{"rolling", (*planner).rolling},
+	{"rolling", func(p *planner, name string) work { return p.rolling(name, window) }},
+	{"packed", (*planner).packed},
+	{"decode-64", func(p *planner, name string) work { return p.decode(name, 64) }},
+	{"rolling-2048", func(p *planner, name string) work { return p.rolling(name, 2048) }},
+	{"attention-2048", func(p *planner, name string) work { return p.prompts(name, 2048) }},
+	{"attention-8192", func(p *planner, name string) work { return p.prompts(name, 8192) }},
+	{"attention-decode", (*planner).looksBack},
 }
+
+// usual is the number of works that are run when none are named.
+const usual = 6
 
 // rankPlace is that of rank among the makers.
 const rankPlace = 3
@@ -64,12 +86,15 @@ func Works() (names []string) {
 	return names
 }
 
+// Usual names those that are measured when none are named.
+func Usual() []string { return Works()[:usual] }
+
 // works makes those asked for.
 func (p *planner) works() (list []work) {
 	for i, m := range makers {
 		// What a work is given depends on neither the others nor their choice.
 		p.seed(i)
-		if len(p.o.Works) == 0 || slices.Contains(p.o.Works, m.name) {
+		if (len(p.o.Works) == 0 && i < usual) || slices.Contains(p.o.Works, m.name) {
 			list = append(list, m.make(p, m.name))
 		}
 	}
@@ -94,6 +119,23 @@ func (p *planner) prefill(name string) work {
 	return work{name: name, unit: "tokens", units: n, needs: n, what: fmt.Sprintf("a prompt of %d tokens", n),
 		cost: p.m.pass(1, span{0, n}), run: run, warm: run}
 }
+
+// packed is prompts that lie behind one another in the passes of an engine.
+func (p *planner) packed(name string) work {
+	n := p.o.Prompt
+	var seqs []engine.Sequence
+	for range packed {
+		seqs = append(seqs, engine.Sequence{Tokens: p.tokens(n + 1), From: n})
+	}
+	passes := (packed*n + p.passTokens() - 1) / p.passTokens()
+	c := p.m.pass(packed, slices.Repeat([]span{{0, n}}, packed)...)
+	c.bytes += float64(passes-1) * p.m.layers.bytes
+	return work{name: name, unit: "tokens", units: packed * n, needs: n, cost: c, run: scoring(seqs, 1), warm: scoring(seqs, 1),
+		what: fmt.Sprintf("%d prompts of %d tokens, %d tokens a pass", packed, n, min(packed*n, p.passTokens()))}
+}
+
+// passTokens is the most tokens of a pass.
+func (p *planner) passTokens() int { return cmp.Or(p.o.Tokens, 1024) }
 
 func (p *planner) decode(name string, batch int) work {
 	prompts := make([]engine.Prompt, batch)
@@ -151,7 +193,7 @@ func (p *planner) rankAlone(name string) work {
 	return w
 }
 
-func (p *planner) rolling(name string) work {
+func (p *planner) rolling(name string, window int) work {
 	var seqs []engine.Sequence
 	for range p.o.Windows {
 		seqs = append(seqs, engine.Sequence{Tokens: p.tokens(window), From: 1})
@@ -163,7 +205,7 @@ func (p *planner) rolling(name string) work {
 }
 
 // scoring runs seqs and makes sure that each came out once, with so many predictions that are numbers.
-func scoring(seqs []engine.Sequence, count int) func(context.Context, *engine.Engine) error {
+func scoring(seqs []engine.Sequence, count int) action {
 	return func(ctx context.Context, eng *engine.Engine) error {
 		left := len(seqs)
 		err := eng.Score(ctx, seqs, func(i int, s engine.Scored) error {
@@ -181,7 +223,7 @@ func scoring(seqs []engine.Sequence, count int) func(context.Context, *engine.En
 }
 
 // generating runs prompts and makes sure that each gave all its tokens.
-func generating(prompts []engine.Prompt) func(context.Context, *engine.Engine) error {
+func generating(prompts []engine.Prompt) action {
 	return func(ctx context.Context, eng *engine.Engine) error {
 		left := len(prompts)
 		err := eng.Generate(ctx, prompts, func(i int, g engine.Generated) error {
