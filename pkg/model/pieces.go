@@ -3,6 +3,7 @@ package model
 import (
 	"context"
 	"fmt"
+	"runtime"
 
 	"sextant/kernels"
 )
@@ -30,7 +31,7 @@ func (l *loader) fillWeight(to **kernels.Weight, s source, desc kernels.WeightDe
 			part.Data = piece[at:min(at+step*s.rowBytes(), len(piece))]
 			part.Rows = len(part.Data) / s.rowBytes()
 			if q != nil {
-				part = q.round(s.dtype, part.Data, l.info.Threads)
+				part = q.round(s.dtype, part.Data, runtime.GOMAXPROCS(0)) // a device has no threads of its own
 			}
 			if err := w.Put(row, part); err != nil {
 				l.err = fmt.Errorf("tensor %q: %w", s.name, err)
