@@ -58,7 +58,11 @@ func (r real) engine(t testing.TB, o Options) *Engine {
 // surely is the margin between the two best tokens below which another implementation may choose otherwise.
 const surely = 1e-3
 
-func TestPocketGreedy(t *testing.T) {
+func TestPocketGreedy(t *testing.T) { pocketGreedy(t, "cpu", surely, 15) }
+
+// pocketGreedy holds the continuations whose every token has such a margin; there are to be so many of them.
+func pocketGreedy(t *testing.T, backend string, surely float64, least int) {
+	t.Helper()
 	var golden []struct {
 		PromptIDs []int32 `json:"prompt_ids"`
 		MaxNew    int     `json:"max_new_tokens"`
@@ -72,7 +76,7 @@ func TestPocketGreedy(t *testing.T) {
 		reqs[i] = Prompt{Tokens: g.PromptIDs, MaxNew: g.MaxNew}
 	}
 	checked := 0
-	for i, got := range generate(t, open(t, pocket+"/model", "cpu").engine(t, Options{}), reqs) {
+	for i, got := range generate(t, open(t, pocket+"/model", backend).engine(t, Options{}), reqs) {
 		g := golden[i]
 		if g.Margin < surely {
 			continue
@@ -86,13 +90,17 @@ func TestPocketGreedy(t *testing.T) {
 			t.Errorf("prompt %d: %+v, want %v %q %s", i, got, g.IDs, g.Text, stop)
 		}
 	}
-	if checked < 15 {
+	if checked < least {
 		t.Errorf("only %d of %d prompts are sure enough to check", checked, len(golden))
 	}
 }
 
-func TestPocketItems(t *testing.T) {
-	r := open(t, pocket+"/model", "cpu")
+func TestPocketItems(t *testing.T) { pocketItems(t, "cpu", 1e-3) }
+
+// pocketItems holds sums of log-probabilities to be near those of the goldens.
+func pocketItems(t *testing.T, backend string, tolerance float64) {
+	t.Helper()
+	r := open(t, pocket+"/model", backend)
 	for _, name := range []string{"winograd", "piqa", "siqa_ppl", "cloze"} {
 		var items []struct {
 			Prompts []string
@@ -110,7 +118,7 @@ func TestPocketItems(t *testing.T) {
 			nll, tokens = append(nll, it.SumNLL...), append(tokens, it.NTokens...)
 		}
 		for i, got := range score(t, r.engine(t, Options{}), reqs) {
-			if got.Count != tokens[i] || !goldens.Near(got.NLL, nll[i], 1e-3) {
+			if got.Count != tokens[i] || !goldens.Near(got.NLL, nll[i], tolerance) {
 				t.Errorf("%s %d: %v of %d tokens, want %v of %d", name, i, got.NLL, got.Count, nll[i], tokens[i])
 			}
 		}

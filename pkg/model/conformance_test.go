@@ -27,17 +27,22 @@ func TestStories(t *testing.T) {
 		dir       string
 		tolerance float64
 	}{{"hf", 1e-3}, {"hf-f16", 0.05}, {"hf-bf16", 0.5}} {
-		t.Run(c.dir, func(t *testing.T) {
-			m := load(t, "cpu", open(t, filepath.Join(data, c.dir)))
-			for _, list := range []string{"A", "B"} {
-				want := floats64(readFile(t, data, "golden", "logits_"+list+".f64"))
-				e := maxError(alone(t, m, lists[list].IDs), want)
-				t.Logf("list %s: logits differ by %.2g", list, e)
-				if !(e <= c.tolerance) {
-					t.Errorf("list %s: logits differ by %g, tolerance %g", list, e, c.tolerance)
-				}
+		for _, backend := range []string{"cpu", "cuda"} {
+			if backend == "cuda" && os.Getenv("SEXTANT_CUDA_LIB") == "" {
+				continue
 			}
-		})
+			t.Run(backend+"/"+c.dir, func(t *testing.T) {
+				m := load(t, backend, open(t, filepath.Join(data, c.dir)))
+				for _, list := range []string{"A", "B"} {
+					want := floats64(readFile(t, data, "golden", "logits_"+list+".f64"))
+					e := maxError(alone(t, m, lists[list].IDs), want)
+					t.Logf("list %s: logits differ by %.2g", list, e)
+					if !(e <= c.tolerance) {
+						t.Errorf("list %s: logits differ by %g, tolerance %g", list, e, c.tolerance)
+					}
+				}
+			})
+		}
 	}
 	t.Run("hidden", func(t *testing.T) { storiesHidden(t, data, lists["A"].IDs) })
 }
