@@ -12,7 +12,8 @@ RECORD ?= docs/benchmarks.md
 # The conformance suite runs on outside data that is not ours to ship: it is in when SEXTANT_DATA names that data.
 TAGS := $(if $(SEXTANT_DATA),-tags conformance)
 
-.PHONY: help quickstart slurm-quickstart build test check lint sanitize asan ubsan fuzz chaos bench bench-peers deps clean worker-cuda check-cuda
+.PHONY: help quickstart slurm-quickstart build test check lint sanitize asan ubsan fuzz chaos bench bench-peers deps clean worker-cuda check-cuda \
+  check-cuda-aligned check-cuda-odd check-cuda-goldens check-cuda-programs
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -37,6 +38,9 @@ build: ## bin/submit (static) and bin/worker
 # What the CUDA kernels are compiled for; -ptx: for GPUs to come.
 CUDA_ARCH ?= 80 89 90 90-ptx
 EMULATED := $(CURDIR)/$(BIN)/libsextant_cuda_emulated.so
+# The tests of kernels that a device takes part in.
+TABLE := '^Test(Ops|Device|Pieces|SetBatch|Graph|RoundingOfActivations|HalfIsItsValues|LogProbIs|Sample|AttentionIgnores|KVCopy|$\
+  Misuse|BadWeights|NoMemory|Open|Lifetimes|Nothing|TensorViews)'
 
 worker-cuda: build ## bin/worker and, beside it, bin/libsextant_cuda.so: nvcc of PATH or NVCC, else out of Debian's packages
 	@if [ -z "$(NVCC)" ] && ! command -v nvcc >/dev/null; then scripts/cuda-tree; fi
@@ -47,10 +51,23 @@ check-cuda: ## compile the CUDA kernels where nvcc can be had, then run them on 
 	@if [ -n "$(NVCC)" ] || command -v nvcc >/dev/null || scripts/cuda-tree; then \
 	  scripts/build-cuda --arch "$(CUDA_ARCH)" $(BIN)/libsextant_cuda.so && echo "check-cuda: compiled and linked for $(CUDA_ARCH)"; \
 	else s=$$?; [ $$s = 3 ] || exit $$s; echo "check-cuda: NOT compiled by nvcc, for the reason above"; fi
-	$(GO) test -count=1 -run TestEmulator ./kernels/
+	scripts/build-cuda --tests $(BIN)/cuda/emulator && $(BIN)/cuda/emulator
 	scripts/build-cuda --emulated $(EMULATED)
+	scripts/build-cuda --programs $(BIN)/cuda
 	gcc -std=gnu11 -O1 -Wall -Ikernels/cuda kernels/cuda/tests/host.c -o $(BIN)/cuda/host -ldl && $(BIN)/cuda/host $(EMULATED) emulated
-	SEXTANT_CUDA_LIB=$(EMULATED) $(GO) test -count=1 -timeout 20m -run 'Ops|Device|Pieces|SetBatch|Graph|Rounding|Statistics' ./kernels/
+	$(GO) test -c -o $(BIN)/cuda/kernels.test ./kernels
+	@$(MAKE) --no-print-directory -j2 -Otarget check-cuda-aligned check-cuda-odd check-cuda-goldens check-cuda-programs
+
+# Each on one core. The table: views that vectors can read, and such that they cannot; with -short a case is not for all devices.
+check-cuda-aligned check-cuda-odd check-cuda-goldens check-cuda-programs: export SEXTANT_EMU_THREADS := 1
+check-cuda-aligned:
+	cd kernels && SEXTANT_CUDA_LIB=$(EMULATED) SEXTANT_TEST_TARGETS='^cuda.*aligned$$' ../$(BIN)/cuda/kernels.test -test.short -test.run $(TABLE)
+check-cuda-odd:
+	cd kernels && SEXTANT_CUDA_LIB=$(EMULATED) SEXTANT_TEST_TARGETS='^cuda.*[0-9]$$' ../$(BIN)/cuda/kernels.test -test.short -test.run $(TABLE)
+check-cuda-goldens:
+	SEXTANT_CUDA_LIB=$(EMULATED) $(GO) test -count=1 -run TestDevice ./pkg/model/ ./pkg/engine/
+check-cuda-programs:
+	$(BIN)/cuda/attention && $(BIN)/cuda/matmul
 
 test: TRIM := # what vet has compiled is not compiled again for other names of files
 test: deps lint build sanitize ## everything, installing what it needs from Debian's packages if absent
