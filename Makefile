@@ -13,7 +13,7 @@ RECORD ?= docs/benchmarks.md
 TAGS := $(if $(SEXTANT_DATA),-tags conformance)
 
 .PHONY: help quickstart slurm-quickstart build test check lint sanitize asan ubsan fuzz chaos bench bench-peers deps clean worker-cuda check-cuda \
-  check-cuda-aligned check-cuda-odd check-cuda-goldens check-cuda-programs
+  gpu-check-kit gpu-check check-cuda-aligned check-cuda-odd check-cuda-goldens check-cuda-programs
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -68,6 +68,12 @@ check-cuda-goldens:
 	SEXTANT_CUDA_LIB=$(EMULATED) $(GO) test -count=1 -run TestDevice ./pkg/model/ ./pkg/engine/
 check-cuda-programs:
 	$(BIN)/cuda/attention && $(BIN)/cuda/matmul
+
+gpu-check-kit: ## bin/gpu and bin/gpu-kit.tgz: what gpu-check needs on a machine without Go
+	GO=$(GO) scripts/gpu/kit
+
+gpu-check: ## on a machine with a GPU, nvcc and the kit: build the kernels, check them, measure them beside PyTorch (8 minutes)
+	scripts/gpu-check
 
 test: TRIM := # what vet has compiled is not compiled again for other names of files
 test: deps lint build sanitize ## everything, installing what it needs from Debian's packages if absent
