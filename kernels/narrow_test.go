@@ -10,13 +10,14 @@ import (
 	"strings"
 	"testing"
 
+	"sextant/internal/cudalib"
 	"sextant/kernels"
 )
 
 // cudaTargets are ways to use the library that SEXTANT_CUDA_LIB names, a real one or the emulated: views that vectors cannot read (odd strides
 // and beginnings) and such that they can, in every format; the last two are how a model runs.
 func cudaTargets() []target {
-	if os.Getenv("SEXTANT_CUDA_LIB") == "" {
+	if !cudalib.Named() {
 		return nil
 	}
 	return only([]target{

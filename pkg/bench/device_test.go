@@ -3,10 +3,10 @@ package bench
 import (
 	"bytes"
 	"encoding/json"
-	"os"
 	"strings"
 	"testing"
 
+	"sextant/internal/cudalib"
 	"sextant/kernels"
 )
 
@@ -92,9 +92,7 @@ func TestNoise(t *testing.T) {
 
 // On the library that SEXTANT_CUDA_LIB names, an emulated one too: the peaks are the device's, the cache is of 16 bits.
 func TestRunOnDevice(t *testing.T) {
-	if os.Getenv("SEXTANT_CUDA_LIB") == "" {
-		t.Skip("SEXTANT_CUDA_LIB names no library of the cuda backend")
-	}
+	cudalib.Want(t)
 	o := quick("decode-1")
 	o.Backend, o.Gen, o.Repeat = "cuda", 4, 1
 	r := mustRun(t, o)

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"sextant/internal/cudalib"
 	"sextant/internal/goldens"
 	"sextant/pkg/dataset"
 	"sextant/pkg/spec"
@@ -31,7 +32,7 @@ func stories(t *testing.T) string {
 func onEach(t *testing.T, f func(t *testing.T, backend string)) {
 	t.Helper()
 	for _, backend := range []string{"cpu", "cuda"} {
-		if backend == "cpu" || os.Getenv("SEXTANT_CUDA_LIB") != "" {
+		if backend == "cpu" || cudalib.Named() {
 			t.Run(backend, func(t *testing.T) { f(t, backend) })
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"sextant/internal/cudalib"
 )
 
 // TestStories holds a really trained model, in the three dtypes it comes in, against its float64 goldens. The goldens are those
@@ -28,7 +30,7 @@ func TestStories(t *testing.T) {
 		tolerance float64
 	}{{"hf", 1e-3}, {"hf-f16", 0.05}, {"hf-bf16", 0.5}} {
 		for _, backend := range []string{"cpu", "cuda"} {
-			if backend == "cuda" && os.Getenv("SEXTANT_CUDA_LIB") == "" {
+			if backend == "cuda" && !cudalib.Named() {
 				continue
 			}
 			t.Run(backend+"/"+c.dir, func(t *testing.T) {

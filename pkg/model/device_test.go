@@ -1,24 +1,16 @@
 package model
 
 import (
-	"os"
 	"slices"
 	"testing"
 
+	"sextant/internal/cudalib"
 	"sextant/kernels"
 )
 
-// wantCUDA leaves the test out where no library of the cuda backend, real or emulated, is named.
-func wantCUDA(t *testing.T) {
-	t.Helper()
-	if os.Getenv("SEXTANT_CUDA_LIB") == "" {
-		t.Skip("SEXTANT_CUDA_LIB names no library of the cuda backend")
-	}
-}
-
 // TestDeviceGoldens holds every family on the cuda backend against transformers, with activations of f32, and as near as those of 16 bits allow.
 func TestDeviceGoldens(t *testing.T) {
-	wantCUDA(t)
+	cudalib.Want(t)
 	tolerances := map[kernels.DType]float64{kernels.F32: 1e-4, kernels.F16: 0.05, kernels.BF16: 0.5}
 	for _, name := range goldenNames(t) {
 		t.Run(name, func(t *testing.T) {
@@ -44,7 +36,7 @@ func TestDeviceGoldens(t *testing.T) {
 
 // TestDeviceDecodes holds that passes from a recording have the bits of those that are not, as sequences grow over pages and end.
 func TestDeviceDecodes(t *testing.T) {
-	wantCUDA(t)
+	cudalib.Want(t)
 	for _, name := range []string{"llama", "mistral", "qwen3"} {
 		t.Run(name, func(t *testing.T) {
 			ck, g := openGolden(t, name)
