@@ -50,8 +50,8 @@ var (
 	tables   = map[string]unsafe.Pointer{}
 )
 
-// cudaPath is where the library of the cuda backend is looked for: where SEXTANT_CUDA_LIB says, else beside the program.
-func cudaPath() (string, error) {
+// CUDALibrary is the path of the cuda backend's library, where SEXTANT_CUDA_LIB says, else beside the program; or why there is none.
+func CUDALibrary() (string, error) {
 	if path := os.Getenv(cudaEnv); path != "" {
 		if _, err := os.Stat(path); err != nil {
 			return "", fmt.Errorf("the library that %s names cannot be read: %w", cudaEnv, err)
@@ -75,12 +75,9 @@ func cudaPath() (string, error) {
 	return path, nil
 }
 
-// CUDALibrary is the path of the cuda backend's library, or why there is none.
-func CUDALibrary() (string, error) { return cudaPath() }
-
 // cudaTable loads the library of the cuda backend, once.
 func cudaTable() (unsafe.Pointer, error) {
-	path, err := cudaPath()
+	path, err := CUDALibrary()
 	if err != nil {
 		return nil, err
 	}

@@ -66,15 +66,6 @@ func Probe(backend string, o Options) Found {
 	return f
 }
 
-// ProbeAll does so for every backend of this build.
-func ProbeAll(o Options) []Found {
-	var all []Found
-	for _, name := range Backends() {
-		all = append(all, Probe(name, o))
-	}
-	return all
-}
-
 // Device is an open device of a backend. It may be used by several goroutines: calls are carried out one at a time.
 type Device struct {
 	ops  *C.sx_ops

@@ -28,7 +28,6 @@ type Found struct {
 func Backends() []string                    { return nil }
 func CUDALibrary() (string, error)          { return "", errNoCgo }
 func Probe(b string, o Options) Found       { return Found{Backend: b, Device: o.Device, Err: errNoCgo} }
-func ProbeAll(Options) []Found              { return nil }
 func Open(string, Options) (*Device, error) { return nil, errNoCgo }
 func CPUPeak(int, int64) (Peak, error)      { return Peak{}, errNoCgo }
 

@@ -83,7 +83,7 @@ func (b *Buffer) Bytes() int64 { return b.bytes }
 
 // NewTensor makes a buffer and a contiguous tensor that fills it; t.Buf.Free releases it.
 func (d *Device) NewTensor(rows, cols int, dt DType) (Tensor, error) {
-	size := dt.bytes()
+	size := dt.Bytes()
 	if size == 0 || rows < 0 || cols < 0 || (cols > 0 && int64(rows) > (1<<62)/size/int64(cols)) {
 		return Tensor{}, invalid("tensor", "[%d, %d] of %v", rows, cols, dt)
 	}

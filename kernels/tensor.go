@@ -14,7 +14,7 @@ func (t Tensor) SliceRows(from, to int) Tensor {
 	if from < 0 || to < from || to > t.Rows {
 		return t.bad()
 	}
-	t.Offset += int64(from) * int64(t.Stride) * t.DType.bytes()
+	t.Offset += int64(from) * int64(t.Stride) * t.DType.Bytes()
 	t.Rows = to - from
 	return t
 }
@@ -24,7 +24,7 @@ func (t Tensor) SliceCols(from, to int) Tensor {
 	if from < 0 || to < from || to > t.Cols {
 		return t.bad()
 	}
-	t.Offset += int64(from) * t.DType.bytes()
+	t.Offset += int64(from) * t.DType.Bytes()
 	t.Cols = to - from
 	return t
 }

@@ -39,7 +39,7 @@ func (s *Stream) DownloadF32(t Tensor, dst []float32) error {
 
 // checkHost holds a host slice of n values against the tensor; bounds within the buffer are the backend's to check.
 func (t Tensor) checkHost(op string, n int) error {
-	if t.DType.bytes() == 0 || t.Rows < 0 || t.Cols < 0 || t.Stride < t.Cols || (t.Cols > 0 && t.Rows > n/t.Cols) || n != t.Rows*t.Cols {
+	if t.DType.Bytes() == 0 || t.Rows < 0 || t.Cols < 0 || t.Stride < t.Cols || (t.Cols > 0 && t.Rows > n/t.Cols) || n != t.Rows*t.Cols {
 		return invalid(op, "%d values for a tensor [%d, %d] of %v with row stride %d", n, t.Rows, t.Cols, t.DType, t.Stride)
 	}
 	return nil

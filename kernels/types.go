@@ -27,8 +27,8 @@ func (t DType) String() string {
 	return fmt.Sprintf("dtype %d", int32(t))
 }
 
-// bytes is the size of an activation of this format; 0 when tensors cannot have it.
-func (t DType) bytes() int64 {
+// Bytes is the size of an activation or of a value of a cache of this format; 0 when tensors cannot have it.
+func (t DType) Bytes() int64 {
 	switch t {
 	case F32:
 		return 4

@@ -115,7 +115,6 @@ cudaDataType_t type_of(sx_dtype t) {
   return t == SX_F32 ? CUDA_R_32F : t == SX_BF16 ? CUDA_R_16BF : t == SX_F16 ? CUDA_R_16F : CUDA_R_8F_E4M3;
 }
 
-int64_t bytes_of(sx_dtype t) { return t == SX_F32 ? 4 : t == SX_F8 ? 1 : 2; }
 
 bool has(sx_dtype x, sx_dtype w, sx_dtype out) {
   if (x != w) return false;
@@ -209,7 +208,7 @@ void choose(const cu_blas *b, plan *p) {
   cublasLtMatmulHeuristicResult_t found[ALGORITHMS];
   cublasLtMatmulPreference_t pref = NULL;
   int n = 0;
-  int64_t x_stride = stride_for(p->id.k, bytes_of(p->id.x), p->id.align_x), out_stride = stride_for(p->id.n, bytes_of(p->id.out), p->id.align_out);
+  int64_t x_stride = stride_for(p->id.k, bytes_of_values(p->id.x, 1), p->id.align_x), out_stride = stride_for(p->id.n, bytes_of_values(p->id.out, 1), p->id.align_out);
   p->none = true;
   if (!describe(b, p, x_stride, out_stride) || b->MatmulPreferenceCreate(&pref) != 0) return;
   if (prefer(b, p->id, pref) &&
@@ -335,9 +334,9 @@ sx_status blas_matmul(cu_ctx *c, cu_mat out, cu_mat x, const cu_weight *w, const
                    (long long)w->rows, (long long)w->cols, w->dtype, out.dtype);
   memset(&k, 0, sizeof k);
   k.n = w->rows, k.k = w->cols, k.x = x.dtype, k.out = out.dtype, k.bias = d_bias != NULL;
-  k.align_x = alignment(x.p, x.stride * bytes_of(x.dtype));
-  k.align_w = alignment(w->data, w->cols * bytes_of(w->dtype));
-  k.align_out = alignment(out.p, out.stride * bytes_of(out.dtype));
+  k.align_x = alignment(x.p, bytes_of_values(x.dtype, x.stride));
+  k.align_w = alignment(w->data, bytes_of_values(w->dtype, w->cols));
+  k.align_out = alignment(out.p, bytes_of_values(out.dtype, out.stride));
   CU_CHECK(plan_for(c, k, &p));
   if (p->none)
     return cu_fail(c, SX_UNSUPPORTED, "cuBLASLt has no algorithm with one order of sums for a weight [%lld, %lld] of dtype %d", (long long)k.n,

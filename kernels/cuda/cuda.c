@@ -114,10 +114,9 @@ static void k_pack(sx_device *d, const sx_weight *w, uint8_t *to) { (void)d, (vo
 
 /* Puts what `part` has, from its row `row` on, into w. */
 static sx_status put_rows(sx_device *d, sx_weight *w, int64_t row, const sx_weight *part) {
-  static const int64_t half_bytes[] = {8, 4, 4, 2, 1, 2}; /* of a value, by dtype */
   cu_ctx *c = ctx(d);
   CHECK(rt_begin(c, NULL, true));
-  int64_t width = w->cols * half_bytes[w->dtype] / 2, groups = w->dtype == SX_I4 ? w->cols / w->group : w->dtype == SX_I8;
+  int64_t width = w->cols * half_bytes_of(w->dtype) / 2, groups = w->dtype == SX_I4 ? w->cols / w->group : w->dtype == SX_I8;
   const struct {
     const void *to, *from;
     int64_t at, bytes;

@@ -180,6 +180,11 @@ __device__ __forceinline__ float weight_at(const cu_weight &w, int64_t n, int64_
 template <class T> __device__ __forceinline__ const T *row_of(const cu_mat &m, int64_t row) { return (const T *)m.p + row * m.stride; }
 template <class T> __device__ __forceinline__ T *row_to(const cu_mat &m, int64_t row) { return (T *)m.p + row * m.stride; }
 
+// The bytes of n values of an activation or a weight that lie together; of I4 n is even.
+static inline int64_t bytes_of_values(sx_dtype t, int64_t n) {
+  return t == SX_F32 ? 4 * n : t == SX_BF16 || t == SX_F16 ? 2 * n : t == SX_I4 ? n / 2 : n;
+}
+
 // Calls f<T>(args...) for the format of an activation.
 #define CU_BY_DTYPE(dtype, f, ...)                                                                          \
   ((dtype) == SX_F32 ? f<float>(__VA_ARGS__) : (dtype) == SX_BF16 ? f<bf16>(__VA_ARGS__) : f<f16>(__VA_ARGS__))

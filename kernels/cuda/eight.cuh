@@ -17,10 +17,8 @@ struct side {
   int32_t fast; // rows begin at multiples of 16 bytes: eight values from a multiple of eight on move as vectors
 };
 
-static inline int64_t bytes_of_value(sx_dtype t) { return t == SX_F32 ? 4 : 2; }
-
 static inline side side_of(const cu_mat &m) {
-  int64_t stride = m.stride * bytes_of_value(m.dtype);
+  int64_t stride = bytes_of_values(m.dtype, m.stride);
   return side{(uint8_t *)m.p, stride, m.dtype, ((uintptr_t)m.p | (uintptr_t)stride) % 16 == 0};
 }
 // A vector of f32 as a matrix of one row.

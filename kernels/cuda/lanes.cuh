@@ -35,8 +35,5 @@ __device__ __forceinline__ void store_pair(const cu_mat &out, int64_t m, int64_t
 
 // Whether the rows of a matrix begin at multiples of 16 bytes. By the stride even where there is one row: the same for a row in any company.
 static inline bool rows_aligned(const void *p, int64_t stride_bytes) { return (uintptr_t)p % 16 == 0 && stride_bytes % 16 == 0; }
-static inline int64_t bytes_of_values(sx_dtype t, int64_t n) {
-  return t == SX_F32 ? 4 * n : t == SX_BF16 || t == SX_F16 ? 2 * n : t == SX_I4 ? n / 2 : n;
-}
 
 #endif

@@ -90,7 +90,7 @@ template <class V> __global__ void copy_kernel(uint8_t *to, const uint8_t *from,
 
 sx_status cu_rope_kv(cu_ctx *c, const cu_rope *a, const cu_kv *kv, const cu_batch *b) {
   if (b->tokens == 0) return SX_OK;
-  int64_t size = bytes_of_value(kv->dtype);
+  int64_t size = bytes_of_values(kv->dtype, 1);
   rope_shape s = {side_of(a->q), side_of(a->k), side_of(a->v), side_of(a->table)};
   s.cache = side{NULL, kv->head_dim * size, kv->dtype, kv->head_dim * size % 16 == 0};
   s.data = kv->data + a->layer * kv->layer_bytes;
@@ -113,7 +113,7 @@ sx_status cu_rope_kv(cu_ctx *c, const cu_rope *a, const cu_kv *kv, const cu_batc
 }
 
 sx_status cu_kv_copy(cu_ctx *c, const cu_kv *kv, int32_t dst, int32_t src, int32_t positions) {
-  int64_t slot = kv->head_dim * bytes_of_value(kv->dtype), head = slot * kv->page_size, bytes = slot * positions;
+  int64_t slot = bytes_of_values(kv->dtype, kv->head_dim), head = slot * kv->page_size, bytes = slot * positions;
   if (bytes == 0 || dst == src) return SX_OK;
   uint8_t *to = kv->data + dst * kv->page_bytes;
   const uint8_t *from = kv->data + src * kv->page_bytes;

@@ -9,7 +9,7 @@ struct rt_ring {
   static constexpr int PIECES = 64;
   uint8_t *data;
   struct {
-    int64_t begin, end;
+    int64_t begin;
     cudaEvent_t done;
   } piece[PIECES];
   int first, count;

@@ -304,7 +304,7 @@ sx_status cu_sample(cu_ctx *c, cu_mat logits, const sx_sample_desc *desc, const 
   for (int64_t r = 0; r < logits.rows && s == SX_OK; r += rows) {
     int64_t n = logits.rows - r < rows ? logits.rows - r : rows;
     cu_mat part = logits;
-    part.p = (uint8_t *)part.p + r * logits.stride * bytes_of_value(logits.dtype);
+    part.p = (uint8_t *)part.p + bytes_of_values(logits.dtype, r * logits.stride);
     for (int64_t i = 0; i < n; i++) {
       sx_sample_desc k = desc[r + i];
       draws[i] = draw{(uint64_t)(u[r + i] * 18446744073709551616.0), k.temperature, k.top_p, k.top_k, 0};

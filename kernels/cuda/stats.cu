@@ -64,7 +64,7 @@ sx_status cu_colstats(cu_ctx *c, float *d_max, float *d_sum, float *d_square, cu
   if (most > 1024) most = 1024;
   for (int64_t r = 0; r < x.rows; r += most * slice) {
     cu_mat part = x;
-    part.p = (uint8_t *)x.p + r * x.stride * bytes_of_value(x.dtype);
+    part.p = (uint8_t *)x.p + bytes_of_values(x.dtype, r * x.stride);
     part.rows = x.rows - r < most * slice ? x.rows - r : most * slice;
     float *found = (float *)c->work;
     int32_t slices = (int32_t)((part.rows + slice - 1) / slice);

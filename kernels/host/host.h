@@ -80,6 +80,9 @@ struct sx_graph {
   void *impl;
 };
 
+/* Half the bytes of a weight's value: I4 has two in a byte. */
+static inline int64_t half_bytes_of(sx_dtype t) { return t == SX_F32 ? 8 : t == SX_BF16 || t == SX_F16 ? 4 : t == SX_I4 ? 1 : 2; }
+
 /* A checked matrix on the device: of f32, or, where the backend takes it, of another format at the same address. */
 typedef struct mat {
   float *p;

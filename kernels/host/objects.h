@@ -133,7 +133,6 @@ static sx_status op_download(sx_device *d, sx_stream *st, void *dst, const sx_bu
 
 /* Checks a weight's description; gives the bytes of its data and the number of scales and of zeros. */
 static sx_status weight_sizes(sx_device *d, const sx_weight_desc *w, int64_t bytes[3]) {
-  static const int64_t half_bytes[] = {8, 4, 4, 2, 1, 2}; /* of a value, by dtype */
   if (w->dtype < SX_F32 || w->dtype > SX_F8) return fail(d, SX_INVALID, "unknown dtype %" PRId32, w->dtype);
   if (w->rows < 0 || w->cols < 0) return fail(d, SX_INVALID, "a weight [%" PRId64 ", %" PRId64 "]", w->rows, w->cols);
   bool i4 = w->dtype == SX_I4;
@@ -141,7 +140,7 @@ static sx_status weight_sizes(sx_device *d, const sx_weight_desc *w, int64_t byt
     return fail(d, SX_INVALID, "a weight [%" PRId64 ", %" PRId64 "] of dtype %" PRId32 " with group %" PRId32 ": %s", w->rows, w->cols, w->dtype, w->group,
                 i4 ? "want cols even and a multiple of a positive group" : "only i4 has groups");
   int64_t n, scales = 0;
-  bool ok = size_mul(w->rows, w->cols, &n) && size_mul(n, half_bytes[w->dtype], &bytes[0]);
+  bool ok = size_mul(w->rows, w->cols, &n) && size_mul(n, half_bytes_of(w->dtype), &bytes[0]);
   if (w->dtype == SX_I8) scales = w->rows;
   if (w->dtype == SX_F8) scales = 1;
   if (i4 && ok) scales = n / w->group;

@@ -47,14 +47,6 @@ func arithmetic(dtype string) kernels.DType {
 	return kernels.BF16
 }
 
-// valuesOf is the size of a tensor's value in bytes.
-func valuesOf(dt kernels.DType) int64 {
-	if dt == kernels.F32 {
-		return 4
-	}
-	return 2
-}
-
 // measure takes a sample of both. What it holds of the device's memory it gives back.
 func (d *deviceBest) measure(p *Peaks) error {
 	gflops, err := d.product()
@@ -66,8 +58,8 @@ func (d *deviceBest) measure(p *Peaks) error {
 	if err != nil {
 		return fmt.Errorf("measuring how fast the device copies: %w", err)
 	}
-	p.Reads, p.ReadBytes = append(p.Reads, gbs), bytes
-	p.Read = median(p.Reads)
+	p.ReadBytes = bytes
+	p.read(gbs)
 	return nil
 }
 
@@ -78,7 +70,7 @@ func (d *deviceBest) product() (gflops float64, err error) {
 		if err != nil {
 			return 0, err
 		}
-		if side == mostSide || t > slowOp.Seconds() || 2*3*4*int64(side)*int64(side)*valuesOf(d.dtype) > d.free {
+		if side == mostSide || t > slowOp.Seconds() || 2*3*4*int64(side)*int64(side)*d.dtype.Bytes() > d.free {
 			d.side = side
 		}
 	}
@@ -106,7 +98,7 @@ func (d *deviceBest) multiply(side int, least time.Duration) (seconds float64, e
 
 // copies finds the number of rows in the first round, and measures it. A value is read once and written once.
 func (d *deviceBest) copies() (gbs float64, bytes int64, err error) {
-	size := func(rows int) int64 { return 2 * int64(rows) * copyRow * valuesOf(d.dtype) }
+	size := func(rows int) int64 { return 2 * int64(rows) * copyRow * d.dtype.Bytes() }
 	for rows := 64; d.rows == 0; rows *= 2 {
 		t, err := d.move(rows, 0)
 		if err != nil {
@@ -188,7 +180,7 @@ func noiseBytes(dt kernels.DType, n int) []byte {
 	for _, v := range noise(min(n, period)) {
 		some = append(some, encode(dt.String(), v)...)
 	}
-	return repeated(some, n*int(valuesOf(dt)))
+	return repeated(some, n*int(dt.Bytes()))
 }
 
 // repeated is the first n of v, v, v, ...

@@ -61,17 +61,9 @@ func formatOf(info kernels.Info, matrices []kernels.DType) kernels.DType {
 	return format
 }
 
-// formatBytes is the size of a value of an activation or a cache.
-func formatBytes(dt kernels.DType) int64 {
-	if dt == kernels.F32 {
-		return 4
-	}
-	return 2
-}
-
 // PositionBytes is the memory, in bytes, that a position takes in the cache.
 func (m *Model) PositionBytes() int64 {
-	return 2 * formatBytes(m.act) * int64(m.cfg.Layers) * int64(m.cfg.KVHeads) * int64(m.cfg.HeadDim)
+	return 2 * m.act.Bytes() * int64(m.cfg.Layers) * int64(m.cfg.KVHeads) * int64(m.cfg.HeadDim)
 }
 
 // rows gives the first n rows of every tensor.
@@ -96,7 +88,7 @@ const laidOut = 504
 func (m *Model) PassBytes(tokens, logits int) (n int64) {
 	c := m.cfg
 	for _, s := range (&tensors{}).slots(c) {
-		n += int64(scratchRows(tokens)) * int64(s.cols) * formatBytes(m.format(s))
+		n += int64(scratchRows(tokens)) * int64(s.cols) * m.format(s).Bytes()
 	}
 	if m.info.Layout != "" {
 		widest := max(c.Hidden, c.Heads*c.HeadDim, c.Intermediate) // of what matmuls have as input

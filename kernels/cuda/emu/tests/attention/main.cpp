@@ -4,6 +4,7 @@
 #include <string>
 
 #include "attention.cuh"
+#include "emu/tests/values.h"
 #include "rt.h"
 
 static char message[512];
@@ -22,15 +23,7 @@ struct shape {
   std::vector<sequence> seqs;
 };
 
-static int bytes_of(sx_dtype t) { return t == SX_F32 ? 4 : 2; }
-static void store(sx_dtype t, void *p, int64_t i, float v) {
-  if (t == SX_F32) ((float *)p)[i] = v;
-  if (t == SX_BF16) ((bf16 *)p)[i] = from_f32<bf16>(v);
-  if (t == SX_F16) ((f16 *)p)[i] = from_f32<f16>(v);
-}
-static float load(sx_dtype t, const void *p, int64_t i) {
-  return t == SX_F32 ? ((const float *)p)[i] : t == SX_BF16 ? to_f32(((const bf16 *)p)[i]) : to_f32(((const f16 *)p)[i]);
-}
+static int bytes_of(sx_dtype t) { return (int)bytes_of_values(t, 1); }
 
 // Keys, values and queries of all positions of all sequences, and the cache that holds them. Pages of a sequence lie in a random order.
 struct problem {

@@ -2,7 +2,7 @@
 // not: each kernel by itself, lanes of many steps, groups of all sizes with zeros that are no integers, infinities, and gemm.cu in cuBLASLt's place.
 #include <random>
 
-#include "device.cuh"
+#include "emu/tests/values.h"
 #include "rt.h"
 
 static char message[512];
@@ -18,15 +18,6 @@ static void must(sx_status s) {
   exit(1);
 }
 
-static int64_t size_of(sx_dtype t, int64_t n) { return t == SX_F32 ? 4 * n : t == SX_BF16 || t == SX_F16 ? 2 * n : t == SX_I4 ? n / 2 : n; }
-static void store(sx_dtype t, void *p, int64_t i, float v) {
-  if (t == SX_F32) ((float *)p)[i] = v;
-  if (t == SX_BF16) ((bf16 *)p)[i] = from_f32<bf16>(v);
-  if (t == SX_F16) ((f16 *)p)[i] = from_f32<f16>(v);
-}
-static float load(sx_dtype t, const void *p, int64_t i) {
-  return t == SX_F32 ? ((const float *)p)[i] : t == SX_BF16 ? to_f32(((const bf16 *)p)[i]) : to_f32(((const f16 *)p)[i]);
-}
 
 // A copy of host memory on the device.
 struct on_device {
@@ -45,7 +36,7 @@ struct weight {
   cu_weight host, device;
   std::unique_ptr<on_device> copies[3];
 
-  weight(sx_dtype t, int64_t n, int64_t k, int group, double fractions) : data((size_t)size_of(t, n * k) + 1) {
+  weight(sx_dtype t, int64_t n, int64_t k, int group, double fractions) : data((size_t)bytes_of_values(t, n * k) + 1) {
     for (int64_t i = 0; i < n * k; i++) {
       if (t <= SX_F16) store(t, data.data(), i, normal());
       else if (t == SX_I4) data[(size_t)i / 2] |= (uint8_t)((rng() & 15) << (i % 2 * 4));
@@ -96,17 +87,17 @@ static void fail(const shape &s, const char *format, double a = 0, double b = 0,
 
 // `rows` rows of x from `first` on; what lies around the outputs must stay as it was.
 static std::vector<float> run(const shape &s, const void *d_x, int64_t stride, const weight &w, const float *d_bias, int64_t first, int64_t rows) {
-  const int64_t wide = s.outputs + 3, bytes = size_of(s.out, (rows + 1) * wide);
+  const int64_t wide = s.outputs + 3, bytes = bytes_of_values(s.out, (rows + 1) * wide);
   std::vector<uint8_t> host((size_t)bytes, 0x5a);
   on_device out(host.data(), bytes);
-  must(s.f(&ctx, {out.p, rows, s.outputs, wide, s.out}, {(uint8_t *)d_x + size_of(s.x, first * stride), rows, s.inputs, stride, s.x}, &w.device,
+  must(s.f(&ctx, {out.p, rows, s.outputs, wide, s.out}, {(uint8_t *)d_x + bytes_of_values(s.x, first * stride), rows, s.inputs, stride, s.x}, &w.device,
            d_bias));
   must(rt_get(&ctx, host.data(), out.p, bytes));
   runs++;
   std::vector<float> values;
   for (int64_t i = 0; i < (rows + 1) * wide; i++) {
     if (i / wide < rows && i % wide < s.outputs) values.push_back(load(s.out, host.data(), i));
-    else if (memcmp(host.data() + size_of(s.out, i), "ZZZZ", (size_t)size_of(s.out, 1)))
+    else if (memcmp(host.data() + bytes_of_values(s.out, i), "ZZZZ", (size_t)bytes_of_values(s.out, 1)))
       fail(s, "writes beyond: row %g, column %g", (double)(i / wide), (double)(i % wide));
   }
   return values;
@@ -136,7 +127,7 @@ static void close_to(const shape &s, const std::vector<uint8_t> &x, int64_t stri
 static void check(const shape &s, const std::vector<int> &parts) {
   const weight w(s.w, s.outputs, s.inputs, s.group, s.fractions);
   const int64_t stride = (s.inputs + 7) / 8 * 8 + 8;
-  std::vector<uint8_t> x((size_t)size_of(s.x, s.rows * stride));
+  std::vector<uint8_t> x((size_t)bytes_of_values(s.x, s.rows * stride));
   for (int64_t i = 0; i < s.rows * stride; i++) store(s.x, x.data(), i, normal());
   if (s.infinite) store(s.x, x.data(), s.rows / 2 * stride + s.inputs / 3, INFINITY), store(s.x, x.data(), 0, NAN);
   std::vector<float> bias;
