@@ -10,9 +10,6 @@ import (
 	"sextant/pkg/engine"
 )
 
-// pagePositions is the size of a page of the cache, as engines have it.
-const pagePositions = 16
-
 // attender runs attention alone, in one layer: `fresh` new tokens of each of some sequences that have `past` others.
 type attender struct {
 	dev               *kernels.Device
@@ -75,7 +72,7 @@ func (a *attender) close() {
 }
 
 // pages is how many a sequence has.
-func (a *attender) pages() int { return (a.past + a.fresh + pagePositions - 1) / pagePositions }
+func (a *attender) pages() int { return (a.past + a.fresh + engine.UsualPage - 1) / engine.UsualPage }
 
 // open makes the cache with random keys and values, and the queries.
 func (a *attender) open() error {
@@ -91,7 +88,7 @@ func (a *attender) open() error {
 	}
 	a.frees = append(a.frees, a.st.Free)
 	c, n := a.cfg, a.past+a.fresh
-	kv, err := a.dev.NewKV(kernels.KVDesc{Layers: 1, KVHeads: c.KVHeads, HeadDim: c.HeadDim, PageSize: pagePositions,
+	kv, err := a.dev.NewKV(kernels.KVDesc{Layers: 1, KVHeads: c.KVHeads, HeadDim: c.HeadDim, PageSize: engine.UsualPage,
 		Pages: a.seqs * a.pages(), DType: a.dtype})
 	if err != nil {
 		return err

@@ -260,8 +260,7 @@ func (r *runner) peaks(round int) error {
 	if err != nil {
 		return fmt.Errorf("measuring the machine's best: %w", err)
 	}
-	p.Reads = append(p.Reads, best.ReadGBs)
-	p.Read = median(p.Reads)
+	p.read(best.ReadGBs)
 	for _, f := range best.FMA {
 		p.saw(Compute{ISA: f.ISA, DType: "f32", GFLOPs: f.GFLOPS})
 	}

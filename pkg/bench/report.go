@@ -100,6 +100,12 @@ func (p *Peaks) saw(c Compute) {
 	p.Compute = append(p.Compute, c)
 }
 
+// read notes the rate of a round.
+func (p *Peaks) read(gbs float64) {
+	p.Reads = append(p.Reads, gbs)
+	p.Read = median(p.Reads)
+}
+
 // peak is the best arithmetic that may be used with weights of a dtype: products of bf16 are made by its own units or as f32, those of f16
 // and f32 as f32.
 //

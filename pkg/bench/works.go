@@ -135,7 +135,7 @@ func (p *planner) packed(name string) work {
 }
 
 // passTokens is the most tokens of a pass.
-func (p *planner) passTokens() int { return cmp.Or(p.o.Tokens, 1024) }
+func (p *planner) passTokens() int { return cmp.Or(p.o.Tokens, engine.UsualTokens) }
 
 func (p *planner) decode(name string, batch int) work {
 	prompts := make([]engine.Prompt, batch)

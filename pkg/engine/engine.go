@@ -11,12 +11,19 @@ import (
 	"sextant/pkg/model"
 )
 
+// The defaults of Options.
+const (
+	UsualBatch  = 128
+	UsualTokens = 1024
+	UsualPage   = 16
+)
+
 // Options bound an engine. A zero field takes its default.
 type Options struct {
 	MaxSeqLen   int     // tokens a sequence may have; default and ceiling: the model's context
-	BatchSize   int     // sequences in a pass, a ceiling; default 128
-	TokenBudget int     // tokens a forward pass; default 1024; raised to BatchSize where it is less
-	PageSize    int     // positions a page of the cache; default 16
+	BatchSize   int     // sequences in a pass, a ceiling; default UsualBatch
+	TokenBudget int     // tokens a forward pass; default UsualTokens; raised to BatchSize where it is less
+	PageSize    int     // positions a page of the cache; default UsualPage
 	Memory      int64   // bytes for the cache; default: as much as BatchSize sequences need
 	EOS         []int32 // tokens that end a generation; default: the checkpoint's
 	NoSharing   bool    // every request is computed for itself, to measure what sharing brings; the outcomes are the same
@@ -91,9 +98,9 @@ func NewRunner(r Runner, s Shape, o Options) (*Engine, error) {
 	if o.MaxSeqLen == 0 || o.MaxSeqLen > s.Context {
 		o.MaxSeqLen = s.Context
 	}
-	o.BatchSize = cmp.Or(o.BatchSize, 128)
-	o.TokenBudget = max(cmp.Or(o.TokenBudget, 1024), o.BatchSize)
-	o.PageSize = cmp.Or(o.PageSize, 16)
+	o.BatchSize = cmp.Or(o.BatchSize, UsualBatch)
+	o.TokenBudget = max(cmp.Or(o.TokenBudget, UsualTokens), o.BatchSize)
+	o.PageSize = cmp.Or(o.PageSize, UsualPage)
 	return &Engine{run: r, shape: s, o: o}, nil
 }
 

@@ -2,7 +2,6 @@ package model
 
 import (
 	"errors"
-	"slices"
 
 	"sextant/kernels"
 )
@@ -146,5 +145,5 @@ func tokensOf(b Batch) []int32 {
 	if b.Tokens == nil {
 		return []int32{}
 	}
-	return slices.Clip(b.Tokens)
+	return b.Tokens
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 
 	"sextant/kernels"
 )
@@ -22,14 +23,13 @@ func (l *loader) fillWeight(to **kernels.Weight, s source, desc kernels.WeightDe
 	}
 	row := 0
 	for _, piece := range s.pieces {
-		for at := 0; at < len(piece); at += step * s.rowBytes() {
+		for data := range slices.Chunk(piece, step*s.rowBytes()) {
 			if l.ctx.Err() != nil {
 				l.err = context.Cause(l.ctx)
 				return
 			}
 			part := desc
-			part.Data = piece[at:min(at+step*s.rowBytes(), len(piece))]
-			part.Rows = len(part.Data) / s.rowBytes()
+			part.Rows, part.Data = len(data)/s.rowBytes(), data
 			if q != nil {
 				part = q.round(s.dtype, part.Data, runtime.GOMAXPROCS(0)) // a device has no threads of its own
 			}
@@ -39,7 +39,7 @@ func (l *loader) fillWeight(to **kernels.Weight, s source, desc kernels.WeightDe
 			}
 			row += part.Rows
 			l.onDevice += int64(len(part.Data)) + 4*int64(len(part.Scales)+len(part.Zeros))
-			l.ck.Release(piece[at:min(at+step*s.rowBytes(), len(piece))])
+			l.ck.Release(data)
 		}
 	}
 	*to = w

@@ -1,7 +1,6 @@
 package model
 
 import (
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -61,28 +60,34 @@ func (r rtn) String() string {
 
 // QuantizedBytes is what Options.Quantize makes of a matrix [rows, cols]: codes, scales and zeros.
 func QuantizedBytes(quantize string, rows, cols int) (int64, error) {
-	r, err := parseRTN(quantize)
-	if err != nil || r.bits == 0 {
-		return 0, cmp.Or(err, errors.New("quantizing to nothing"))
-	}
-	return r.bytes(rows, cols), nil
+	r, err := parseSome(quantize)
+	return r.bytes(rows, cols), err
 }
 
 // QuantizedHeadBytes is the same of the output matrix, which is rounded to 8 bits whatever the layers are rounded to.
 func QuantizedHeadBytes(quantize string, rows, cols int) (int64, error) {
+	r, err := parseSome(quantize)
+	return r.head().bytes(rows, cols), err
+}
+
+// parseSome is parseRTN where there must be a rounding.
+func parseSome(quantize string) (rtn, error) {
 	r, err := parseRTN(quantize)
-	if err != nil || r.bits == 0 {
-		return 0, cmp.Or(err, errors.New("quantizing to nothing"))
+	if err == nil && r.bits == 0 {
+		err = errors.New("quantizing to nothing")
 	}
-	return r.head().bytes(rows, cols), nil
+	return r, err
 }
 
 func (r rtn) bytes(rows, cols int) int64 {
 	n := int64(rows) * int64(cols)
-	if r.bits == 8 {
+	switch r.bits {
+	case 8:
 		return n + 4*int64(rows)
+	case 4:
+		return n/2 + 8*n/int64(r.group)
 	}
-	return n/2 + 8*n/int64(r.group)
+	return 0
 }
 
 // fits refuses a matrix that does not divide into groups.

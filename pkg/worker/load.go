@@ -31,12 +31,6 @@ type loaded struct {
 // shrunk is n after k halvings, but never nothing.
 func shrunk[N int | int64](n N, k int) N { return max(1, n>>min(max(k, 0), 62)) }
 
-// What an engine takes when nobody says, which a shrunk one has to know.
-const (
-	usualBatch  = 128
-	usualTokens = 1024
-)
-
 // load opens the model of a variant, once for all tickets.
 func (w *worker) load(ctx context.Context, variant string) (err error) {
 	begun := time.Now()
@@ -72,8 +66,8 @@ func (w *worker) build(shrink int) error {
 	if err != nil {
 		return fmt.Errorf("asking the backend: %w", err)
 	}
-	rows := shrunk(cmp.Or(w.model.BatchSize, usualBatch), shrink)
-	work := w.m.PassBytes(max(shrunk(usualTokens, shrink), rows), rows)
+	rows := shrunk(cmp.Or(w.model.BatchSize, engine.UsualBatch), shrink)
+	work := w.m.PassBytes(max(shrunk(engine.UsualTokens, shrink), rows), rows)
 	memory := w.o.Memory
 	if w.m.Footprint().Device == 0 {
 		memory = w.cacheMemory(info.Free, work, processors(w.o.Threads, info.Threads))
@@ -83,7 +77,7 @@ func (w *worker) build(shrink int) error {
 	o := engine.Options{MaxSeqLen: w.model.MaxSeqLen, BatchSize: w.model.BatchSize, Memory: memory,
 		NewDecoder: func(prompt []int32) engine.Decoder { return w.tok.NewDecoder(prompt) }}
 	if shrink > 0 {
-		o.BatchSize, o.TokenBudget = shrunk(cmp.Or(o.BatchSize, usualBatch), shrink), shrunk(usualTokens, shrink)
+		o.BatchSize, o.TokenBudget = shrunk(cmp.Or(o.BatchSize, engine.UsualBatch), shrink), shrunk(engine.UsualTokens, shrink)
 		if o.Memory > 0 {
 			o.Memory = shrunk(o.Memory, shrink)
 		}
