@@ -22,6 +22,8 @@ var floors = map[string]int{
 	"pkg/spec":                0,
 	"pkg/cliargs":             0,
 	"pkg/packstore":           0,
+	"pkg/qformat":             0,
+	"pkg/quant":               4,
 	"scheduler":               0,
 	"kernels/ref":             0,
 	"kernels/cpu":             0,
