@@ -22,19 +22,22 @@ type Plan struct {
 	found atomic.Pointer[index]
 }
 
-// Variant is a model after a quantization recipe. Only "pretrain", the untouched model, exists so far.
+// Variant is a model after a quantization recipe, at a position (spec.Eval); "pretrain" is the untouched model.
 type Variant struct {
-	ID          string `json:"id"` // the model's abbr for pretrain, else "ABBR-RECIPE"
+	ID          string `json:"id"` // the model's abbr for pretrain, else "ABBR-RECIPE" (packed) or "ABBR-RECIPE-POSITION"
 	Model       string `json:"model"`
-	Recipe      string `json:"recipe"`
+	Recipe      string `json:"recipe"`                 // a spec.Quant's name, or "pretrain"
+	Position    string `json:"position,omitempty"`     // packed, fake_quant or transformed; "": pretrain
+	Step        string `json:"step,omitempty"`         // the task that makes it; "": pretrain
 	Fingerprint string `json:"fingerprint"`            // of config, tokenizer and weights
 	Params      int64  `json:"params,omitempty"`       // the model's parameters; 0: not known
 	WeightBytes int64  `json:"weight_bytes,omitempty"` // that a worker loads
 }
 
-// Task is one variant on one dataset.
+// Task is one variant on one dataset, or a quantization.
 type Task struct {
-	ID       string `json:"id"` // "VARIANT/DATASET"
+	ID       string `json:"id"`             // "VARIANT/DATASET", or "ABBR-RECIPE/quantize"
+	Kind     string `json:"kind,omitempty"` // "": an evaluation; Quantize: it makes the packed variant (and the others of its recipe), has one row, no dataset, no score
 	Variant  string `json:"variant"`
 	Dataset  string `json:"dataset"`
 	Rows     int    `json:"rows"`     // rolling: windows
@@ -46,6 +49,9 @@ type Task struct {
 	Cost     int    `json:"cost"`     // Rows x Factor
 	Tokens   int64  `json:"tokens"`   // estimated, put through the model by all of its shards
 }
+
+// Quantize is the kind of a task that makes a variant. Its one record's digest is the Fingerprint of what it makes.
+const Quantize = "quantize"
 
 // Shard is a half-open row range of one task.
 type Shard struct {
@@ -65,6 +71,7 @@ type Job struct {
 	Cost     int      `json:"cost"`
 	NumGPUs  int      `json:"num_gpus"`
 	NumProcs int      `json:"num_procs"`
+	After    []string `json:"after,omitempty"`  // jobs whose shards must be done before this one begins
 	Shrink   int      `json:"shrink,omitempty"` // of an attempt after out-of-memory deaths: memory and batches are halved so often
 }
 

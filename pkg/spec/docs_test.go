@@ -27,7 +27,14 @@ func wantKeys(t reflect.Type, prefix string, defaults []reflect.Value, out map[s
 
 func addKey(f field, t reflect.Type, key string, defs []reflect.Value, out map[string]docKey) {
 	if t.Kind() == reflect.Pointer && t.Elem().Kind() == reflect.Struct {
-		t, defs = t.Elem(), nil
+		t = t.Elem()
+		var there []reflect.Value
+		for _, d := range defs {
+			if !d.IsNil() {
+				there = append(there, d.Elem())
+			}
+		}
+		defs = there
 	}
 	switch {
 	case t == templateType:
@@ -47,6 +54,16 @@ func addKey(f field, t reflect.Type, key string, defs []reflect.Value, out map[s
 			var all []reflect.Value
 			for _, mode := range []Mode{PPL, LL, CLP, Gen, Rolling} {
 				all = append(all, reflect.ValueOf(Dataset{Mode: mode}.WithDefaults()))
+			}
+			wantKeys(t.Elem(), key+".", all, out)
+		case *Quant:
+			var all []reflect.Value
+			for _, method := range []string{"rtn", "gptq", "awq", "smoothquant", "fp8"} {
+				q := Quant{Method: method, Calib: &Calib{}}.WithDefaults()
+				q.Name = ""
+				windows := Quant{Method: method, Calib: &Calib{Name: "c4"}}.WithDefaults()
+				windows.Name, windows.Calib.Name = "", ""
+				all = append(all, reflect.ValueOf(q), reflect.ValueOf(windows))
 			}
 			wantKeys(t.Elem(), key+".", all, out)
 		case interface{ setDefaults() }:
@@ -89,7 +106,7 @@ func defaultText(key string, defs []reflect.Value) string {
 	var out []string
 	seen := map[string]bool{}
 	for _, v := range defs {
-		if v.IsZero() || key == "dataset.mode" {
+		if v.IsZero() || key == "dataset.mode" || key == "quant.method" {
 			continue
 		}
 		if v.Kind() == reflect.Pointer {

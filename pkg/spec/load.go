@@ -80,6 +80,7 @@ func build(root *node, top *source, catalog Catalog, p *problems) *Spec {
 	for _, d := range doc.Tables {
 		s.Datasets = append(s.Datasets, d.WithDefaults())
 	}
+	s.fillQuant()
 	(&checker{p: p, known: ch.all()}).spec(root, s)
 	if len(p.list) > 0 {
 		return nil

@@ -12,6 +12,8 @@ type Spec struct {
 	Models   []Model   `toml:"models" json:"models"`
 	Datasets []Dataset `toml:"-" json:"datasets"` // what `datasets` names and [[dataset]] tables define, in order
 	Groups   []Group   `toml:"groups" json:"groups,omitempty"`
+	Quant    []Quant   `toml:"quant" json:"quant,omitempty"`
+	Eval     Eval      `toml:"eval" json:"eval,omitzero"`
 	Infer    Infer     `toml:"infer" json:"infer"`
 	Local    Local     `toml:"local" json:"local"`
 	Slurm    Slurm     `toml:"slurm" json:"slurm,omitzero"`
