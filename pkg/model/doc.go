@@ -6,6 +6,9 @@
 // share their input are one weight there. An embedding that is not the output matrix too, and every weight of another backend, stays in the
 // mapped files, in the dtype it has there.
 //
+// Calibration runs a model block by block (blocks.go): the same pass over one layer's weights, over hidden states in host memory, with taps on
+// what goes into the matrices.
+//
 // What is computed for a token depends on its sequence alone, bit for bit, whatever shares its batch and however the sequence was cut
 // into passes. The table of rotations is therefore one for all sequences (rope.go).
 package model

@@ -30,7 +30,7 @@ func (m *Model) forward(kv *kernels.KV, b Batch) (kernels.Tensor, error) {
 		return kernels.Tensor{}, err
 	}
 	b.Desc.Tokens = tokensOf(b)
-	if err := m.prepare(b, longest); err != nil {
+	if err := m.prepare(len(b.Tokens), longest); err != nil {
 		return kernels.Tensor{}, err
 	}
 	if h, done, err := m.replay(kv, b); done {
@@ -55,11 +55,15 @@ func (m *Model) run(kv *kernels.KV, batch *kernels.Batch, tokens int, out []int3
 	p := &pass{m: m, kv: kv, batch: batch, t: m.scratch.rows(tokens, m.cfg)}
 	p.err = m.stream.EmbedBatch(p.t.x, m.embed, batch)
 	for i := range m.layers {
-		p.attend(i)
+		if i > 0 {
+			p.before = &p.t.y
+		}
+		p.l, p.at = &m.layers[i], i
+		p.attend()
 		if out != nil && i == len(m.layers)-1 {
 			p.keep(out)
 		}
-		p.think(i)
+		p.think()
 		if p.err != nil {
 			return kernels.Tensor{}, fmt.Errorf("layer %d: %w", i, p.err)
 		}
@@ -74,17 +78,24 @@ type pass struct {
 	kv    *kernels.KV
 	batch *kernels.Batch
 	t     tensors
+	tap   Tap // sees what goes into matrices; nil: nobody
 	err   error
+
+	l      *layer
+	at     int             // l's place in the cache
+	before *kernels.Tensor // what the layer before left to be added to x; nil: nothing
 }
 
-// attend is the first half of layer i up to the mixed values: a = attention(norm(x)), with what the layer before left in y added to x.
-func (p *pass) attend(i int) {
-	l, c, t := &p.m.layers[i], p.m.cfg, &p.t
-	var before *kernels.Tensor
-	if i > 0 {
-		before = &t.y
-	}
-	p.norm(t.h, t.x, before, l.attnNorm)
+// attend is the first half of a layer up to the mixed values: a = attention(norm(x)), with what the layer before left in y added to x.
+func (p *pass) attend() {
+	p.norm(p.t.h, p.t.x, p.before, p.l.attnNorm)
+	p.mix()
+}
+
+// mix is attention behind its norm: from h to a.
+func (p *pass) mix() {
+	l, c, t := p.l, p.m.cfg, &p.t
+	p.look(SiteQKV, t.h)
 	p.linear(t.qkv, t.h, l.qkv)
 	p.linear(t.q, t.h, l.q)
 	p.linear(t.k, t.h, l.k)
@@ -96,27 +107,52 @@ func (p *pass) attend(i int) {
 	if p.err != nil {
 		return
 	}
-	p.err = p.m.stream.RopeKV(kernels.RopeArgs{Q: t.q, K: t.k, V: t.v, KV: p.kv, Batch: p.batch, Layer: i,
+	p.err = p.m.stream.RopeKV(kernels.RopeArgs{Q: t.q, K: t.k, V: t.v, KV: p.kv, Batch: p.batch, Layer: p.at,
 		Rope: kernels.Rope{Table: p.m.rope, Dims: c.HeadDim}})
 	if p.err != nil {
 		return
 	}
-	p.err = p.m.stream.Attention(kernels.AttentionArgs{Out: t.a, Q: t.q, KV: p.kv, Batch: p.batch, Layer: i,
+	p.err = p.m.stream.Attention(kernels.AttentionArgs{Out: t.a, Q: t.q, KV: p.kv, Batch: p.batch, Layer: p.at,
 		Heads: c.Heads, Window: l.window, Scale: float32(1 / math.Sqrt(float64(c.HeadDim)))})
 }
 
-// think is the second half of layer i: x += o(a), then y = mlp(norm(x)), which the next norm adds.
-func (p *pass) think(i int) {
-	l, t := &p.m.layers[i], &p.t
-	p.linear(t.y, t.a, l.o)
-	p.norm(t.h, t.x, &t.y, l.mlpNorm)
+// output is y = o(a).
+func (p *pass) output() {
+	p.look(SiteO, p.t.a)
+	p.linear(p.t.y, p.t.a, p.l.o)
+}
+
+// think is the second half of a layer: x += o(a), then y = mlp(norm(x)), which the next norm adds.
+func (p *pass) think() {
+	p.output()
+	p.norm(p.t.h, p.t.x, &p.t.y, p.l.mlpNorm)
+	p.expand()
+	p.reduce()
+}
+
+// expand is the MLP behind its norm up to its last matrix: from h to gate.
+func (p *pass) expand() {
+	l, t := p.l, &p.t
+	p.look(SiteGateUp, t.h)
 	p.linear(t.gateUp, t.h, l.gateUp)
 	p.linear(t.gate, t.h, l.gate)
 	p.linear(t.up, t.h, l.up)
 	if p.err == nil {
 		p.err = p.m.stream.SwiGLU(t.gate, t.gate, t.up)
 	}
-	p.linear(t.y, t.gate, l.down)
+}
+
+// reduce is y = down(gate).
+func (p *pass) reduce() {
+	p.look(SiteDown, p.t.gate)
+	p.linear(p.t.y, p.t.gate, p.l.down)
+}
+
+// look shows the tap what goes into a site's matrices.
+func (p *pass) look(s Site, in kernels.Tensor) {
+	if p.err == nil && p.tap != nil {
+		p.err = p.tap(s, in)
+	}
 }
 
 // keep narrows the pass to some rows: behind the last attention the other tokens have no use.

@@ -20,7 +20,7 @@ type Options struct {
 	Quantize string
 
 	wide  bool  // for tests: activations of f32, whatever the matrices are
-	apart bool  // for tests: each matrix a weight of its own, made by the backend
+	apart bool  // for blocks and tests: each matrix a weight of its own, made by the backend
 	chunk int64 // for tests: bytes that are packed at once
 }
 
@@ -42,7 +42,8 @@ type loader struct {
 	onDevice int64           // bytes that were brought to a device's own memory
 }
 
-func (l *loader) load(ctx context.Context, m *Model) {
+// begin asks what the device takes.
+func (l *loader) begin(ctx context.Context) {
 	l.ctx = ctx
 	if l.info, l.err = l.dev.Info(); l.err != nil {
 		return
@@ -50,7 +51,11 @@ func (l *loader) load(ctx context.Context, m *Model) {
 	if l.o.apart {
 		l.info.Layout = ""
 	}
-	if l.rtn, l.err = parseRTN(l.o.Quantize); l.err != nil {
+	l.rtn, l.err = parseRTN(l.o.Quantize)
+}
+
+func (l *loader) load(ctx context.Context, m *Model) {
+	if l.begin(ctx); l.err != nil {
 		return
 	}
 	c := m.cfg

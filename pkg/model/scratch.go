@@ -106,17 +106,17 @@ func (t *tensors) free() {
 	}
 }
 
-// prepare makes room for a pass. The one before may still be under way: what is freed, the device keeps until then.
-func (m *Model) prepare(b Batch, longest int) error {
+// prepare makes room for a pass of so many tokens, of sequences of up to `longest` positions. The one before may still be under way: what is freed, the device keeps until then.
+func (m *Model) prepare(tokens, longest int) error {
 	if m.batch != nil {
 		m.batch.Free()
 		m.batch = nil
 	}
 	for _, s := range m.scratch.slots(m.cfg) {
-		if s.t.Buf == nil || s.t.Rows < len(b.Tokens) {
+		if s.t.Buf == nil || s.t.Rows < tokens {
 			m.graphs.drop()
 		}
-		if err := m.grow(s.t, len(b.Tokens), s.cols, m.format(s)); err != nil {
+		if err := m.grow(s.t, tokens, s.cols, m.format(s)); err != nil {
 			return err
 		}
 	}
