@@ -3,7 +3,10 @@
 // computes no scale: it packs, unpacks and dequantizes.
 package qformat
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+)
 
 // Matrix is a quantized matrix [Rows = outputs, Cols = inputs] with w = (code - zero) * scale. A scale and a zero serve BlockRows x Group
 // values: those of row r and column c are at [r/BlockRows, c/Group], in a table [Tall, Wide].
@@ -52,11 +55,8 @@ func (m *Matrix) Zero(i int) byte {
 
 // Check says what is wrong with the sizes or the values.
 func (m *Matrix) Check() error {
-	if m.Rows < 1 || m.Cols < 1 || m.Rows > (1<<40)/m.Cols || m.Bits < 2 || m.Bits > 8 || m.Float && m.Bits != 8 {
-		return fmt.Errorf("a quantized matrix [%d, %d] of %d bits", m.Rows, m.Cols, m.Bits)
-	}
-	if m.Group < 1 || m.Group > m.Cols || m.BlockRows < 1 || m.BlockRows > m.Rows {
-		return fmt.Errorf("a quantized matrix [%d, %d] with groups of %d inputs and %d outputs", m.Rows, m.Cols, m.Group, m.BlockRows)
+	if err := m.checkSizes(); err != nil {
+		return err
 	}
 	entries, zeros := m.Tall()*m.Wide(), 0
 	if !m.Float && !m.Symmetric {
@@ -66,9 +66,41 @@ func (m *Matrix) Check() error {
 		return fmt.Errorf("a quantized matrix [%d, %d] has %d codes, %d scales, %d zeros and %d groups of inputs: want %d, %d, %d and none or %d",
 			m.Rows, m.Cols, len(m.Codes), len(m.Scales), len(m.Zeros), len(m.GroupOf), m.Rows*m.Cols, entries, zeros, m.Cols)
 	}
+	return m.checkValues()
+}
+
+// checkSizes looks at all but what is stored for each value and each scale.
+func (m *Matrix) checkSizes() error {
+	if m.Rows < 1 || m.Cols < 1 || m.Rows > (1<<40)/m.Cols || m.Bits < 2 || m.Bits > 8 || m.Float && m.Bits != 8 {
+		return fmt.Errorf("a quantized matrix [%d, %d] of %d bits", m.Rows, m.Cols, m.Bits)
+	}
+	if m.Group < 1 || m.Group > m.Cols || m.BlockRows < 1 || m.BlockRows > m.Rows {
+		return fmt.Errorf("a quantized matrix [%d, %d] with groups of %d inputs and %d outputs", m.Rows, m.Cols, m.Group, m.BlockRows)
+	}
+	switch a := m.Act; {
+	case a == Activation{}:
+	case a.Format != "int8" && a.Format != "fp8" || !(a.Scale >= 0) || a.Group < 0 || a.Scale > 0 && a.Group > 0:
+		return fmt.Errorf("inputs rounded to %q with scale %v and groups of %d: want \"int8\" or \"fp8\", and one of the two at most", a.Format, a.Scale, a.Group)
+	}
+	return nil
+}
+
+func (m *Matrix) checkValues() error {
+	for i, s := range m.Scales {
+		if v := float64(s); math.IsNaN(v) || math.IsInf(v, 0) {
+			return fmt.Errorf("scale %d is %v", i, s)
+		}
+	}
 	for c, g := range m.GroupOf {
 		if g < 0 || int(g) >= m.Wide() {
 			return fmt.Errorf("input %d is in group %d of %d", c, g, m.Wide())
+		}
+	}
+	if m.Float {
+		for i, q := range m.Codes {
+			if q&127 == 127 {
+				return fmt.Errorf("code %d is not a number", i)
+			}
 		}
 	}
 	if top := byte(1<<m.Bits - 1); m.Bits < 8 {
