@@ -1,10 +1,14 @@
 package result
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // Variant is the directory of a checkpoint that a quantization made: "ABBR-RECIPE" of the packed one, "ABBR-RECIPE-transformed". What is in
@@ -13,6 +17,14 @@ func (d Dir) Variant(id string) string { return d.join("variants", id) }
 
 // VariantWork is where a quantization keeps what it goes on from when it was stopped.
 func (d Dir) VariantWork(id string) string { return d.join("variants", "."+id+".work") }
+
+// Export is the directory of an export, beside those of other variants and layouts: below savePath, or in the run when that is "".
+func (d Dir) Export(savePath, variant, layout string) string {
+	if savePath == "" {
+		savePath = d.join("exports")
+	}
+	return filepath.Join(savePath, variant, layout)
+}
 
 // Manifest says what a quantization made. It lies in the variant's directory, as manifest.json, and is written last.
 type Manifest struct {
@@ -43,4 +55,55 @@ func ReadManifest(dir string) (m Manifest, err error) {
 		return m, fmt.Errorf("reading %q: %w; remove the directory and run submit again", ManifestFile(dir), err)
 	}
 	return m, nil
+}
+
+// CheckVariant reads the manifest of a variant's directory and checks that it is of that fingerprint, and that its files are there: those that
+// are small by their hash, the weight files by their sizes. It reads no weights: who opens the checkpoint has samples of them compared. The
+// error says what to do; where there is no manifest it wraps fs.ErrNotExist.
+func CheckVariant(dir, fingerprint string) (Manifest, error) {
+	m, err := ReadManifest(dir)
+	if err != nil {
+		return m, err
+	}
+	if m.Fingerprint != fingerprint {
+		return m, fmt.Errorf("%q holds another quantization, %.8s and not %.8s: run submit again, which makes it anew", dir, m.Fingerprint, fingerprint)
+	}
+	weights := int64(0)
+	for _, name := range slices.Sorted(maps.Keys(m.Files)) {
+		n, err := checkFile(filepath.Join(dir, name), m.Files[name])
+		if err != nil {
+			return m, fmt.Errorf("%w; a file of the quantized model was changed or removed: run submit again, which makes it anew", err)
+		}
+		if filepath.Ext(name) == weightFile {
+			weights += n
+		}
+	}
+	if weights != m.Bytes {
+		return m, fmt.Errorf("%q: its weight files have %d bytes, and had %d when they were made: run submit again, which makes it anew", dir, weights, m.Bytes)
+	}
+	return m, nil
+}
+
+const (
+	weightFile = ".safetensors"
+	smallFile  = 16 << 20 // is read whole
+)
+
+// checkFile gives the size of a file. One that is small and holds no weights must have the hash.
+func checkFile(path, sum string) (int64, error) {
+	info, err := os.Stat(path)
+	if err != nil || filepath.Ext(path) == weightFile || info.Size() > smallFile {
+		if err != nil {
+			return 0, err
+		}
+		return info.Size(), nil
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	if got := sha256.Sum256(data); hex.EncodeToString(got[:]) != sum {
+		return 0, fmt.Errorf("%q is not what it was", path)
+	}
+	return int64(len(data)), nil
 }

@@ -106,7 +106,7 @@ func (c *controller) prepare(action Action) (*attempt, error) {
 // command is an attempt as the scheduler gets it.
 func (c *controller) command(a *attempt) scheduler.Job {
 	j := Command(c.run.Plan, string(c.run.Dir), c.worker, a.job, a.n)
-	j.Dir, j.Exclude = c.run.cwd, c.nodes.excluded()
+	j.Dir, j.Exclude, j.After = c.run.cwd, c.nodes.excluded(), c.holds(a.job)
 	if a.job.Shrink > 1 {
 		j.Memory = c.run.memory << (a.job.Shrink - 1)
 	}
@@ -130,7 +130,8 @@ func (c *controller) unsent() []*attempt {
 // send asks the scheduler for workers, one a ticket that has none, as far as the window goes: half a window at a time, for one array of many
 // costs a cluster no more than one of few. It says whether there may be more to do at once.
 func (c *controller) send(ctx context.Context) (again bool, err error) {
-	list := c.unsent()
+	all := c.unsent()
+	list := c.inOrder(slices.Clone(all))
 	free := c.run.window - len(c.hands)
 	if len(list) == 0 || free <= 0 || time.Now().Before(c.hold) || len(list) > free && len(c.hands) > c.run.window/2 {
 		return false, nil
@@ -153,7 +154,7 @@ func (c *controller) send(ctx context.Context) (again bool, err error) {
 	switch {
 	case err == nil:
 		c.pause = 0
-		return false, c.poll(ctx)
+		return len(all) > len(list) && len(c.hands) < c.run.window, c.poll(ctx) // the rest was held back by these
 	case errors.Is(err, scheduler.ErrUnsatisfiable):
 		return true, c.unsatisfiable(list[len(refs)], err)
 	case errors.Is(err, scheduler.ErrBusy), errors.Is(err, scheduler.ErrDown):

@@ -15,11 +15,12 @@ type coverage struct {
 	done  map[string]int  // by task
 	final map[string]bool // by shard
 	stale map[string]int  // by task
+	spent map[string]bool // by task: quantizations of which nobody needs what they made
 	bad   []error
 }
 
 func newCoverage(r *Run) *coverage {
-	return &coverage{run: r, store: result.NewStore(r.Dir), rows: map[string]int{}, done: map[string]int{}, final: map[string]bool{}, stale: map[string]int{}}
+	return &coverage{run: r, store: result.NewStore(r.Dir), rows: map[string]int{}, done: map[string]int{}, final: map[string]bool{}, stale: map[string]int{}, spent: map[string]bool{}}
 }
 
 // all looks at every file of the run, one task at a time.
@@ -32,14 +33,38 @@ func (c *coverage) all() error {
 	for _, s := range c.run.Plan.Shards {
 		shards[s.Task] = append(shards[s.Task], s)
 	}
-	for _, t := range c.run.Plan.Tasks {
-		rows, err := c.look(t, shards[t.ID])
-		if err != nil {
-			return err
+	for _, kind := range []string{"", plan.Quantize} {
+		for _, t := range c.run.Plan.Tasks {
+			if t.Kind != kind {
+				continue
+			}
+			c.spent[t.ID] = kind == plan.Quantize && c.unneeded(shards[t.ID])
+			rows, err := c.look(t, shards[t.ID])
+			if err != nil {
+				return err
+			}
+			c.stale[t.ID] = rows.Stale
 		}
-		c.stale[t.ID] = rows.Stale
 	}
 	return nil
+}
+
+// unneeded says of a quantization's shards that all is done that comes after them, and some is: what they made may have been removed since.
+func (c *coverage) unneeded(shards []plan.Shard) bool {
+	own := map[string]bool{}
+	for _, j := range c.run.Plan.Jobs {
+		own[j.ID] = slices.ContainsFunc(shards, func(s plan.Shard) bool { return slices.Contains(j.Shards, s.ID) })
+	}
+	some := false
+	for _, j := range c.run.Plan.Jobs {
+		if !slices.ContainsFunc(j.After, func(id string) bool { return own[id] }) {
+			continue
+		}
+		if some = true; slices.ContainsFunc(j.Shards, func(s string) bool { return !c.final[s] }) {
+			return false
+		}
+	}
+	return some && !c.run.quantize
 }
 
 // shards looks again at the files of some shards, after a job had them.
@@ -72,11 +97,15 @@ func (c *coverage) look(t plan.Task, shards []plan.Shard) (*result.Rows, error) 
 		}
 		c.note(rows.Bad)
 	}
+	lost := t.Kind == plan.Quantize && len(rows.Records) > 0 && !c.spent[t.ID] && c.run.made(t) != nil
 	for _, s := range shards {
-		n := within(rows.Records, s)
+		n, kept := within(rows.Records, s), within(final.Records, s)
+		if lost {
+			n, kept = 0, 0
+		}
 		c.done[s.Task] += n - c.rows[s.ID]
 		c.rows[s.ID] = n
-		c.final[s.ID] = within(final.Records, s) == s.To-s.From
+		c.final[s.ID] = kept == s.To-s.From
 	}
 	return rows, nil
 }

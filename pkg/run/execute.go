@@ -80,6 +80,7 @@ type controller struct {
 	cover    *coverage
 	shards   map[string]plan.Shard
 	jobs     map[string]plan.Job
+	todo     *plan.Plan                  // what is to be carried out of the run's plan
 	live     map[string]*attempt         // by job: the ticket that is being done or waits
 	hands    map[string]*hand            // by name: workers that the scheduler has
 	gone     map[string]scheduler.Status // by name: workers that have ended
@@ -102,7 +103,11 @@ func newController(r *Run, s Scheduler, observe func(Event)) *controller {
 	if observe == nil {
 		observe = func(Event) {}
 	}
-	c := &controller{run: r, sched: s, observe: observe, cover: newCoverage(r), shards: map[string]plan.Shard{}, jobs: map[string]plan.Job{},
+	todo := r.Plan
+	if r.quantize {
+		todo = quantizations(r.Plan)
+	}
+	c := &controller{run: r, todo: todo, sched: s, observe: observe, cover: newCoverage(r), shards: map[string]plan.Shard{}, jobs: map[string]plan.Job{},
 		live: map[string]*attempt{}, hands: map[string]*hand{}, gone: map[string]scheduler.Status{}, doubt: map[string]bool{}, seen: map[result.Ticket]bool{},
 		blame: newBlame(r.Plan.Spec.Infer.Retry), nodes: newNodes(), given: map[string]bool{},
 		failed: map[string]string{}, underway: map[string]int{}}
@@ -131,7 +136,7 @@ func (c *controller) loop(ctx context.Context) error {
 		if err := c.mayGoOn(ctx); err != nil {
 			return err
 		}
-		again, err := c.apply(ctx, Reconcile(c.run.Plan, c.observed()))
+		again, err := c.apply(ctx, Reconcile(c.todo, c.observed()))
 		if err == nil && !again {
 			if len(c.live) == 0 {
 				return c.dismiss(ctx)
@@ -185,7 +190,7 @@ func (c *controller) observed() Observed {
 		}
 	}
 	return Observed{Rows: c.cover.rows, Final: c.cover.final, Live: live, Tries: c.blame.tries, Reason: c.blame.reason, Doomed: c.blame.doomed,
-		Retry: c.blame.retry, Slots: slots}
+		Retry: c.blame.retry, Slots: slots, Ahead: c.run.detach && c.run.claims}
 }
 
 // apply does the actions and says whether there may be more to do at once.
@@ -215,6 +220,7 @@ func (c *controller) apply(ctx context.Context, actions []Action) (again bool, e
 	}
 	if len(submit) > 0 {
 		err = c.makeTickets(submit)
+		again = again || c.run.detach // for there may be such as can be queued behind them
 	}
 	return again, err
 }

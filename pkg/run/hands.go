@@ -91,7 +91,7 @@ func (c *controller) leave(names []string) error {
 	for _, name := range names {
 		h := c.hands[name]
 		delete(c.hands, name)
-		absent[name] = c.run.claims && !h.came && h.status.State == scheduler.Failed && h.status.Cause == ""
+		absent[name] = c.run.claims && !h.came && h.status.State == scheduler.Failed && h.status.Cause == "" && !c.cameEarly(h.ticket.Job, h.status)
 		if h.status.State == scheduler.Cancelled && !h.cancelled && c.run.claims {
 			h.status.Cause, h.status.Reason = evicted, "it was cancelled, but not by submit"
 		}
@@ -144,6 +144,9 @@ func (c *controller) abandoned(a *attempt, st scheduler.Status) error {
 		}
 		if st.State == scheduler.Failed && st.Cause == "" {
 			st.Cause = scheduler.Launch
+			if c.cameEarly(a.job.ID, st) {
+				st.Cause = early
+			}
 		}
 	}
 	return c.ended(a, st)

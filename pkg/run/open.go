@@ -31,6 +31,8 @@ type Options struct {
 	GoOn bool
 	// Detach makes Execute return as soon as workers are asked for.
 	Detach bool
+	// Quantize carries out the plan's quantizations alone: what comes after them is left for another time.
+	Quantize bool
 	// Limit is how long a job's worker may take; nil: as long as the scheduler lets it.
 	Limit func(plan.Job) time.Duration
 	// Measured is told what a job's attempt took. It may be nil.
@@ -49,6 +51,7 @@ type Run struct {
 	claims   bool // every worker claims its ticket before it begins
 	goOn     bool
 	detach   bool
+	quantize bool          // nothing else is to be done
 	tick     time.Duration // how often the workers' files are looked at
 	grace    time.Duration // how late files of another machine may be seen
 	cwd      string        // where scripts go before they begin
@@ -98,7 +101,7 @@ const (
 )
 
 func newRun(dir string, p *plan.Plan, o Options) (*Run, error) {
-	r := &Run{Dir: result.Dir(dir), Plan: p, window: o.Window, goOn: o.GoOn, detach: o.Detach, limit: o.Limit, measured: o.Measured, tick: tick}
+	r := &Run{Dir: result.Dir(dir), Plan: p, window: o.Window, goOn: o.GoOn, detach: o.Detach, quantize: o.Quantize, limit: o.Limit, measured: o.Measured, tick: tick}
 	workers := max(p.Spec.Infer.MaxNumWorkers, 1)
 	if p.Spec.Infer.Scheduler == "slurm" {
 		var err error

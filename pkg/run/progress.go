@@ -63,7 +63,7 @@ func (c *controller) emit(e Event) {
 
 func (c *controller) progress() Progress {
 	p := Progress{Tokens: c.tokens}
-	for _, t := range c.run.Plan.Tasks {
+	for _, t := range c.todo.Tasks {
 		done := min(c.cover.done[t.ID]+c.underway[t.ID], t.Rows)
 		p.Tasks = append(p.Tasks, TaskProgress{Task: t.ID, Rows: t.Rows, Done: done, Failed: c.failed[t.ID]})
 	}

@@ -38,6 +38,7 @@ type simCluster struct {
 	fell    bool
 	deadlyN int // when it is reached for this time
 	submits int
+	early   int // workers that came before what their ticket needs was there
 }
 
 // simConfig says what world it is.
@@ -276,7 +277,7 @@ func (s *simCluster) start() {
 		}
 	}
 	for _, h := range s.hands {
-		if h.status().State != scheduler.Pending || h.hidden > s.now {
+		if h.status().State != scheduler.Pending || h.hidden > s.now || s.heldBack(h) {
 			continue
 		}
 		for n := 1; n <= s.nodes; n++ {
@@ -290,6 +291,14 @@ func (s *simCluster) start() {
 			return
 		}
 	}
+}
+
+// heldBack says that a hand is to begin after others that have not ended.
+func (s *simCluster) heldBack(h *simHand) bool {
+	return slices.ContainsFunc(h.job.After, func(r scheduler.Ref) bool {
+		other := s.byName[r.Name]
+		return other != nil && !other.status().State.Terminal()
+	})
 }
 
 func sortedInts(m map[int]int) []int {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 )
@@ -173,6 +174,83 @@ func TestFoundBySimulation(t *testing.T) {
 	})
 }
 
+// Jobs that come after others, in worlds of their own.
+func TestStepsSimulated(t *testing.T) {
+	shape := simShape{models: 2, rows: 4, limit: 6, workers: 4, retry: 1, steps: true} // m0 comes after m0-q; 3 jobs each
+	small := simConfig{nodes: 2, slots: 2, window: 20}
+	for _, drain := range []bool{true, false} {
+		shape.drain = drain
+		t.Run("they begin when that is done, and no worker comes too early", func(t *testing.T) {
+			simulate(t, shape, small, func(t *testing.T, s *simRun) {
+				s.done(t, Options{}, 7)
+				if s.early != 0 {
+					t.Errorf("%d workers came too early", s.early)
+				}
+			})
+		})
+		t.Run("one that fails for good takes those after it along, and no other", func(t *testing.T) {
+			for kind, tries := range map[string]int{"die": 2, "doom": 1, "retry": 2} {
+				c := small
+				c.bad = map[string]string{"m0-q": kind}
+				simulate(t, shape, c, func(t *testing.T, s *simRun) {
+					s.submit(t.Context(), Options{}, nil)
+					given := s.failed()
+					if s.err != nil || len(given) != 4 || !given["m0-q"] || s.struck["m0-q"] != tries || s.early != 0 {
+						t.Errorf("%s: %v, given up %v after %d faults, %d too early", kind, s.err, given, s.struck["m0-q"], s.early)
+					}
+					for _, f := range s.out.Failures {
+						if want := "m0-q/quantize failed: "; f.Shard != "m0-q" && !strings.HasPrefix(f.Reason, want) {
+							t.Errorf("shard %s: %q, want %q and why", f.Shard, f.Reason, want)
+						}
+					}
+					s.gathered(given)
+					clear(s.simConfig.bad)
+					s.done(t, Options{}, 0)
+				})
+			}
+		})
+		t.Run("a detached submit queues them behind it, and nobody need look again", func(t *testing.T) {
+			simulate(t, shape, small, func(t *testing.T, s *simRun) {
+				s.submit(t.Context(), Options{Detach: true}, nil)
+				if s.err != nil || !s.out.Detached || len(s.out.Hands) != 7 {
+					t.Fatalf("%+v, %v", s.out, s.err)
+				}
+				for _, h := range s.hands {
+					if j, _ := s.simCluster.plan.Job(h.job.Script); len(h.job.After) != len(j.After) {
+						t.Errorf("%s is held back by %v, want %v", h.job.Name, h.job.After, j.After)
+					}
+				}
+				for range 200 {
+					s.step()
+				}
+				s.gathered(nil)
+				s.done(t, Options{}, 7)
+				if s.early != 0 {
+					t.Errorf("%d workers came too early", s.early)
+				}
+			})
+		})
+		t.Run("when it dies those behind it end by themselves, and are asked for again", func(t *testing.T) {
+			c := small
+			c.bad = map[string]string{"m0-q": "die"}
+			simulate(t, shape, c, func(t *testing.T, s *simRun) {
+				s.submit(t.Context(), Options{Detach: true}, nil)
+				for range 200 {
+					s.step()
+				}
+				if s.early != 3 || len(s.left()) > 0 {
+					t.Errorf("%d workers came too early, want 3; left %q", s.early, s.left())
+				}
+				clear(s.simConfig.bad)
+				s.done(t, Options{GoOn: true}, 11)
+				if got := s.out.Excluded; len(got) > 0 {
+					t.Errorf("nodes excluded: %q", got)
+				}
+			})
+		})
+	}
+}
+
 // pointNames are the moments that a submit may die at.
 var pointNames = []string{"run:abandoned", "run:accepted", "run:adopted", "run:began", "run:cancelled", "run:claimed", "run:claims", "run:closed",
 	"run:commit", "run:committed", "run:dismiss", "run:end-noted", "run:ended", "run:expelled", "run:foreign", "run:given-up", "run:giveup", "run:held",
@@ -181,7 +259,7 @@ var pointNames = []string{"run:abandoned", "run:accepted", "run:adopted", "run:b
 
 // eventful is a world in which, over a few submits, every point is reached.
 func eventful(seed uint64) *simRun {
-	s := newSimRun(simShape{models: 2, rows: 3, limit: 3, workers: 3, retry: 1, drain: seed%2 == 0}, simConfig{nodes: 3, slots: 1, window: 4, until: 80, pace: 3,
+	s := newSimRun(simShape{models: 2, rows: 3, limit: 3, workers: 3, retry: 1, drain: seed%2 == 0, steps: seed%3 == 1}, simConfig{nodes: 3, slots: 1, window: 4, until: 80, pace: 3,
 		faults:    map[string]float64{"kill": .08, "requeue": .08, "busy": .1, "down": .3, "ghost": 1, "late": .1, "doubt": .1, "reshape": 1, "lateclaims": .05},
 		blackHole: int(seed % 3), bad: map[string]string{}}, seed)
 	if kind := []string{"doom", "", "big", ""}[seed%4]; kind != "" {

@@ -109,23 +109,53 @@ func (p *simProc) work() {
 	for _, j := range again {
 		p.renew(j)
 	}
-	t := result.Ticket{Job: p.id, Attempt: p.attempt}
+	t, early := result.Ticket{Job: p.id, Attempt: p.attempt}, false
 	if _, err := result.ReadClaim(p.dir.Claim(t)); err != nil || !p.drain && len(again) == 0 {
 		j, err := plan.LoadJob(p.dir, p.sim.plan, t.Job, t.Attempt)
 		if err != nil {
 			panic(simExit(64))
 		}
-		if p.take(t) {
+		switch {
+		case !p.ripe(j):
+			early = true
+		case p.take(t):
 			p.do(j, t.Attempt)
-		} else if !p.drain {
+		case !p.drain:
 			panic(simExit(75))
 		}
 	}
 	for p.drain && p.open() {
+		early = false
+	}
+	if early {
+		p.sim.early++
+		panic(simExit(75))
 	}
 	if p.code != 0 {
 		panic(simExit(p.code))
 	}
+}
+
+// ripe says that what a job comes after is done.
+func (p *simProc) ripe(j plan.Job) bool {
+	for _, id := range j.After {
+		if first, _ := p.sim.plan.Job(id); !p.whole(first) {
+			return false
+		}
+	}
+	return true
+}
+
+// whole says that every shard of a job has its result.
+func (p *simProc) whole(j plan.Job) bool {
+	for _, id := range j.Shards {
+		sh, _ := p.sim.plan.Shard(id)
+		t, _ := p.sim.plan.Task(sh.Task)
+		if h, _, err := result.Read(p.dir.Result(id)); err != nil || h.Digest != t.Digest {
+			return false
+		}
+	}
+	return true
 }
 
 func (p *simProc) take(t result.Ticket) bool {
@@ -218,7 +248,7 @@ func (p *simProc) open() bool {
 				continue
 			}
 			j, err := plan.LoadJob(p.dir, p.sim.plan, t.Job, t.Attempt)
-			if err == nil && p.take(t) {
+			if err == nil && p.ripe(j) && p.take(t) {
 				p.do(j, t.Attempt)
 				return true
 			}
@@ -275,12 +305,19 @@ func (p *simProc) shard(sh plan.Shard) int {
 		if code, stop := p.misbehave(sh, row); stop {
 			return code
 		}
+		if !p.ripe(p.job) && p.sim.faults["damage"] == 0 {
+			p.sim.odd("row %d of %s was computed before what it comes after", row, t.ID)
+		}
 		r := fakeRecord(t, row)
 		p.must(cp.Append(r))
 		p.sim.computed(p, t.ID, row, since)
 		records = append(records, r)
 	}
 	slices.SortFunc(records, func(a, b result.Record) int { return cmp.Compare(a.Row, b.Row) })
+	if t.Kind == plan.Quantize {
+		v, _ := p.sim.plan.Variant(t.Variant)
+		p.must(result.CommitJSON(result.ManifestFile(p.dir.Variant(v.ID)), result.Manifest{Fingerprint: v.Fingerprint}))
+	}
 	p.at("write")
 	p.must(result.Write(p.dir.Result(sh.ID), h, records))
 	return 0

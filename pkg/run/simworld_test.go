@@ -25,7 +25,7 @@ var anyKinds = map[string]float64{"kill": .05, "lie": .05, "node": .03, "requeue
 // world draws a world.
 func world(t *rapid.T) (simShape, simConfig, uint64) {
 	shape := simShape{models: rapid.IntRange(1, 3).Draw(t, "models"), rows: rapid.IntRange(1, 12).Draw(t, "rows"), limit: rapid.IntRange(1, 40).Draw(t, "limit"),
-		workers: rapid.IntRange(1, 8).Draw(t, "workers"), retry: rapid.IntRange(0, 3).Draw(t, "retry"), drain: rapid.Bool().Draw(t, "drain")}
+		workers: rapid.IntRange(1, 8).Draw(t, "workers"), retry: rapid.IntRange(0, 3).Draw(t, "retry"), drain: rapid.Bool().Draw(t, "drain"), steps: rapid.Bool().Draw(t, "steps")}
 	c := simConfig{nodes: rapid.IntRange(1, 4).Draw(t, "nodes"), slots: rapid.IntRange(1, 3).Draw(t, "slots"), window: rapid.SampledFrom([]int{1, 2, 5, 100}).Draw(t, "window"),
 		faults: map[string]float64{}, until: rapid.SampledFrom([]int{50, 200, 600}).Draw(t, "until"), pace: rapid.IntRange(1, 6).Draw(t, "pace"), bad: map[string]string{}}
 	for _, kind := range rapid.SliceOfNDistinct(rapid.SampledFrom(sortedKeys(anyKinds)), 0, 6, rapid.ID[string]).Draw(t, "faults") {
@@ -160,11 +160,22 @@ func (s *simRun) verdict(mode int) bool {
 			b, _ := s.simCluster.plan.Shard(id)
 			doomed = doomed || (kind == "doom" || kind == "big") && b.Task == sh.Task || kind == "input" && id == f.Shard || kind == "doom" && s.packedWith(id, f.Shard)
 		}
+		doomed = doomed || s.failed()[s.stepBefore(f.Shard)]
 		if !doomed && s.struck[f.Shard] < s.retry+1 && s.faults["damage"]+s.faults["doubt"]+s.faults["ghost"]+s.faults["reshape"] == 0 {
 			s.wrong("shard %s was given up for %q after %d faults", f.Shard, f.Reason, s.struck[f.Shard])
 		}
 	}
 	return len(s.out.Failures) == 0 || s.now >= s.until
+}
+
+// stepBefore is the shard that a shard's job comes after, "" for one that comes after none.
+func (s *simRun) stepBefore(shard string) string {
+	for _, j := range s.simCluster.plan.Jobs {
+		if slices.Contains(j.Shards, shard) && len(j.After) > 0 {
+			return j.After[0]
+		}
+	}
+	return ""
 }
 
 func (s *simRun) packedWith(a, b string) bool {

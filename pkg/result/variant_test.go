@@ -1,0 +1,61 @@
+package result
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestCheckVariant(t *testing.T) {
+	files := map[string]string{"config.json": "{}", "model-1.safetensors": "weights", "model-2.safetensors": "more"}
+	for name, c := range map[string]struct {
+		change func(dir string) error
+		want   string // in the error; "": none
+	}{
+		"whole":               {func(string) error { return nil }, ""},
+		"further files":       {func(dir string) error { return os.WriteFile(filepath.Join(dir, "notes.txt"), nil, 0o666) }, ""},
+		"no manifest":         {func(dir string) error { return os.Remove(ManifestFile(dir)) }, "manifest"},
+		"a torn manifest":     {func(dir string) error { return os.Truncate(ManifestFile(dir), 20) }, "remove the directory"},
+		"a changed file":      {func(dir string) error { return os.WriteFile(filepath.Join(dir, "config.json"), []byte("[]"), 0o666) }, "is not what it was"},
+		"a file is gone":      {func(dir string) error { return os.Remove(filepath.Join(dir, "model-1.safetensors")) }, "removed: run submit again"},
+		"a weight file ended": {func(dir string) error { return os.Truncate(filepath.Join(dir, "model-2.safetensors"), 1) }, "8 bytes, and had 11"},
+		"another fingerprint": {func(dir string) error { return CommitJSON(ManifestFile(dir), Manifest{Fingerprint: "g"}) }, "another quantization"},
+	} {
+		dir := t.TempDir()
+		m := Manifest{Fingerprint: "f", Bytes: 11, Files: map[string]string{}}
+		for file, text := range files {
+			if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o666); err != nil {
+				t.Fatal(err)
+			}
+			sum := sha256.Sum256([]byte(text))
+			m.Files[file] = hex.EncodeToString(sum[:])
+		}
+		if err := CommitJSON(ManifestFile(dir), m); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.change(dir); err != nil {
+			t.Fatal(err)
+		}
+		got, err := CheckVariant(dir, "f")
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+		if gone := errors.Is(err, fs.ErrNotExist); gone != (name == "no manifest" || name == "a file is gone") {
+			t.Errorf("%s: is not there %v: %v", name, gone, err)
+		}
+		if err == nil && got.Bytes != 11 {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	if got, want := Dir("run").Export("", "m-q", "awq"), "run/exports/m-q/awq"; got != want {
+		t.Errorf("export at %q, want %q", got, want)
+	}
+	if got, want := Dir("run").Export("/out", "m-q", "awq"), "/out/m-q/awq"; got != want {
+		t.Errorf("export at %q, want %q", got, want)
+	}
+}
