@@ -224,10 +224,8 @@ func (d *decoder) list(n *node, v reflect.Value, key string, r rule) {
 
 // entryKey names a list's entry by its abbr, where the list is one of those merged by it.
 func entryKey(key string, n *node) string {
-	if id := entryID[key]; id != nil {
-		if name := id(n); name != "" {
-			return key + "[" + name + "]"
-		}
+	if name := entryID(key, n); name != "" {
+		return key + "[" + name + "]"
 	}
 	return key
 }
@@ -274,7 +272,7 @@ func (d *decoder) number(n *node, v reflect.Value, key string, r rule) {
 	case math.IsNaN(x) || math.IsInf(x, 0):
 		d.p.add(n, key, "is %v; write a finite number", n.value)
 	case x < r.min:
-		d.p.add(n, key, "is %v; the least is %v", n.value, r.min)
+		d.p.add(n, key, "is %v; the least is %s", n.value, strconv.FormatFloat(r.min, 'f', -1, 64))
 	case x > r.max:
 		d.p.add(n, key, "is %v; the most is %s", n.value, strconv.FormatFloat(r.max, 'f', -1, 64))
 	case v.CanFloat():

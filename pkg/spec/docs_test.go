@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -14,7 +15,7 @@ import (
 // docKey is a key as docs/spec.md must show it.
 type docKey struct{ typ, def string }
 
-// wantKeys walks the types. Template and Files, which stand in many places, are shown once.
+// wantKeys walks the types. Template, Files and Calib, which stand in many places, are shown once.
 func wantKeys(t reflect.Type, prefix string, defaults []reflect.Value, out map[string]docKey) {
 	for _, f := range fieldsOf(t) {
 		var defs []reflect.Value
@@ -27,20 +28,15 @@ func wantKeys(t reflect.Type, prefix string, defaults []reflect.Value, out map[s
 
 func addKey(f field, t reflect.Type, key string, defs []reflect.Value, out map[string]docKey) {
 	if t.Kind() == reflect.Pointer && t.Elem().Kind() == reflect.Struct {
-		t = t.Elem()
-		var there []reflect.Value
-		for _, d := range defs {
-			if !d.IsNil() {
-				there = append(there, d.Elem())
-			}
-		}
-		defs = there
+		t, defs = t.Elem(), nil
 	}
 	switch {
 	case t == templateType:
 		out[key] = docKey{typ: "template"}
 	case t == reflect.TypeFor[Files]():
 		out[key] = docKey{typ: "files"}
+	case t == reflect.TypeFor[Calib]():
+		out[key] = docKey{typ: "calibration"}
 	case t.Kind() == reflect.Map && t.Elem() == templateType:
 		out[key] = docKey{typ: "table of templates"}
 	case t.Kind() == reflect.Map && t.Elem().Kind() == reflect.String:
@@ -59,11 +55,9 @@ func addKey(f field, t reflect.Type, key string, defs []reflect.Value, out map[s
 		case *Quant:
 			var all []reflect.Value
 			for _, method := range []string{"rtn", "gptq", "awq", "smoothquant", "fp8"} {
-				q := Quant{Method: method, Calib: &Calib{}}.WithDefaults()
+				q := Quant{Method: method}.WithDefaults()
 				q.Name = ""
-				windows := Quant{Method: method, Calib: &Calib{Name: "c4"}}.WithDefaults()
-				windows.Name, windows.Calib.Name = "", ""
-				all = append(all, reflect.ValueOf(q), reflect.ValueOf(windows))
+				all = append(all, reflect.ValueOf(q))
 			}
 			wantKeys(t.Elem(), key+".", all, out)
 		case interface{ setDefaults() }:
@@ -98,8 +92,10 @@ func ruleText(r rule, t reflect.Type) string {
 	case r.max == math.MaxInt64:
 		return fmt.Sprintf(", %v or more", r.min)
 	}
-	return fmt.Sprintf(", %.0f to %.0f", r.min, r.max)
+	return fmt.Sprintf(", %s to %s", plain(r.min), plain(r.max))
 }
+
+func plain(x float64) string { return strconv.FormatFloat(x, 'f', -1, 64) }
 
 // defaultText lists the values other than zero that a key gets when it is not written.
 func defaultText(key string, defs []reflect.Value) string {
@@ -136,6 +132,13 @@ func TestDocs(t *testing.T) {
 	wantKeys(reflect.TypeFor[document](), "", []reflect.Value{reflect.ValueOf(document{Spec: defaultSpec()})}, want)
 	wantKeys(reflect.TypeFor[Template](), "TEMPLATE.", nil, want)
 	wantKeys(reflect.TypeFor[Files](), "FILES.", nil, want)
+	var calibs []reflect.Value
+	for _, name := range []string{"pileval", "c4"} {
+		c := Calib{Name: name}.withDefaults()
+		c.Name = ""
+		calibs = append(calibs, reflect.ValueOf(c))
+	}
+	wantKeys(reflect.TypeFor[Calib](), "CALIB.", calibs, want)
 	for _, m := range docRow.FindAllStringSubmatch(string(data), -1) {
 		key, typ, def := m[1], strings.TrimSpace(m[2]), strings.TrimSpace(m[3])
 		w, ok := want[key]

@@ -28,6 +28,7 @@ type document struct {
 	Select  []string `toml:"datasets"`
 	Spec
 	Tables []Dataset `toml:"dataset"`
+	Calib  Calib     `toml:"calib"`
 }
 
 // Load reads a spec with its includes, lays the overrides over it, fills the defaults and checks everything. When path itself cannot
@@ -69,6 +70,7 @@ func build(root *node, top *source, catalog Catalog, p *problems) *Spec {
 		root = root.without() // a copy
 		root.set("dataset", ch.choose(root))
 	}
+	root = shareCalib(root)
 	doc := document{Spec: defaultSpec()}
 	(&decoder{p: p}).decode(root, reflect.ValueOf(&doc).Elem(), "", rule{})
 	s := &doc.Spec
@@ -128,6 +130,26 @@ func valueNode(value any, src *source) (*node, error) {
 	return nil, fmt.Errorf("a value of type %T cannot be laid over a spec", value)
 }
 
+// unevaluated tells of models that no position evaluates.
+func (s *Spec) unevaluated() []string {
+	var names []string
+	for _, m := range s.Models {
+		at := s.Eval.At(nil)
+		for i := range s.Quant {
+			if s.Quant[i].For(m.Abbr) {
+				at = append(at, s.Eval.At(&s.Quant[i])...)
+			}
+		}
+		if len(at) == 0 {
+			names = append(names, strconv.Quote(m.Abbr))
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("nothing of %s is evaluated: eval.positions lacks \"pretrain\", and no recipe is for it", strings.Join(names, " and "))}
+}
+
 // Warnings are sentences about what is legal and probably not meant.
 func (s *Spec) Warnings() []string {
 	var out []string
@@ -146,5 +168,5 @@ func (s *Spec) Warnings() []string {
 				strings.Join(names, " and "), a.Path))
 		}
 	}
-	return out
+	return append(out, s.unevaluated()...)
 }

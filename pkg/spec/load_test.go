@@ -220,6 +220,18 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+// TestWarnsOfUnevaluated holds that a model of which nothing is evaluated is told of.
+func TestWarnsOfUnevaluated(t *testing.T) {
+	s := Spec{Models: []Model{{Abbr: "a", Path: "/m"}, {Abbr: "b", Path: "/n"}}, Quant: []Quant{{Method: "rtn", Models: []string{"a"}}}}
+	if got := s.Warnings(); got != nil {
+		t.Errorf("%q", got)
+	}
+	s.Eval.Positions = []string{Packed}
+	if got := s.Warnings(); len(got) != 1 || got[0] != `nothing of "b" is evaluated: eval.positions lacks "pretrain", and no recipe is for it` {
+		t.Errorf("%q", got)
+	}
+}
+
 // TestWarnsOnce holds that many models of one checkpoint are told of in one sentence.
 func TestWarnsOnce(t *testing.T) {
 	s := Spec{Models: []Model{{Abbr: "a", Path: "/m"}, {Abbr: "b", Path: "/n"}, {Abbr: "c", Path: "/m"}, {Abbr: "d", Path: "/m"}}}

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"reflect"
 	"slices"
 	"time"
 )
@@ -121,31 +122,56 @@ func merge(base, over *node) *node {
 	return out
 }
 
-// entryID names the lists of a spec whose entries are merged one by one, and says what identifies an entry ("": nothing).
-var entryID = map[string]func(*node) string{
-	"models": func(n *node) string {
+// entryLists are the lists of a spec whose entries are merged one by one.
+var entryLists = []string{"models", "dataset", "groups", "quant"}
+
+// entryID is what identifies an entry of such a list; "": nothing does.
+func entryID(key string, n *node) string {
+	switch key {
+	case "models":
 		if id := n.str("abbr"); id != "" {
 			return id
 		}
 		return lastElement(n.str("path"))
-	},
-	"dataset": func(n *node) string { return n.str("abbr") },
-	"groups":  func(n *node) string { return n.str("name") },
+	case "dataset":
+		return n.str("abbr")
+	case "groups":
+		return n.str("name")
+	case "quant":
+		return recipeID(n)
+	}
+	return ""
 }
 
-// mergeFile lays one file's tree over another's: as merge, with models, datasets and groups merged entry by entry.
+// recipeID is a recipe's name, or the one that its defaults give it.
+func recipeID(n *node) string {
+	if id := n.str("name"); id != "" || n.kind != table {
+		return id
+	}
+	var q Quant
+	(&decoder{p: &problems{}, raw: true}).decode(n, reflect.ValueOf(&q).Elem(), "", rule{})
+	return q.WithDefaults().Name
+}
+
+// mergeFile lays one file's tree over another's: as merge, with models, datasets, groups and recipes merged entry by entry.
 func mergeFile(base, over *node) *node {
 	out := merge(base, over)
-	for k, id := range entryID {
+	for _, k := range entryLists {
 		b, o := base.get(k), over.get(k)
 		if b == nil || o == nil || b.kind != list || o.kind != list {
 			continue
 		}
 		lay := merge
-		if k == "dataset" {
+		switch k {
+		case "dataset":
 			lay = mergeDataset
+		case "quant":
+			lay = mergeQuant
 		}
-		out.set(k, mergeEntries(b, o, id, lay))
+		out.set(k, mergeEntries(b, o, func(n *node) string { return entryID(k, n) }, lay))
+	}
+	if b, o := base.get("calib"), over.get("calib"); b != nil && o != nil {
+		out.set("calib", mergeCalib(b, o))
 	}
 	return out
 }
@@ -189,6 +215,61 @@ func mergeDataset(base, over *node) *node {
 		base.fields["columns"] = cols
 	}
 	return merge(base, over)
+}
+
+// mergeQuant is merge for recipes: another method takes the settings of the base's out.
+func mergeQuant(base, over *node) *node {
+	if base.kind != table || over.kind != table {
+		return over
+	}
+	if m := over.str("method"); m != "" && base.str("method") != "" && m != base.str("method") {
+		base = base.without("awq", "gptq", "alpha")
+	}
+	out := merge(base, over)
+	if b, o := base.get("calib"), over.get("calib"); b != nil && o != nil {
+		out.set("calib", mergeCalib(b, o))
+	}
+	return out
+}
+
+// mergeCalib is merge for [calib] tables: another set, named or a file, takes the base's out.
+func mergeCalib(base, over *node) *node {
+	if base.kind == table && (over.get("name") != nil || over.get("file") != nil) {
+		base = base.without("name", "file", "column", "cut")
+	}
+	return merge(base, over)
+}
+
+// oneQuant makes of a single [quant] table a list of one.
+func oneQuant(root *node) {
+	if n := root.get("quant"); n != nil && n.kind == table {
+		root.fields["quant"] = &node{kind: list, src: n.src, line: n.line, col: n.col, items: []*node{n}}
+	}
+}
+
+// shareCalib lays the recipes that need text over [calib].
+func shareCalib(root *node) *node {
+	shared, l := root.get("calib"), root.get("quant")
+	if shared == nil || l == nil || l.kind != list {
+		return root
+	}
+	all := *l
+	all.items = nil
+	for _, n := range l.items {
+		q := Quant{Method: n.str("method"), Act: n.str("act"), ActScale: n.str("act_scale")}
+		if n.kind == table && q.NeedsText() {
+			own := n.get("calib")
+			n = n.without()
+			n.set("calib", shared)
+			if own != nil {
+				n.set("calib", mergeCalib(shared, own))
+			}
+		}
+		all.items = append(all.items, n)
+	}
+	root = root.without()
+	root.set("quant", &all)
+	return root
 }
 
 // displace takes from base's table at key every form's keys that over does not share, when over's table there begins another form. A

@@ -80,6 +80,10 @@ func drawEntries(t *rapid.T) []entry {
 	for i := range rapid.IntRange(0, 2).Draw(t, "groups") {
 		out = append(out, fill("[[groups]]", fmt.Sprintf("name = \"g%d\"", i), []string{"members"}))
 	}
+	for i := range rapid.IntRange(0, 2).Draw(t, "recipes") {
+		out = append(out, fill("[[quant]]", fmt.Sprintf("name = \"q%d\"\nmethod = \"awq\"\ncalib.name = \"c4\"", i), nil,
+			"group", "awq.grid", "calib.samples", "calib.seed"))
+	}
 	return out
 }
 

@@ -62,6 +62,7 @@ func (l *loader) load(path string) error {
 	l.chain = append(l.chain, path)
 	l.include(root)
 	l.chain = l.chain[:len(l.chain)-1]
+	oneQuant(root)
 	l.files = append(l.files, root.without("include"))
 	return nil
 }
@@ -177,17 +178,17 @@ func syntaxError(src *source, err error) *Error {
 
 // checkDuplicates refuses two entries of one name in one file: the second would silently be laid over the first.
 func checkDuplicates(root *node, p *problems) {
-	for k, id := range entryID {
+	for _, k := range entryLists {
 		l := root.get(k)
 		if l == nil || l.kind != list {
 			continue
 		}
 		first := map[string]*node{}
 		for _, n := range l.items {
-			name := id(n)
+			name := entryID(k, n)
 			if f := first[name]; name != "" && f != nil {
 				what := "abbr"
-				if k == "groups" {
+				if k == "groups" || k == "quant" {
 					what = "name"
 				}
 				p.add(n, k, "%s %q is already that of the entry on line %d; give this one another %s", what, name, f.line, what)

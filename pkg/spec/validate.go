@@ -47,6 +47,7 @@ func (c *checker) spec(root *node, s *Spec) {
 	c.slurm(root, &s.Slurm)
 	c.models(root, s.Models)
 	c.datasets(root, s.Datasets)
+	c.quants(root, s)
 	if l := root.get("groups"); l != nil && l.kind == list {
 		for i, g := range s.Groups {
 			c.group(l.items[i], &g, entryKey("groups", l.items[i]))
@@ -74,7 +75,7 @@ func (c *checker) models(root *node, models []Model) {
 			c.abbr(n, key, m.Abbr)
 		}
 		// Equal names as written are found file by file; here are those that only ${VAR} or a default make equal.
-		written := entryID["models"](n)
+		written := entryID("models", n)
 		switch other, seen := first[m.Abbr]; {
 		case m.Abbr == "" || !seen || other == written:
 		case n.get("abbr") == nil:
