@@ -46,10 +46,10 @@ worker-cuda: build ## bin/worker and, beside it, bin/libsextant_cuda.so: nvcc of
 	@if [ -z "$(NVCC)" ] && ! command -v nvcc >/dev/null; then scripts/cuda-tree; fi
 	scripts/build-cuda --arch "$(CUDA_ARCH)" $(BIN)/libsextant_cuda.so
 
-# Without nvcc (status 3, the reason is printed) the kernels are still run.
+# Without nvcc (status 3, the reason is printed) the kernels are still run. It compiles as build-cuda --check does: worker-cuda optimises.
 check-cuda: ## compile the CUDA kernels where nvcc can be had, then run them on the emulator of kernels/cuda/emu; needs no GPU
 	@if [ -n "$(NVCC)" ] || command -v nvcc >/dev/null || scripts/cuda-tree; then \
-	  scripts/build-cuda --arch "$(CUDA_ARCH)" $(BIN)/libsextant_cuda.so && echo "check-cuda: compiled and linked for $(CUDA_ARCH)"; \
+	  scripts/build-cuda --check --arch "$(CUDA_ARCH)" && echo "check-cuda: compiled for $(CUDA_ARCH)"; \
 	else s=$$?; [ $$s = 3 ] || exit $$s; echo "check-cuda: NOT compiled by nvcc, for the reason above"; fi
 	scripts/build-cuda --tests $(BIN)/cuda/emulator && $(BIN)/cuda/emulator
 	scripts/build-cuda --emulated $(EMULATED)
@@ -76,7 +76,7 @@ gpu-check: ## on a machine with a GPU, nvcc and the kit: build the kernels, chec
 	scripts/gpu-check
 
 test: TRIM := # what vet has compiled is not compiled again for other names of files
-test: deps lint build sanitize ## everything, installing what it needs from Debian's packages if absent
+test: deps lint build sanitize check-cuda ## everything, installing what it needs from Debian's packages if absent
 	$(GO) test -race -timeout 15m $(TAGS) ./...
 
 check: lint ## the quick subset: lint and tests without the race detector
