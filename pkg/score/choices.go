@@ -12,12 +12,29 @@ import (
 
 // choices scores the modes that rank a row's labels: ppl, ll and clp.
 type choices struct {
-	mode       spec.Mode
-	all        bool // ppl: divide by all tokens, the unpredicted first one too
-	normalize  bool
-	n, correct int
-	gold       float64 // clp: summed probability of the gold choice
+	mode      spec.Mode
+	all       bool // ppl: divide by all tokens, the unpredicted first one too
+	normalize bool
+	tally
+	gold float64 // clp: summed probability of the gold choice
 }
+
+// tally counts rows that are right or wrong.
+type tally struct {
+	rows    []outcome
+	correct int
+}
+
+func (t *tally) count(row int, right bool) {
+	o := outcome{row: row, size: 1}
+	if right {
+		o.value = 1
+		t.correct++
+	}
+	t.rows = append(t.rows, o)
+}
+
+func (t *tally) outcomes() []outcome { return t.rows }
 
 func newChoices(mode spec.Mode, o spec.PPLOptions) (*choices, error) {
 	if !slices.Contains([]string{"", "n", "n-1"}, o.Denominator) {
@@ -90,10 +107,7 @@ func (c *choices) add(r *result.Record) error {
 			best = i
 		}
 	}
-	c.n++
-	if best == gold {
-		c.correct++
-	}
+	c.count(r.Row, best == gold)
 	if c.mode == spec.CLP {
 		c.gold += softmax(values, gold)
 	}
@@ -111,9 +125,9 @@ func softmax(nll []float64, i int) float64 {
 }
 
 func (c *choices) finish(s *Score, _ *losses) {
-	s.share(c.correct, c.n)
-	if c.mode == spec.CLP && c.n > 0 {
-		s.detail("gold_probability", c.gold/float64(c.n))
+	s.share(c.correct, len(c.rows))
+	if c.mode == spec.CLP && len(c.rows) > 0 {
+		s.detail("gold_probability", c.gold/float64(len(c.rows)))
 	}
 }
 

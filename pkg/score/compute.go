@@ -26,6 +26,8 @@ type scorer interface {
 	finish(s *Score, lost *losses)
 	// note names the conventions that change the number.
 	note() string
+	// outcomes are those of the rows that count, in row order; after finish.
+	outcomes() []outcome
 }
 
 // newScorer makes the scorer of a dataset, or tells what in the dataset cannot be scored.
@@ -43,7 +45,8 @@ func newScorer(d spec.Dataset) (scorer, error) {
 	return newChoices(d.Mode, d.PPL)
 }
 
-// Compute scores every task of a plan, in the plan's order, and then its spec's groups for every variant.
+// Compute scores every task of a plan that evaluates, in the plan's order, and then its spec's groups for every variant. Of a plan that
+// quantizes it compares the variants with the untouched model; what the quantizations made is for Fill to add.
 //
 // rows gives a task's records, in any order; a record of a row that the plan does not ask for is ignored, and two different records of
 // one row make that row missing. reasons says by task why rows have no record, and may be nil or lack a task. The value of a task
@@ -53,8 +56,12 @@ func Compute(p *plan.Plan, rows func(taskID string) ([]result.Record, error), re
 	for _, d := range p.Spec.Datasets {
 		datasets[d.Abbr] = d
 	}
-	out := Scores{Version: fileVersion, Scores: []Score{}}
+	out := Scores{Version: fileVersion, Scores: []Score{}, Variants: variants(p, reasons)}
+	outcomes := map[key][]outcome{}
 	for _, t := range p.Tasks {
+		if t.Kind == plan.Quantize {
+			continue
+		}
 		d, ok := datasets[t.Dataset]
 		if !ok {
 			return Scores{}, fmt.Errorf("scoring task %q: the plan's spec has no dataset %q", t.ID, t.Dataset)
@@ -63,25 +70,31 @@ func Compute(p *plan.Plan, rows func(taskID string) ([]result.Record, error), re
 		if err != nil {
 			return Scores{}, fmt.Errorf("scoring task %q: reading its rows: %w", t.ID, err)
 		}
-		s, err := scoreTask(t, d, recs, reasons[t.ID])
+		s, rows, err := scoreTask(t, d, recs, reasons[t.ID])
 		if err != nil {
 			return Scores{}, fmt.Errorf("scoring task %q: %w", t.ID, err)
 		}
 		out.Scores = append(out.Scores, s)
+		if out.Variants != nil {
+			outcomes[key{t.Variant, t.Dataset}] = rows
+		}
 	}
 	var err error
-	out.Groups, err = groupScores(p, out.Scores)
-	return out, err
+	if out.Groups, err = groupScores(p, out.Scores); err != nil {
+		return Scores{}, err
+	}
+	out.compare(p, outcomes)
+	return out, nil
 }
 
-func scoreTask(t plan.Task, d spec.Dataset, recs []result.Record, reason string) (Score, error) {
+func scoreTask(t plan.Task, d spec.Dataset, recs []result.Record, reason string) (Score, []outcome, error) {
 	sc, err := newScorer(d)
 	if err != nil {
-		return Score{}, err
+		return Score{}, nil, err
 	}
 	metric, err := metricOf(d.Mode, d.Metric)
 	if err != nil {
-		return Score{}, err
+		return Score{}, nil, err
 	}
 	s := Score{Model: t.Variant, Dataset: t.Dataset, Metric: metric, Mode: string(d.Mode), Unit: unitOf(d.Mode),
 		Note: sc.note(), Prompt: t.Prompt, Hash: hash(t, d, metric)}
@@ -105,7 +118,7 @@ func scoreTask(t plan.Task, d spec.Dataset, recs []result.Record, reason string)
 	s.Missing = t.Rows - s.N
 	sc.finish(&s, &lost)
 	s.Reason = lost.String()
-	return s, nil
+	return s, sc.outcomes(), nil
 }
 
 // distinct yields, in row order, one record a row of [0,rows); with an error where a row has two different records.

@@ -44,7 +44,6 @@ func groupScores(p *plan.Plan, scores []Score) ([]Score, error) {
 	for i, d := range p.Spec.Datasets {
 		names[i] = d.Abbr
 	}
-	type key struct{ model, dataset string }
 	byKey := make(map[key]Score, len(scores))
 	for _, s := range scores {
 		byKey[key{s.Model, s.Dataset}] = s

@@ -14,7 +14,7 @@ import (
 type texts struct {
 	post, postGold processor
 	right          func(answer, gold string) bool
-	n, correct     int
+	tally
 }
 
 func newTexts(d spec.Dataset, metric string) (*texts, error) {
@@ -51,11 +51,8 @@ func (t *texts) add(r *result.Record) error {
 		}
 		return errors.New("post_gold leaves nothing of the gold answer")
 	}
-	t.n++
-	if right {
-		t.correct++
-	}
+	t.count(r.Row, right)
 	return nil
 }
 
-func (t *texts) finish(s *Score, _ *losses) { s.share(t.correct, t.n) }
+func (t *texts) finish(s *Score, _ *losses) { s.share(t.correct, len(t.rows)) }

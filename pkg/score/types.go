@@ -34,6 +34,10 @@ type Scores struct {
 	Version int     `json:"version"`
 	Scores  []Score `json:"scores"`           // in the order of the plan's tasks
 	Groups  []Score `json:"groups,omitempty"` // Dataset is the group's name, N the members with a value, Missing those without
+
+	// Of a plan that quantizes: every variant, and how each stands to the untouched model.
+	Variants    []Variant    `json:"variants,omitempty"`
+	Comparisons []Comparison `json:"comparisons,omitempty"`
 }
 
 // Partial tells a value that rests on fewer rows, or fewer members, than planned.

@@ -35,6 +35,17 @@ func newWindows(o spec.RollingOptions) (*windows, error) {
 	return &windows{o: o}, nil
 }
 
+func (w *windows) outcomes() []outcome {
+	out := make([]outcome, len(w.rows))
+	for i, r := range w.rows {
+		out[i] = outcome{row: r.row, value: r.nll, size: r.tokens, words: r.words}
+		if w.o.Convention == "gptq" {
+			out[i].value, out[i].size = r.nll/r.tokens, 1
+		}
+	}
+	return out
+}
+
 func (w *windows) note() string {
 	if w.o.Convention == "sliding" {
 		return fmt.Sprintf("sliding %d/%d", w.o.SeqLen, w.o.Stride)
@@ -71,15 +82,10 @@ func (w *windows) finish(s *Score, lost *losses) {
 		return
 	}
 	var sum window
-	losses, sizes := make([]float64, len(w.rows)), make([]float64, len(w.rows))
-	for i, r := range w.rows {
+	for _, r := range w.rows {
 		sum = window{nll: sum.nll + r.nll, tokens: sum.tokens + r.tokens, words: sum.words + r.words, bytes: sum.bytes + r.bytes}
-		losses[i], sizes[i] = r.nll, r.tokens
-		if w.o.Convention == "gptq" {
-			losses[i], sizes[i] = r.nll/r.tokens, 1
-		}
 	}
-	mean, stderr := ratio(losses, sizes)
+	mean, stderr := ratio(w.outcomes())
 	s.detail("tokens", sum.tokens)
 	if w.o.Convention == "lm-eval" {
 		s.detail("words", sum.words)
@@ -92,21 +98,17 @@ func (w *windows) finish(s *Score, lost *losses) {
 	s.exponential(mean, stderr, lost)
 }
 
-// ratio is sum(x)/sum(t) and its standard error by the delta method for a ratio of means over independent pairs,
+// ratio is sum(x)/sum(t), values over sizes, and its standard error by the delta method for a ratio of means over independent pairs,
 // sqrt(k/(k-1) sum (x - r t)^2) / sum(t) (W. G. Cochran, Sampling Techniques, 1977). With every t = 1 it is the mean and
 // its standard error. NaN for a single pair.
-func ratio(x, t []float64) (r, stderr float64) {
-	var sx, st, squares float64
-	for i := range x {
-		sx, st = sx+x[i], st+t[i]
-	}
-	r = sx / st
-	for i := range x {
-		d := x[i] - r*t[i]
+func ratio(rows []outcome) (r, stderr float64) {
+	m, squares := mean(rows), 0.0
+	for _, o := range rows {
+		d := o.value - m.value*o.size
 		squares += d * d
 	}
-	k := float64(len(x))
-	return r, math.Sqrt(k/(k-1)*squares) / st
+	k := float64(len(rows))
+	return m.value, math.Sqrt(k/(k-1)*squares) / m.size
 }
 
 // exponential fills in exp(mean) with the standard error that the delta method gives it.

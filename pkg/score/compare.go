@@ -1,0 +1,177 @@
+package score
+
+import (
+	"cmp"
+	"math"
+	"slices"
+
+	"sextant/pkg/plan"
+	"sextant/pkg/spec"
+)
+
+// Comparison is what a quantization did to one metric: a variant beside the untouched model, on the rows that both have.
+type Comparison struct {
+	Model        string   `json:"model"`    // the variant
+	Baseline     string   `json:"baseline"` // the untouched model
+	Dataset      string   `json:"dataset"`  // or a group
+	Metric       string   `json:"metric"`
+	Unit         Unit     `json:"unit"`
+	N            int      `json:"n"`                       // rows that both have; of a group, members
+	Only         int      `json:"only,omitempty"`          // rows that the variant alone has
+	OnlyBaseline int      `json:"only_baseline,omitempty"` // rows that the untouched model alone has
+	Change       *float64 `json:"change"`                  // percent: the difference, in points; perplexity: the ratio; nil without a row
+	StdErr       *float64 `json:"stderr"`                  // of Change; nil where none is defined
+	Low          *float64 `json:"low"`                     // of the 95 % interval
+	High         *float64 `json:"high"`
+	Better       int      `json:"better,omitempty"`  // percent: rows that the variant alone has right
+	Worse        int      `json:"worse,omitempty"`   // rows that the untouched model alone has right
+	P            *float64 `json:"p,omitempty"`       // percent: of the exact McNemar test
+	Members      []string `json:"members,omitempty"` // groups: the datasets in it
+	Missing      []string `json:"missing,omitempty"` // groups: those of them that cannot be compared
+}
+
+// Differs says that the interval leaves out "no change".
+func (c Comparison) Differs() bool {
+	none := 0.0
+	if c.Unit == Perplexity {
+		none = 1
+	}
+	return c.Low != nil && c.High != nil && (*c.Low > none || *c.High < none)
+}
+
+// baselines gives for each variant of a plan that is not the untouched model which variant is; none where the plan has it not.
+func baselines(p *plan.Plan) map[string]string {
+	untouched, out := map[string]string{}, map[string]string{}
+	for _, v := range p.Variants {
+		if v.Position == "" {
+			untouched[v.Model] = v.ID
+		}
+	}
+	for _, v := range p.Variants {
+		if base, ok := untouched[v.Model]; ok && v.Position != "" {
+			out[v.ID] = base
+		}
+	}
+	return out
+}
+
+// compare gives a comparison for each score whose variant has a baseline, in the order of the scores, then those of the groups.
+func (s *Scores) compare(p *plan.Plan, rows map[key][]outcome) {
+	base := baselines(p)
+	rolling := map[string]spec.RollingOptions{}
+	for _, d := range p.Spec.Datasets {
+		rolling[d.Abbr] = d.Rolling
+	}
+	done := map[key]Comparison{}
+	for _, x := range s.Scores {
+		b, ok := base[x.Model]
+		if !ok {
+			continue
+		}
+		ab := pair(rows[key{x.Model, x.Dataset}], rows[key{b, x.Dataset}])
+		c := Comparison{Model: x.Model, Baseline: b, Dataset: x.Dataset, Metric: x.Metric, Unit: x.Unit, N: len(ab.a), Only: ab.onlyA, OnlyBaseline: ab.onlyB}
+		if x.Unit == Percent {
+			ab.shares(&c)
+		} else {
+			scale := 1.0
+			if rolling[x.Dataset].Convention == "lm-eval" {
+				m := mean(ab.b)
+				scale = m.size / m.words
+			}
+			ab.losses(&c, scale)
+		}
+		done[key{x.Model, x.Dataset}] = c
+		s.Comparisons = append(s.Comparisons, c)
+	}
+	for _, g := range s.Groups {
+		if b, ok := base[g.Model]; ok && g.Unit == Percent {
+			s.Comparisons = append(s.Comparisons, s.compareGroup(g, b, done))
+		}
+	}
+}
+
+// compareGroup is the mean of the members' differences, weighted as the group is. The standard error takes the members as independent, as
+// the group's own does.
+func (s Scores) compareGroup(g Score, base string, done map[key]Comparison) Comparison {
+	c := Comparison{Model: g.Model, Baseline: base, Dataset: g.Dataset, Metric: g.Metric, Unit: g.Unit, Members: g.Members}
+	var sum, variance, weights float64
+	for _, m := range g.Members {
+		d, ok := done[key{g.Model, m}]
+		if !ok || d.Change == nil || d.Unit != Percent {
+			c.Missing = append(c.Missing, m)
+			continue
+		}
+		w, se := 1.0, math.NaN()
+		if g.Metric == "weighted" {
+			at := slices.IndexFunc(s.Scores, func(x Score) bool { return x.Model == g.Model && x.Dataset == m })
+			w = float64(s.Scores[at].N + s.Scores[at].Missing)
+		}
+		if d.StdErr != nil {
+			se = *d.StdErr
+		}
+		sum, variance, weights = sum+w**d.Change, variance+w*w*se*se, weights+w
+		c.N++
+	}
+	if c.N == 0 {
+		return c
+	}
+	change, se := sum/weights, math.Sqrt(variance)/weights
+	c.Change = &change
+	if finite(se) {
+		c.StdErr, c.Low, c.High = &se, ptr(math.Max(-100, change-z95*se)), ptr(math.Min(100, change+z95*se))
+	}
+	return c
+}
+
+// key names a score.
+type key struct{ model, dataset string }
+
+// Comparison finds the comparison of a variant on a dataset or, where group is set, of a group.
+func (s Scores) Comparison(model, dataset string, group bool) *Comparison {
+	for i := range s.Comparisons {
+		if c := &s.Comparisons[i]; c.Model == model && c.Dataset == dataset && (len(c.Members) > 0) == group {
+			return c
+		}
+	}
+	return nil
+}
+
+// Variant says what was measured under a name that Score.Model has, where a plan quantizes.
+type Variant struct {
+	Model      string  `json:"model"` // the variant
+	Of         string  `json:"of"`    // the untouched model's abbr
+	Recipe     string  `json:"recipe"`
+	Position   string  `json:"position"`             // spec.Pretrain and so on
+	Runs       string  `json:"runs,omitempty"`       // what the model computed with: "packed i4", "dequantized to f32"; "": its weights as they are, or not known
+	Layout     string  `json:"layout,omitempty"`     // of its matrices on disk
+	Bits       float64 `json:"bits,omitempty"`       // a quantized parameter takes on disk, scales and zeros included; pretrain: any parameter; 0: not known
+	Quantized  int64   `json:"quantized,omitempty"`  // parameters
+	Parameters int64   `json:"parameters,omitempty"` // all of them
+	Bytes      int64   `json:"bytes,omitempty"`      // of the weight files; 0: not known
+	Calib      string  `json:"calib,omitempty"`      // digest of the token sample
+	Reason     string  `json:"reason,omitempty"`     // why it was not made
+	Seconds    float64 `json:"-"`                    // the quantization took; not in scores.json, which says nothing of how fast a machine was
+}
+
+// variants lists what a plan measures, or nothing where it does not quantize.
+func variants(p *plan.Plan, reasons map[string]string) []Variant {
+	var out []Variant
+	quantizes := false
+	for _, v := range p.Variants {
+		x := Variant{Model: v.ID, Of: v.Model, Recipe: v.Recipe, Position: cmp.Or(v.Position, spec.Pretrain)}
+		if v.Position == "" {
+			x.Parameters, x.Bytes = v.Params, v.WeightBytes
+			if v.Params > 0 {
+				x.Bits = 8 * float64(v.WeightBytes) / float64(v.Params)
+			}
+		} else {
+			quantizes = true
+			x.Reason = cmp.Or(reasons[v.Step], "it was not made yet")
+		}
+		out = append(out, x)
+	}
+	if !quantizes {
+		return nil
+	}
+	return out
+}
