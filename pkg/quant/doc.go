@@ -1,0 +1,17 @@
+// Package quant makes quantized models: it calibrates a model block by block, finds the codes of its matrices by a recipe (spec.Quant), and
+// writes them as a checkpoint. Its methods are pure functions of matrices and of statistics of their inputs:
+//
+//	range.go     Grid: bits, groups, conventions: how a range of values becomes a scale and a zero
+//	rtn.go       Quantize: rounding to nearest
+//	products.go  what the searches multiply with, and quadratic forms of Gram matrices
+//	awq.go       SearchScale: activation-aware scales of the inputs (arXiv 2306.00978)
+//	clip.go      SearchClip: its narrower ranges
+//	gptq.go      GPTQ: each column's error is made good by those after it (arXiv 2210.17323)
+//	smooth.go    SmoothScale: SmoothQuant's move of range from inputs to weights (arXiv 2211.10438)
+//	fp8.go       rounding to e4m3fn
+//
+// The searches never see tokens: the Gram matrix H = sum of x x^T over the calibration tokens of a matrix's input decides the error that
+// other weights make in its output, sum of |W'x - Wx|^2 = tr((W'-W) H (W'-W)^T), and so the points of a search share one pass over the text.
+//
+// Everything is deterministic: no result depends on the number of threads, given Products whose results do not.
+package quant
