@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +12,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"sextant/pkg/qformat"
 )
 
 // supported is what every "not this kind of model" error ends in.
@@ -19,9 +22,11 @@ const supported = "supported: a local directory with config.json and model.safet
 // Checkpoint is an open model directory. Its weights are mapped: they are read from disk when touched, and the files must not be
 // changed or truncated while it is open. All methods may be called by several goroutines at once; Close by one, last.
 type Checkpoint struct {
+	dir         string
 	config      *Config
 	description []byte // config.json in canonical form
 	tensors     map[string]Tensor
+	quantized   map[string]*qformat.Matrix // by the weight's name: sizes, without codes
 	files       []*mapping
 	fingerprint func() string // made when it is first asked for
 }
@@ -29,7 +34,7 @@ type Checkpoint struct {
 // Tensor is a tensor as it lies in its file: row-major, little-endian, in the mapped memory (valid until Close, never written).
 type Tensor struct {
 	Name  string
-	DType string // "F32", "F16", "BF16"; others exist in files but in no tensor an architecture needs
+	DType string // "F32", "F16", "BF16"; others exist in files, but only in tensors that Matrix reads or no architecture needs
 	Shape []int
 	Data  []byte
 }
@@ -40,7 +45,7 @@ func Open(dir string) (*Checkpoint, error) {
 	if strings.Contains(dir, "s3://") {
 		return nil, fmt.Errorf("model %q: object stores are not supported; %s", dir, supported)
 	}
-	c := &Checkpoint{tensors: map[string]Tensor{}}
+	c := &Checkpoint{dir: dir, tensors: map[string]Tensor{}, quantized: map[string]*qformat.Matrix{}}
 	c.fingerprint = sync.OnceValue(c.digest)
 	if err := c.open(dir); err != nil {
 		c.Close()
@@ -126,6 +131,12 @@ const shownErrors = 10
 func (c *Checkpoint) check() error {
 	var faults []string
 	for _, w := range c.config.wants() {
+		if quantized, err := c.lookQuantized(w); err != nil {
+			faults = append(faults, err.Error())
+			continue
+		} else if quantized {
+			continue
+		}
 		t, ok := c.tensors[w.name]
 		switch {
 		case !ok:
@@ -136,6 +147,7 @@ func (c *Checkpoint) check() error {
 			faults = append(faults, fmt.Sprintf("tensor %q has dtype %s, which is not supported; supported: F32, F16, BF16", w.name, t.DType))
 		}
 	}
+	faults = append(faults, c.cacheFaults()...)
 	if len(faults) > 0 {
 		more := ""
 		if n := len(faults) - shownErrors; n > 0 {
@@ -163,6 +175,12 @@ func (c *Checkpoint) checkTied() error {
 
 // Config returns the architecture. It is shared: do not change it.
 func (c *Checkpoint) Config() *Config { return c.config }
+
+// Dir is the directory that was opened.
+func (c *Checkpoint) Dir() string { return c.dir }
+
+// Names returns the names of all tensors, sorted.
+func (c *Checkpoint) Names() []string { return slices.Sorted(maps.Keys(c.tensors)) }
 
 // Tensor returns a tensor by its name in the files.
 func (c *Checkpoint) Tensor(name string) (Tensor, error) {

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+
+	"sextant/pkg/qformat"
 )
 
 // Config is a model's architecture, whichever release of transformers wrote its config.json: every default is filled in.
@@ -30,6 +32,8 @@ type Config struct {
 	BOS     int    // -1: none
 	EOS     []int  // tokens that end a generation: generation_config.json's where it has them, else config.json's
 	DType   string // what the writer said: "float32", "bfloat16", "float16" or ""; the tensors' own dtypes decide
+
+	Quant *qformat.Scheme // how quantized matrices are stored; nil: there are none
 }
 
 // Limits of sizes: nothing real comes near them, and products of two cannot overflow.
@@ -50,6 +54,7 @@ func parseConfig(data, generation []byte) (*Config, error) {
 	}
 	c := &Config{Family: fam.name, QKNorm: fam.qkNorm}
 	f.refuse()
+	f.quant(c)
 	f.sizes(c, fam)
 	f.options(c, fam)
 	f.rope(c)
@@ -83,11 +88,24 @@ func (f *fields) refuse() {
 	if act := f.text("hidden_act", "silu"); act != "silu" && act != "swish" {
 		f.fail("hidden_act", `only "silu" is supported`)
 	}
-	if f.has("quantization_config") {
-		f.fail("quantization_config", "only unquantized weights (F32, F16, BF16) are supported")
-	}
 	if f.number("partial_rotary_factor", 1) != 1 {
 		f.fail("partial_rotary_factor", "only 1 is supported")
+	}
+}
+
+// quantKeys are where config.json says how the weights are quantized; the second is the name that compressed-tensors gave it once.
+var quantKeys = []string{"quantization_config", "compression_config"}
+
+func (f *fields) quant(c *Config) {
+	for _, key := range quantKeys {
+		if !f.has(key) || c.Quant != nil {
+			continue
+		}
+		var err error
+		if c.Quant, err = qformat.ParseConfig(f.values[key]); err != nil {
+			f.addf("%w", err)
+			return
+		}
 	}
 }
 

@@ -178,7 +178,7 @@ func TestConfigErrors(t *testing.T) {
 		{"heads", map[string]any{"num_attention_heads": 3, "num_key_value_heads": 3}, []string{"num_attention_heads = 3: does not divide hidden_size = 8"}},
 		{"odd head_dim", map[string]any{"head_dim": 3}, []string{"head_dim = 3: want an even size"}},
 		{"experts", map[string]any{"num_local_experts": 8}, []string{"num_local_experts = 8: mixtures of experts"}},
-		{"quantized", map[string]any{"quantization_config": map[string]any{"quant_method": "awq"}}, []string{`quantization_config = {"quant_method":"awq"}`}},
+		{"quantized", map[string]any{"quantization_config": map[string]any{"quant_method": "awq"}}, []string{`quantization_config: bits or group_size is missing`}},
 		{"partial rotation", map[string]any{"partial_rotary_factor": 0.5}, []string{"partial_rotary_factor = 0.5"}},
 		{"eps", map[string]any{"rms_norm_eps": -1}, []string{"rms_norm_eps = -1"}},
 		{"eos", map[string]any{"eos_token_id": "x"}, []string{`eos_token_id = "x": want a token id`}},
