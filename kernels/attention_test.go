@@ -17,13 +17,18 @@ type attnShape struct {
 	past, fresh                       []int
 	dtype                             kernels.DType
 	interleaved                       bool
-	dims                              int  // rotated; 0: all
-	still                             bool // all angles are 0
+	dims                              int           // rotated; 0: all
+	still                             bool          // all angles are 0
+	round                             kernels.DType // of the cache; F32: none
 }
 
 func (s attnShape) String() string {
+	round := ""
+	if s.round != kernels.F32 {
+		round = fmt.Sprintf(",rounded to %v", s.round)
+	}
 	return fmt.Sprintf("%v/h%d,kv%d,d%d,page%d,window%d,past%v,new%v,rope%d,%v,still=%v", s.dtype, s.heads, s.kvHeads, s.dim, s.page, s.window,
-		s.past, s.fresh, s.rotated(), s.interleaved, s.still)
+		s.past, s.fresh, s.rotated(), s.interleaved, s.still) + round
 }
 
 func (s attnShape) rotated() int {
@@ -103,7 +108,7 @@ func attentionCases() []opCase {
 			shapes = append(shapes, s)
 		}
 	}
-	for _, s := range shapes {
+	for _, s := range append(shapes, roundedShapes()...) {
 		tol := 3e-6
 		if s.dtype == kernels.BF16 && !s.still {
 			tol = 1e-3 // a key's last bit in f32 may tip its rounding to bf16; without a rotation keys are equal
@@ -178,7 +183,7 @@ func (p *problem) run(r *rig, steps []step) (q, out []float32) {
 	if dt == kernels.F16 {
 		dt = r.target.held(dt)
 	}
-	kv, err := r.dev.NewKV(kernels.KVDesc{Layers: layers, KVHeads: p.kvHeads, HeadDim: p.dim, PageSize: p.page, Pages: perSeq*seqs + 3, DType: dt})
+	kv, err := r.dev.NewKV(kernels.KVDesc{Layers: layers, KVHeads: p.kvHeads, HeadDim: p.dim, PageSize: p.page, Pages: perSeq*seqs + 3, DType: dt, Round: p.round})
 	r.must(err)
 	rope := kernels.Rope{Table: r.inF32(p.longest, p.rotated(), p.table), Dims: p.rotated(), Interleaved: p.interleaved}
 	for n, s := range steps {
@@ -228,8 +233,9 @@ func (r *rig) page(i, n int) int32 {
 // pages lie, their size, or on threads and vector widths.
 func TestAttentionInvariance(t *testing.T) {
 	for _, dt := range []kernels.DType{kernels.F32, kernels.BF16} {
-		for _, window := range []int{0, 50} {
+		for i, window := range []int{0, 50, 33, 20} {
 			s := attnShape{heads: 6, kvHeads: 2, dim: 20, page: 16, window: window, past: []int{0, 0, 0}, fresh: []int{150, 1, 77}, dtype: dt}
+			s.round = []kernels.DType{kernels.F32, kernels.F32, kernels.I8, kernels.F8}[i]
 			for _, build := range [][]string{{"scalar"}, fused()} {
 				var want []float32
 				for _, isa := range build {

@@ -322,7 +322,8 @@ func (r *rig) decodeByGraph(t *testing.T) {
 		return errors.Join(r.st.EmbedBatch(x, embed, batch), r.st.RMSNorm(h, x, nil, norm, 1e-5), r.st.MatMul(all, h, qkv, nil),
 			r.st.RopeKV(kernels.RopeArgs{Q: q, K: k, V: v, Rope: kernels.Rope{Table: table, Dims: dim}, KV: kv, Batch: batch}),
 			r.st.Attention(kernels.AttentionArgs{Out: a, Q: q, KV: kv, Batch: batch, Heads: heads, Scale: 0.25}),
-			r.st.MatMul(y, a, o, nil), r.st.Add(x, y), r.st.RMSNorm(h, x, nil, norm, 1e-5), r.st.SwiGLU(h, h, h))
+			r.st.MatMul(y, a, o, nil), r.st.Add(x, y), r.st.RMSNorm(h, x, nil, norm, 1e-5), r.st.SwiGLU(h, h, h),
+			r.st.Round(h, h, kernels.Rounding{To: kernels.I8}))
 	}
 	var want [][]float32
 	for pos := range int32(10) {

@@ -145,7 +145,7 @@ func (d *Device) Info() (Info, error) {
 		Name: C.GoString(&c.name[0]), Features: C.GoString(&c.features[0]),
 		Memory: int64(c.memory_bytes), Free: int64(c.free_bytes),
 		Threads: int(c.threads), ComputeCapability: int(c.compute_capability), Layout: C.GoString(&c.layout[0]),
-		Narrow: c.narrow != 0, Pieces: c.pieces != 0, Few: int(c.few),
+		Narrow: c.narrow != 0, Pieces: c.pieces != 0, Few: int(c.few), RoundsKV: c.rounds_kv != 0,
 	}, nil
 }
 

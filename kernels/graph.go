@@ -50,7 +50,7 @@ func (b *Batch) owned() *handle {
 }
 
 // Record records what f gives to the stream instead of carrying it out: MatMul, RMSNorm, Add, SwiGLU, RopeKV, Attention, KVCopy,
-// EmbedBatch, ColStats and Hessian, but nothing that takes an array of the host's or gives one. Run carries it out with the values that
+// EmbedBatch, ColStats, Hessian and Round, but nothing that takes an array of the host's or gives one. Run carries it out with the values that
 // tensors, caches and batches have then. Until Record returns nothing else may be made on, freed on or given to the device. ErrUnsupported
 // where a launch costs nothing that could be saved. f's error is returned as it is.
 func (s *Stream) Record(f func() error) (*Graph, error) {

@@ -22,8 +22,8 @@ type rowOp struct {
 func rowOps() []rowOp {
 	var all []rowOp
 	for _, dt := range allFormats {
-		for _, k := range []int{34, 512, 1226} {
-			const n = 37
+		for i, k := range []int{34, 512, 1226, 96} {
+			n := 37 + i/3
 			all = append(all, rowOp{fmt.Sprintf("matmul %v K=%d", dt, k), k, func(r *rig, rows int, x []float32) []float32 {
 				out := r.out(rows, n)
 				w := r.keep("w", func() matrix { return seededMatrix(1, dt, n, k, groupOf(k)) })
@@ -45,6 +45,13 @@ func rowOps() []rowOp {
 		}, 5})
 	}
 	const c = 300
+	for _, how := range []kernels.Rounding{{To: kernels.I8}, {To: kernels.F8, Group: 7}, {To: kernels.I8, Group: 64}, {To: kernels.F8, Scale: 0.1}} {
+		all = append(all, rowOp{fmt.Sprintf("round %+v", how), c, func(r *rig, rows int, x []float32) []float32 {
+			out := r.out(rows, c)
+			r.must(r.st.Round(out, r.in(rows, c, x), how))
+			return r.read(out)
+		}, c})
+	}
 	return append(all,
 		rowOp{"rmsnorm", c, func(r *rig, rows int, x []float32) []float32 {
 			out := r.out(rows, c)

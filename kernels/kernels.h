@@ -23,12 +23,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SX_ABI 3 /* raised whenever a struct or the meaning of a function changes */
+#define SX_ABI 4 /* raised whenever a struct or the meaning of a function changes */
 
 typedef int32_t sx_status;
 enum { SX_OK = 0, SX_INVALID = 1, SX_NOMEM = 2, SX_UNSUPPORTED = 3, SX_DEVICE = 4 };
 
-/* Number formats. F8 is e4m3fn, with one f32 scale. I8: one f32 scale a row. I4: two codes a byte, low nibble first, unsigned, with an
+/* Number formats. F8 is e4m3fn, with one f32 scale, or one a row. I8: one f32 scale a row. I4: two codes a byte, low nibble first, unsigned, with an
  * f32 scale and an f32 zero for each group of `group` inputs: w = (q - zero) * scale. */
 typedef int32_t sx_dtype;
 enum { SX_F32 = 0, SX_BF16 = 1, SX_F16 = 2, SX_I8 = 3, SX_I4 = 4, SX_F8 = 5 };
@@ -57,6 +57,7 @@ typedef struct sx_info {
   int32_t narrow;  /* 1: activations and caches may be bf16 or f16 */
   int32_t pieces;  /* 1: a weight may be made without data, for weight_put */
   int32_t few;     /* rows up to which matmul sums in another order than beyond, as logprob always does; 0: one order */
+  int32_t rounds_kv; /* 1: a cache may round what is written into it */
 } sx_info;
 
 typedef struct sx_tensor {
@@ -76,18 +77,31 @@ typedef struct sx_weight_desc {
   int32_t group;        /* I4: inputs a scale covers, divides cols; else 0 */
   int64_t rows, cols;
   const void *data;     /* rows*cols values (I4: rows*cols/2 bytes, cols even); NULL where info has pieces: weight_put brings them */
-  const float *scales;  /* I8: [rows]; I4: [rows, cols/group]; F8: [1]; else NULL */
+  const float *scales;  /* I8: [rows]; I4: [rows, cols/group]; F8: [1], or [rows] with row_scales; else NULL */
   const float *zeros;   /* I4: [rows, cols/group]; else NULL */
   int32_t borrow;       /* 1: data, scales and zeros outlive the weight, a backend may read them in place (mmap) */
   int32_t use;          /* SX_USE_* */
   int32_t packed;       /* 1: data is what pack wrote for a device of the same layout; scales and zeros are in it */
+  int32_t row_scales;   /* F8: 1: a scale a row; 0: one for all rows. Else 0. Of no meaning for what is packed or has no data yet */
 } sx_weight_desc;
 
-/* A paged KV cache for `layers` layers. A page holds page_size positions of every layer; its layout is the backend's own. */
+/* A paged KV cache for `layers` layers. A page holds page_size positions of every layer; its layout is the backend's own.
+ * `round` is how rope_kv rounds keys, once they are rotated, and values before they are stored in dtype, as the operation of that name does:
+ * F32: not at all; I8: each head's vector of a token by its own scale; F8: with the scale 1. Others than F32 are SX_UNSUPPORTED where info
+ * has no rounds_kv. Of a vector with a NaN or an infinity I8 makes NaN, as of any row. */
 typedef struct sx_kv_desc {
   int32_t layers, kv_heads, head_dim, page_size, pages;
   sx_dtype dtype; /* F32 or BF16, where info says narrow F16 too */
+  sx_dtype round; /* F32, I8 or F8 */
 } sx_kv_desc;
+
+/* How the operation round does: to I8 or F8 (e4m3fn), with the one scale if it is > 0, whatever the group; for scale 0 with a scale for each
+ * `group` inputs of a row, the last of which may be fewer; group 0: for the whole row. */
+typedef struct sx_round_desc {
+  sx_dtype to;
+  float scale;
+  int64_t group;
+} sx_round_desc;
 
 /* The sequences of one forward pass. Tokens of all sequences lie behind one another without padding. Sequence s has new tokens
  * [q_start[s], q_start[s+1]) and, with them, kv_len[s] positions in all; token i of it is at position
@@ -154,8 +168,8 @@ typedef struct sx_ops {
    * rows. dst is aligned to 64 bytes. SX_UNSUPPORTED where info gives no layout, or for SX_USE_EMBED. */
   sx_status (*pack_size)(sx_device *, const sx_weight_desc *, int64_t *bytes);
   sx_status (*pack)(sx_device *, const sx_weight_desc *, void *dst);
-  /* Fills the rows from `row` on of a weight that was made without data with those of part: the same dtype, group and cols. F8: the parts'
-   * scales must be equal. SX_UNSUPPORTED where info has no pieces. */
+  /* Fills the rows from `row` on of a weight that was made without data with those of part: the same dtype, group and cols. F8: each part
+   * has one scale for its rows, or one a row. SX_UNSUPPORTED where info has no pieces. */
   sx_status (*weight_put)(sx_device *, sx_weight *, int64_t row, const sx_weight_desc *part);
   void (*weight_free)(sx_device *, sx_weight *);
 
@@ -218,6 +232,13 @@ typedef struct sx_ops {
   sx_status (*colstats)(sx_device *, sx_stream *, const sx_tensor *max, const sx_tensor *sum, const sx_tensor *square, const sx_tensor *x);
   /* h[K,K] += x^T x, f32, in place (GPTQ, arXiv 2210.17323, without its factor 2). */
   sx_status (*hessian)(sx_device *, sx_stream *, const sx_tensor *h, const sx_tensor *x);
+  /* out = x [M,K] rounded to what 8 bits hold, symmetrically (fake quantization of activations); out may be x. Where the scale is not given
+   * s = a/127 for I8 and a/448 for F8, a the greatest |x| of the row or group. I8: out = q s, where q is x/s rounded to the nearest integer,
+   * ties to even, in [-127, 127]. F8: the same with q the nearest number of e4m3fn, ties to even, in [-448, 448]. Each of a/127, x/s and q s is
+   * rounded to f32, so that all backends give the same bits; where out is bf16 or f16 it is rounded once more when it is stored.
+   * s = 0, as it is where all x are 0 or too small for a scale, gives zeros. A NaN or an infinity makes all of its row or group NaN; with a
+   * given scale NaN stays what it is, alone, and infinities become the greatest q s. */
+  sx_status (*round)(sx_device *, sx_stream *, const sx_tensor *out, const sx_tensor *x, const sx_round_desc *);
 } sx_ops;
 
 /* Entry points. The cuda library exports sx_cuda_ops and is opened with dlopen; its absence is a message, not a crash. */

@@ -71,10 +71,7 @@ func tall(dt kernels.DType, rows, cols int) matrix {
 	}
 	d := seededMatrix(1, dt, 512, cols, groupOf(cols)).desc
 	n := rows / 512
-	d.Rows, d.Data, d.Zeros = rows, slices.Repeat(d.Data, n), slices.Repeat(d.Zeros, n)
-	if dt != kernels.F8 {
-		d.Scales = slices.Repeat(d.Scales, n)
-	}
+	d.Rows, d.Data, d.Scales, d.Zeros = rows, slices.Repeat(d.Data, n), slices.Repeat(d.Scales, n), slices.Repeat(d.Zeros, n)
 	return matrix{desc: d}
 }
 

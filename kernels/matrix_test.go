@@ -41,7 +41,7 @@ func seededMatrix(seed uint64, dt kernels.DType, rows, cols, group int) matrix {
 	return m
 }
 
-// randomMatrix makes a weight of a format; group is for I4.
+// randomMatrix makes a weight of a format; group is for I4. One of F8 has a scale a row if rows and columns add up to an even number.
 func randomMatrix(rng *rand.Rand, dt kernels.DType, rows, cols, group int) matrix {
 	m := matrix{desc: kernels.WeightDesc{DType: dt, Rows: rows, Cols: cols}, value: make([]float64, rows*cols)}
 	switch dt {
@@ -62,13 +62,16 @@ func randomMatrix(rng *rand.Rand, dt kernels.DType, rows, cols, group int) matri
 		}
 	case kernels.F8:
 		m.desc.Scales = scales(rng, 1)
+		if (rows+cols)%2 == 0 {
+			m.desc.Scales = scales(rng, rows)
+		}
 		for i := range m.value {
 			b := byte(rng.IntN(256))
 			if b&0x7f == 0x7f {
 				b--
 			}
 			m.desc.Data = append(m.desc.Data, b)
-			m.value[i] = f8Value(b) * float64(m.desc.Scales[0])
+			m.value[i] = f8Value(b) * float64(m.desc.Scales[i/cols%len(m.desc.Scales)])
 		}
 	case kernels.I4:
 		m.desc.Group = group

@@ -157,6 +157,18 @@ func TestMisuse(t *testing.T) {
 			{"square [0, 0]: its buffer is missing", st.ColStats(x.SliceRows(0, 1), x.SliceRows(1, 2), kernels.Tensor{}, y)},
 			{"h is [4, 8] of dtype 0, x is [4, 8]", st.Hessian(x, y)},
 			{"overlaps x", st.Hessian(x.SliceCols(0, 4), x.SliceCols(3, 7))},
+			{"out is [4, 8], x is [3, 8]", st.Round(x, y.SliceRows(0, 3), kernels.Rounding{To: kernels.I8})},
+			{"out overlaps x", st.Round(x.SliceRows(0, 2), x.SliceRows(1, 3), kernels.Rounding{To: kernels.I8})},
+			{"out [0, 0]: its buffer is missing", st.Round(kernels.Tensor{}, y, kernels.Rounding{To: kernels.I8})},
+			{"another device's", st.Round(x, other.x, kernels.Rounding{To: kernels.F8})},
+			{"rounding to dtype 0: want i8 or f8", st.Round(x, y, kernels.Rounding{})},
+			{"rounding to dtype 4", st.Round(x, y, kernels.Rounding{To: kernels.I4})},
+			{"scale -1", st.Round(x, y, kernels.Rounding{To: kernels.I8, Scale: -1})},
+			{"scale nan", st.Round(x, y, kernels.Rounding{To: kernels.F8, Scale: nan})},
+			{"scale inf", st.Round(x, y, kernels.Rounding{To: kernels.F8, Scale: inf})},
+			{"groups of -1", st.Round(x, y, kernels.Rounding{To: kernels.I8, Group: -1})},
+			{"rounded to 1", errOf(w.dev.NewKV(kernels.KVDesc{Layers: 1, KVHeads: 1, HeadDim: 1, PageSize: 1, Pages: 1, Round: kernels.BF16}))},
+			{"rounded to 9", errOf(w.dev.NewKV(kernels.KVDesc{Layers: 1, KVHeads: 1, HeadDim: 1, PageSize: 1, Pages: 1, Round: 9}))},
 			{"the batch is missing", st.EmbedBatch(x, w.w, nil)},
 			{"the batch has no tokens", st.EmbedBatch(x, w.w, w.batch)},
 			{"3 tokens for sequences that have 4", errOf(st.NewBatch(kernels.BatchDesc{QStart: []int32{0, 4}, KVLen: []int32{4}, Tokens: []int32{1, 2, 3}}))},
@@ -308,7 +320,7 @@ func TestNothing(t *testing.T) {
 		}
 		for i, err := range []error{
 			w.st.MatMul(x, y, w.w, nil), w.st.Embed(x, w.w, nil), w.st.Gather(x, y, nil), w.st.RMSNorm(x, y, nil, w.norm, 1), w.st.Add(x, y),
-			w.st.SwiGLU(x, y, y), w.st.ColStats(w.x.SliceRows(0, 1), w.x.SliceRows(1, 2), w.x.SliceRows(2, 3), y), w.st.Hessian(w.x.SliceCols(0, 4), y.SliceCols(0, 4)),
+			w.st.SwiGLU(x, y, y), w.st.Round(x, y, kernels.Rounding{To: kernels.I8}), w.st.Round(w.x.SliceCols(2, 2), w.y.SliceCols(0, 0), kernels.Rounding{To: kernels.F8}), w.st.ColStats(w.x.SliceRows(0, 1), w.x.SliceRows(1, 2), w.x.SliceRows(2, 3), y), w.st.Hessian(w.x.SliceCols(0, 4), y.SliceCols(0, 4)),
 			w.st.Attention(a), w.st.RopeKV(p), w.st.KVCopy(w.kv, 0, 1, 0), w.st.UploadF32(x, nil), w.st.DownloadF32(x, nil),
 			w.st.Sync(), errOf(w.st.Sample(x, nil, nil)),
 		} {

@@ -61,6 +61,7 @@ func (*Stream) Record(func() error) (*Graph, error)                            {
 func (*Stream) EmbedBatch(Tensor, *Weight, *Batch) error                       { return errNoCgo }
 func (*Stream) ColStats(max, sum, square, x Tensor) error                      { return errNoCgo }
 func (*Stream) Hessian(h, x Tensor) error                                      { return errNoCgo }
+func (*Stream) Round(out, x Tensor, r Rounding) error                          { return errNoCgo }
 func (*Stream) Embed(Tensor, *Weight, []int32) error                           { return errNoCgo }
 func (*Stream) Gather(out, x Tensor, rows []int32) error                       { return errNoCgo }
 func (*Stream) MatMul(out, x Tensor, w, bias *Weight) error                    { return errNoCgo }

@@ -115,7 +115,7 @@ func (desc *WeightDesc) shim() (c C.shim_weight, err error) {
 	for _, f := range []struct {
 		to *C.int32_t
 		on bool
-	}{{&c.borrow, desc.Borrow}, {&c.use, desc.Embed}, {&c.packed, desc.Packed}} {
+	}{{&c.borrow, desc.Borrow}, {&c.use, desc.Embed}, {&c.packed, desc.Packed}, {&c.row_scales, desc.rowScales()}} {
 		if f.on {
 			*f.to = 1
 		}
@@ -181,8 +181,8 @@ func (d *Device) NewWeight(desc WeightDesc) (*Weight, error) {
 	return result(w, err)
 }
 
-// Put fills the rows from `row` on with those of part, which has the weight's format, group and columns; of F8 the scales of all parts must be
-// equal. It is for a weight that was made without data. ErrUnsupported where Info has no Pieces.
+// Put fills the rows from `row` on with those of part, which has the weight's format, group and columns; of F8 each part has one scale for
+// its rows, or one a row. It is for a weight that was made without data. ErrUnsupported where Info has no Pieces.
 func (w *Weight) Put(row int, part WeightDesc) error {
 	c, err := part.shim()
 	if err != nil {
@@ -221,7 +221,7 @@ func (d *Device) NewKV(desc KVDesc) (*KV, error) {
 		}
 		*f.to = v
 	}
-	c.dtype = C.sx_dtype(desc.DType)
+	c.dtype, c.round = C.sx_dtype(desc.DType), C.sx_dtype(desc.Round)
 	kv := &KV{}
 	err := d.call("kv", func(s C.shim) C.sx_status {
 		status := C.shim_kv_new(s, c, &kv.p)

@@ -15,6 +15,8 @@ package kernels
 #cgo nocallback shim_colstats
 #cgo noescape shim_hessian
 #cgo nocallback shim_hessian
+#cgo noescape shim_round
+#cgo nocallback shim_round
 #cgo noescape shim_gather
 #cgo nocallback shim_gather
 #cgo noescape shim_matmul
@@ -202,4 +204,16 @@ func (s *Stream) ColStats(max, sum, square, x Tensor) error {
 func (s *Stream) Hessian(h, x Tensor) error {
 	s.note(h.Buf, x.Buf)
 	return s.call("hessian", func(c C.shim) C.sx_status { return C.shim_hessian(c, cTensor(&h), cTensor(&x)) })
+}
+
+// Round sets out to x [M, K], of which it may be the tensor itself, rounded to what 8 bits hold, symmetrically: the fake quantization of
+// activations. s is r.Scale, or a/127 for I8 and a/448 for F8, where a is the greatest |x| of the row or group; I8: out = q s, with q the integer
+// nearest to x/s, ties to even, in [-127, 127]; F8: the same with q the number of e4m3fn nearest to it, in [-448, 448]. Each step is rounded to f32,
+// so that all backends agree bit for bit. Where s = 0 the result is 0. A NaN or an infinity makes all of its row or group NaN; with r.Scale NaN
+// stays what it is and infinities become the greatest q s.
+func (s *Stream) Round(out, x Tensor, r Rounding) error {
+	s.note(out.Buf, x.Buf)
+	return s.call("round", func(c C.shim) C.sx_status {
+		return C.shim_round(c, cTensor(&out), cTensor(&x), C.sx_round_desc{to: C.sx_dtype(r.To), scale: C.float(r.Scale), group: C.int64_t(r.Group)})
+	})
 }

@@ -290,6 +290,7 @@ func rowCases() []opCase {
 		r.must(r.st.SwiGLU(gate, gate, up))
 		return r.read(gate), subnormal(rows * cols)
 	})
+	roundCases(add)
 	add("gather", 0, func(r *rig, rng *rand.Rand, rows, cols int) ([]float32, []float64) {
 		out, ids := r.out(rows, cols), make([]int32, rows)
 		for i := range ids {

@@ -15,7 +15,7 @@ func TestOracleMatMul(t *testing.T) {
 	for _, dt := range allFormats {
 		r := target{backend: "ref"}.open(t)
 		rng := seeded(21)
-		const m, n, k = 3, 5, 34
+		const m, n, k = 3, 6, 34
 		w, x, bias := randomMatrix(rng, dt, n, k, 17), normal(rng, m*k), normal(rng, n)
 		out := r.out(m, n)
 		r.must(r.st.MatMul(out, r.in(m, k, x), r.weight(w), r.vector(bias)))
@@ -112,16 +112,26 @@ func TestOracleSwiGLU(t *testing.T) {
 // TestOracleAttention: rope as a rotation of complex numbers, then softmax attention over matrices held flat, for one sequence with grouped
 // heads and a window.
 func TestOracleAttention(t *testing.T) {
-	for _, interleaved := range []bool{false, true} {
-		for _, window := range []int{0, 3} {
-			s := attnShape{heads: 4, kvHeads: 2, dim: 6, page: 4, window: window, past: []int{5}, fresh: []int{6}, interleaved: interleaved}
-			p := newProblem(s, seeded(31))
-			gotQ, got := p.run(target{backend: "ref"}.open(t), p.whole())
-			wantQ, want := closedAttention(p)
-			for i := range got {
-				if !near(float64(gotQ[i]), wantQ[i], 1, 1e-6) || !near(float64(got[i]), want[i], 1, 2e-6) {
-					t.Fatalf("interleaved %v, window %d: value %d is q %v, out %v; want %v, %v", interleaved, window, i, gotQ[i], got[i], wantQ[i], want[i])
-				}
+	base := attnShape{heads: 4, kvHeads: 2, dim: 6, page: 4, past: []int{5}, fresh: []int{6}}
+	shapes := []attnShape{base}
+	for _, f := range []func(*attnShape){
+		func(s *attnShape) { s.window = 3 },
+		func(s *attnShape) { s.interleaved = true },
+		func(s *attnShape) { s.interleaved, s.window = true, 3 },
+		func(s *attnShape) { s.still, s.round = true, kernels.I8 },
+		func(s *attnShape) { s.still, s.round = true, kernels.F8 },
+	} {
+		s := base
+		f(&s)
+		shapes = append(shapes, s)
+	}
+	for _, s := range shapes {
+		p := newProblem(s, seeded(31))
+		gotQ, got := p.run(target{backend: "ref"}.open(t), p.whole())
+		wantQ, want := closedAttention(p)
+		for i := range got {
+			if !near(float64(gotQ[i]), wantQ[i], 1, 1e-6) || !near(float64(got[i]), want[i], 1, 2e-6) {
+				t.Fatalf("%v: value %d is q %v, out %v; want %v, %v", s, i, gotQ[i], got[i], wantQ[i], want[i])
 			}
 		}
 	}
@@ -133,6 +143,9 @@ func closedAttention(p *problem) (qs, outs []float64) {
 		out, half := make([]float64, p.dim), p.dim/2
 		for i := range half {
 			angle := complex(0, float64(pos)*math.Pow(10000, -2*float64(i)/float64(p.dim)))
+			if p.still {
+				angle = 0
+			}
 			a, b := i, i+half
 			if p.interleaved {
 				a, b = 2*i, 2*i+1
@@ -154,13 +167,13 @@ func closedAttention(p *problem) (qs, outs []float64) {
 				}
 				at := (j*p.kvHeads + h/(p.heads/p.kvHeads)) * p.dim
 				dot := 0.0
-				for i, k := range turn(p.k[0][at:][:p.dim], j) {
+				for i, k := range p.kept(turn(p.k[0][at:][:p.dim], j)) {
 					dot += q[i] * k
 				}
 				w := math.Exp(dot / math.Sqrt(float64(p.dim)))
 				sum += w
-				for i, v := range p.v[0][at:][:p.dim] {
-					out[i] += w * float64(v)
+				for i, v := range p.kept(turn(p.v[0][at:][:p.dim], 0)) {
+					out[i] += w * v
 				}
 			}
 			for _, o := range out {
@@ -169,6 +182,24 @@ func closedAttention(p *problem) (qs, outs []float64) {
 		}
 	}
 	return qs, outs
+}
+
+// kept is a head's vector as the cache keeps it.
+func (p *problem) kept(x []float64) []float64 {
+	if p.round == kernels.F32 {
+		return x
+	}
+	how, v, out := kernels.Rounding{To: p.round}, make([]float32, len(x)), make([]float64, len(x))
+	if p.round == kernels.F8 {
+		how.Scale = 1
+	}
+	for i := range x {
+		v[i] = float32(x[i])
+	}
+	for i, r := range rounded(v, len(v), how) {
+		out[i] = float64(r)
+	}
+	return out
 }
 
 func TestOracleLogProb(t *testing.T) {

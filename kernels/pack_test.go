@@ -4,6 +4,7 @@ package kernels_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"unsafe"
 
@@ -27,24 +28,20 @@ func TestPackedWeight(t *testing.T) {
 			parts := []matrix{seededMatrix(1, dt, 32, k, 13), seededMatrix(2, dt, 5, k, 13)}
 			whole := kernels.WeightDesc{DType: dt, Rows: n, Cols: k, Group: parts[0].desc.Group}
 			var packed []byte
-			for i, p := range parts {
+			for _, p := range parts {
 				size, err := r.dev.PackSize(p.desc)
 				r.must(err)
 				piece := aligned(size)
 				r.must(r.dev.Pack(p.desc, piece))
 				packed = append(packed, piece...)
 				whole.Data = append(whole.Data, p.desc.Data...)
-				if dt != kernels.F8 || i == 0 {
-					whole.Scales = append(whole.Scales, p.desc.Scales...)
+				if dt == kernels.F8 && len(p.desc.Scales) == 1 { // the first part of f8 has a scale a row, the second one for all
+					p.desc.Scales = slices.Repeat(p.desc.Scales, p.desc.Rows)
 				}
+				whole.Scales = append(whole.Scales, p.desc.Scales...)
 				whole.Zeros = append(whole.Zeros, p.desc.Zeros...)
 			}
-			if dt == kernels.F8 { // one scale for all: that of the first part
-				size, err := r.dev.PackSize(whole)
-				r.must(err)
-				packed = aligned(size)
-				r.must(r.dev.Pack(whole, packed))
-			}
+			packed = append(aligned(int64(len(packed)))[:0], packed...)
 			ids := make([]int32, n)
 			for i := range ids {
 				ids[i] = int32(n - 1 - i)

@@ -30,23 +30,23 @@ static inline sx_status shim_download(shim s, uint8_t *dst, const sx_buffer *src
 }
 
 typedef struct {
-  int32_t dtype, group, borrow, use, packed;
+  int32_t dtype, group, borrow, use, packed, row_scales;
   int64_t rows, cols;
 } shim_weight;
 static inline sx_status shim_weight_new(shim s, shim_weight w, const uint8_t *data, const float *scales, const float *zeros, sx_weight **out) {
-  sx_weight_desc d = {w.dtype, w.group, w.rows, w.cols, data, scales, zeros, w.borrow, w.use, w.packed};
+  sx_weight_desc d = {w.dtype, w.group, w.rows, w.cols, data, scales, zeros, w.borrow, w.use, w.packed, w.row_scales};
   return s.ops->weight_new(s.dev, &d, out);
 }
 static inline sx_status shim_pack_size(shim s, shim_weight w, const uint8_t *data, const float *scales, const float *zeros, int64_t *bytes) {
-  sx_weight_desc d = {w.dtype, w.group, w.rows, w.cols, data, scales, zeros, w.borrow, w.use, w.packed};
+  sx_weight_desc d = {w.dtype, w.group, w.rows, w.cols, data, scales, zeros, w.borrow, w.use, w.packed, w.row_scales};
   return s.ops->pack_size(s.dev, &d, bytes);
 }
 static inline sx_status shim_pack(shim s, shim_weight w, const uint8_t *data, const float *scales, const float *zeros, uint8_t *dst) {
-  sx_weight_desc d = {w.dtype, w.group, w.rows, w.cols, data, scales, zeros, w.borrow, w.use, w.packed};
+  sx_weight_desc d = {w.dtype, w.group, w.rows, w.cols, data, scales, zeros, w.borrow, w.use, w.packed, w.row_scales};
   return s.ops->pack(s.dev, &d, dst);
 }
 static inline sx_status shim_weight_put(shim s, sx_weight *to, int64_t row, shim_weight w, const uint8_t *data, const float *scales, const float *zeros) {
-  sx_weight_desc d = {w.dtype, w.group, w.rows, w.cols, data, scales, zeros, w.borrow, w.use, w.packed};
+  sx_weight_desc d = {w.dtype, w.group, w.rows, w.cols, data, scales, zeros, w.borrow, w.use, w.packed, w.row_scales};
   return s.ops->weight_put(s.dev, to, row, &d);
 }
 static inline void shim_weight_free(shim s, sx_weight *p) { s.ops->weight_free(s.dev, p); }
@@ -108,6 +108,7 @@ static inline sx_status shim_sample(shim s, sx_tensor logits, const sx_sample_de
 static inline sx_status shim_colstats(shim s, sx_tensor max, sx_tensor sum, sx_tensor square, sx_tensor x) {
   return s.ops->colstats(s.dev, s.stream, &max, &sum, &square, &x);
 }
+static inline sx_status shim_round(shim s, sx_tensor out, sx_tensor x, sx_round_desc r) { return s.ops->round(s.dev, s.stream, &out, &x, &r); }
 static inline sx_status shim_hessian(shim s, sx_tensor h, sx_tensor x) { return s.ops->hessian(s.dev, s.stream, &h, &x); }
 
 #endif

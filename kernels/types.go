@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// DType is a number format. F8 is e4m3fn; I8 has one scale a row; I4 has a scale and a zero for each group of inputs.
+// DType is a number format. F8 is e4m3fn with one scale, or one a row; I8 has one scale a row; I4 has a scale and a zero for each group of inputs.
 type DType int32
 
 // The formats, with the numbers of kernels.h.
@@ -82,6 +82,8 @@ type Info struct {
 	// Few is the number of rows up to which MatMul sums in another order than beyond: a row has the same bits in all calls of up to so
 	// many rows, and in all larger ones. 0: one order.
 	Few int
+	// RoundsKV: a cache may round what is written into it, as KVDesc.Round says.
+	RoundsKV bool
 }
 
 // Peak is what a CPU does at best, by CPUPeak.
@@ -98,7 +100,7 @@ type PeakRate struct {
 }
 
 // WeightDesc is a matrix [Rows = outputs, Cols = inputs] in host memory. Data holds Rows*Cols values, little-endian, row-major; I4 holds
-// two codes a byte, low nibble first, with w = (q - zero) * scale. Scales: I8 [Rows]; I4 [Rows, Cols/Group]; F8 [1]; else nil. Zeros: I4
+// two codes a byte, low nibble first, with w = (q - zero) * scale. Scales: I8 [Rows]; I4 [Rows, Cols/Group]; F8 [1] or [Rows]; else nil. Zeros: I4
 // [Rows, Cols/Group]. Without Data, Scales and Zeros a device whose Info has Pieces makes a weight that Put fills.
 type WeightDesc struct {
 	DType             DType
@@ -119,6 +121,17 @@ type WeightDesc struct {
 type KVDesc struct {
 	Layers, KVHeads, HeadDim, PageSize, Pages int
 	DType                                     DType
+	// Round is how keys, once they are rotated, and values are rounded as Stream.Round does before they are stored in DType: F32 not at all;
+	// I8 each head's vector of a token by its own scale; F8 with the scale 1. ErrUnsupported where Info has no RoundsKV.
+	Round DType
+}
+
+// Rounding is how Stream.Round rounds: to I8 or F8 (e4m3fn), with Scale if it is greater than 0, whatever the group; for Scale 0 with a scale
+// for each Group inputs of a row, the last of which may be fewer; Group 0: for the whole row.
+type Rounding struct {
+	To    DType
+	Scale float32
+	Group int
 }
 
 // BatchDesc lays out one forward pass as sx_batch_desc does: sequence s has the new tokens [QStart[s], QStart[s+1]) and with them KVLen[s]
@@ -189,6 +202,11 @@ type SampleDesc struct {
 	TopP        float32
 }
 
+// rowScales tells whether a matrix of F8 has a scale a row.
+func (w WeightDesc) rowScales() bool {
+	return w.DType == F8 && w.Scales != nil && len(w.Scales) == w.Rows
+}
+
 // check holds what C cannot see: the lengths of the arrays.
 func (w WeightDesc) check() error {
 	if w.Rows < 0 || w.Cols < 0 || w.Group < 0 || (w.Cols > 0 && w.Rows > (1<<60)/w.Cols) {
@@ -205,6 +223,9 @@ func (w WeightDesc) check() error {
 		data, scales = n, w.Rows
 	case F8:
 		data, scales = n, 1
+		if w.rowScales() {
+			scales = w.Rows
+		}
 	case I4:
 		if w.Group == 0 || w.Cols%2 != 0 || w.Cols%w.Group != 0 {
 			return invalid("weight", "[%d, %d] i4 with group %d: want cols even and a multiple of the group", w.Rows, w.Cols, w.Group)

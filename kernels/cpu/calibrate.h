@@ -1,4 +1,4 @@
-/* calibrate.h: how the statistics of calibration are split among threads. Part of cpu.c. */
+/* calibrate.h: how the statistics of calibration, and the rounding of activations, are split among threads. Part of cpu.c. */
 
 static void colstats_part(void *arg, int64_t i, int thread) {
   const split *s = arg;
@@ -60,5 +60,18 @@ static sx_status k_hessian(sx_device *d, mat h, mat x) {
     run(&lay, hessian_lay_part);
     run(&multiply, hessian_part);
   }
+  return SX_OK;
+}
+
+static void round_part(void *arg, int64_t i, int thread) {
+  const split *s = arg;
+  (void)thread;
+  s->c->isa->round(s->job, i * s->step, part_end(s, i));
+}
+
+static sx_status k_round(sx_device *d, mat out, mat x, const sx_round_desc *r) {
+  round_job job = {out, x, r};
+  split s = split_rows(d, &job, x);
+  run(&s, round_part);
   return SX_OK;
 }

@@ -42,7 +42,7 @@ static void plain_row(float *to, const sx_weight *w, int64_t r) {
       to[k] = ((float)(w->data[(first + k) / 2] >> ((first + k) % 2 * 4) & 15) - w->zeros[g]) * w->scales[g];
     } else {
       to[k] = value_at(w->dtype, w->data + (first + k) * size);
-      if (size == 1) to[k] *= w->scales[w->dtype == SX_I8 ? r : 0];
+      if (size == 1) to[k] *= w->scales[w->dtype == SX_I8 || w->row_scales ? r : 0];
     }
   }
 }

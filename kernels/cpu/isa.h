@@ -39,6 +39,11 @@ typedef struct gate_job {
   mat out, gate, up;
 } gate_job;
 
+typedef struct round_job {
+  mat out, x;
+  const sx_round_desc *d;
+} round_job;
+
 typedef struct rope_job {
   mat q, k, v, table;
   int32_t dims, interleaved, layer;
@@ -111,6 +116,7 @@ typedef struct isa {
   void (*colstats)(const stats_job *, int64_t from, int64_t to);                       /* columns; from: a multiple of lanes */
   void (*hessian_lay)(const hessian_job *, int64_t block);                             /* a block of columns */
   void (*hessian)(const hessian_job *, int64_t rows, int64_t cols, float *to);         /* a block of columns by a block of columns */
+  void (*round)(const round_job *, int64_t from, int64_t to);                          /* rows */
   void (*exp)(float *x, int64_t n);                                    /* in place; for the tests */
   float (*fma)(int64_t rounds);                                        /* peak.h: fma_flop operations a round */
   int32_t fma_flop;

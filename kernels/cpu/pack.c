@@ -135,7 +135,7 @@ static void pack_scales(const sx_weight *w, uint8_t *to, int64_t panel) {
   bool f8 = w->dtype == SX_F8;
   for (int64_t i = 0; i < panel_rows && panel * panel_rows + i < w->rows; i++) {
     int64_t r = panel * panel_rows + i;
-    scales[i] = scales[panel_rows + i] = w->scales[f8 ? 0 : r];
+    scales[i] = scales[panel_rows + i] = w->scales[f8 && !w->row_scales ? 0 : r];
     if (f8 && has_nan(w->data + r * w->cols, w->cols)) scales[i] = NAN;
   }
   memcpy(to, scales, (f8 ? 2 : 1) * panel_rows * sizeof *scales);

@@ -115,7 +115,13 @@ INLINE void put_token(const bool bf16, const rope_job *j, uint8_t *page, int64_t
     const float *k = j->k.p + t * j->k.stride + h * d->head_dim, *v = j->v.p + t * j->v.stride + h * d->head_dim;
     rotate(head, k, row, j->dims, j->interleaved);
     memcpy(head + j->dims, k + j->dims, (size_t)(d->head_dim - j->dims) * sizeof *head);
+    round_head(d, head);
     put_values(bf16, lanes, page, h * shape.head_size + key_index(d, slot, 0), head, d->head_dim);
+    if (d->round != SX_F32) {
+      memcpy(head, v, (size_t)d->head_dim * sizeof *head);
+      round_head(d, head);
+      v = head;
+    }
     put_values(bf16, 1, page, h * shape.head_size + shape.k_size + slot * shape.v_row, v, d->head_dim);
   }
 }

@@ -11,7 +11,7 @@
 //
 // In cuBLASLt's columns: D[N, M] = (W as [K, N])^T x [K, M], which needs no transposition of anything that we hold. Sums in f32 by CUBLAS_COMPUTE_32F
 // (f32 by f32 without TF32). Its bias has the format of D: for D of 16 bits ours is rounded to it first, which changes nothing for checkpoints whose
-// biases have that format. F8: e4m3 by e4m3, the weight's scale on the device, without the fast sums that keep fewer bits.
+// biases have that format.
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,18 +112,12 @@ bool find_library(cu_ctx *c, cu_blas *b, char *why, size_t why_bytes) {
 }
 
 cudaDataType_t type_of(sx_dtype t) {
-  return t == SX_F32 ? CUDA_R_32F : t == SX_BF16 ? CUDA_R_16BF : t == SX_F16 ? CUDA_R_16F : CUDA_R_8F_E4M3;
+  return t == SX_F32 ? CUDA_R_32F : t == SX_BF16 ? CUDA_R_16BF : CUDA_R_16F;
 }
-
 
 bool has(sx_dtype x, sx_dtype w, sx_dtype out) {
-  if (x != w) return false;
-  if (x == SX_F8) return out == SX_F32 || out == SX_BF16 || out == SX_F16;
-  return out == SX_F32 || (x == out && x != SX_I8 && x != SX_I4);
+  return x == w && (x == SX_F32 || x == SX_BF16 || x == SX_F16) && (out == SX_F32 || x == out);
 }
-
-// The format of the bias of an epilogue.
-sx_dtype bias_format(const key &k) { return k.out == SX_F32 && k.x == SX_F8 ? SX_BF16 : k.out; }
 
 // The alignment in bytes, up to 16, of every row; the same wherever in a buffer the rows begin.
 int32_t alignment(const void *p, int64_t row_bytes) {
@@ -173,13 +167,11 @@ bool describe(const cu_blas *b, plan *p, int64_t x_stride, int64_t out_stride) {
   const key &k = p->id;
   cublasOperation_t transposed = CUBLAS_OP_T;
   cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
-  int32_t bias_type = type_of(bias_format(k));
   if (b->MatmulDescCreate(&p->desc, CUBLAS_COMPUTE_32F, CUDA_R_32F) != 0 ||
       set(b, p->desc, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed) != 0)
     return false;
   if (k.bias && (set(b, p->desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue) != 0 ||
-                 set(b, p->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &b->bias, sizeof b->bias) != 0 ||
-                 (k.x == SX_F8 && set(b, p->desc, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &bias_type, sizeof bias_type) != 0)))
+                 set(b, p->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &b->bias, sizeof b->bias) != 0))
     return false;
   return b->MatrixLayoutCreate(&p->w, type_of(k.x), (uint64_t)k.k, (uint64_t)k.n, k.k) == 0 &&
          b->MatrixLayoutCreate(&p->x, type_of(k.x), (uint64_t)k.k, REFERENCE_ROWS, x_stride) == 0 &&
@@ -252,7 +244,7 @@ template <class T> __global__ void round_bias_kernel(T *to, const float *bias, i
 sx_status set_bias(cu_ctx *c, const plan *p, const float *d_bias) {
   cu_blas *b = c->blas;
   const void *bias = d_bias;
-  sx_dtype as = bias_format(p->id);
+  sx_dtype as = p->id.out; // which is what an epilogue takes
   unsigned blocks = (unsigned)((p->id.n + 255) / 256);
   if (as == SX_BF16) CU_CHECK(SX_LAUNCH(c, round_bias_kernel<bf16>, blocks, 256, 0, (bf16 *)b->bias, d_bias, p->id.n));
   if (as == SX_F16) CU_CHECK(SX_LAUNCH(c, round_bias_kernel<f16>, blocks, 256, 0, (f16 *)b->bias, d_bias, p->id.n));
@@ -345,7 +337,6 @@ sx_status blas_matmul(cu_ctx *c, cu_mat out, cu_mat x, const cu_weight *w, const
     return cu_fail(c, SX_DEVICE, "cuBLASLt's algorithm for a weight [%lld, %lld] of dtype %d refuses %lld rows: SEXTANT_CUBLASLT=none does "
                    "without it", (long long)k.n, (long long)k.k, w->dtype, (long long)out.rows);
   if (d_bias) CU_CHECK(set_bias(c, p, d_bias));
-  if (w->dtype == SX_F8) set(b, p->desc, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, &w->scales, sizeof w->scales);
   int s = (int)b->Matmul(b->handle, p->desc, &one, w->data, p->w, x.p, p->x, &zero, out.p, p->out, out.p, p->out, &p->algo, b->bias + BIAS_BYTES,
                          b->workspace_bytes, (cudaStream_t)c->stream);
   sx_status launched = cu_check(c, "cublasLtMatmul");

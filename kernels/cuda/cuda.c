@@ -106,22 +106,36 @@ static sx_status k_sync(sx_device *d) {
 
 static bool k_pieces(void) { return true; }
 
+static bool k_rounds_kv(void) { return false; }
+
 static const char *k_layout(void) { return ""; }
 
 static bool k_pack_bytes(const sx_weight *w, int64_t *bytes) { return (void)w, *bytes = 0, false; }
 
 static void k_pack(sx_device *d, const sx_weight *w, uint8_t *to) { (void)d, (void)w, (void)to; }
 
+/* The one scale of all rows of a part of f8 as one for each, which is how kernels read them: parts may have scales of their own. */
+static sx_status put_scale(sx_device *d, float *to, float scale, int64_t rows) {
+  float *all = malloc((size_t)rows * 4 + 4);
+  if (!all) return fail(d, SX_NOMEM, "no memory for the scales of %" PRId64 " rows", rows);
+  for (int64_t i = 0; i < rows; i++) all[i] = scale;
+  sx_status s = rt_put(ctx(d), to, all, rows * 4);
+  free(all);
+  return s;
+}
+
 /* Puts what `part` has, from its row `row` on, into w. */
 static sx_status put_rows(sx_device *d, sx_weight *w, int64_t row, const sx_weight *part) {
   cu_ctx *c = ctx(d);
   CHECK(rt_begin(c, NULL, true));
-  int64_t width = w->cols * half_bytes_of(w->dtype) / 2, groups = w->dtype == SX_I4 ? w->cols / w->group : w->dtype == SX_I8;
+  bool f8 = w->dtype == SX_F8, one = f8 && !part->row_scales && part->scales;
+  int64_t width = w->cols * half_bytes_of(w->dtype) / 2, groups = w->dtype == SX_I4 ? w->cols / w->group : w->dtype == SX_I8 || f8;
+  if (one && part->rows > 0) CHECK(put_scale(d, (float *)(uintptr_t)w->scales + row, part->scales[0], part->rows));
   const struct {
     const void *to, *from;
     int64_t at, bytes;
   } piece[3] = {{w->data, part->data, row * width, part->rows * width},
-                {w->scales, part->scales, row * groups * 4, w->dtype == SX_F8 ? 4 : part->rows * groups * 4},
+                {w->scales, part->scales, row * groups * 4, one ? 0 : part->rows * groups * 4},
                 {w->zeros, part->zeros, row * groups * 4, w->dtype == SX_I4 ? part->rows * groups * 4 : 0}};
   for (int i = 0; i < 3; i++)
     if (piece[i].bytes > 0 && piece[i].from) CHECK(rt_put(c, (uint8_t *)(uintptr_t)piece[i].to + piece[i].at, piece[i].from, piece[i].bytes));
@@ -129,11 +143,12 @@ static sx_status put_rows(sx_device *d, sx_weight *w, int64_t row, const sx_weig
 }
 
 static sx_status k_weight_new(sx_device *d, sx_weight *w, const sx_weight_desc *desc, const int64_t bytes[3]) {
+  const int64_t sizes[3] = {bytes[0], w->dtype == SX_F8 ? 4 * w->rows : bytes[1], bytes[2]};
   int64_t at[4] = {0};
   sx_weight from = *w;
   bool later = !from.data && !from.scales && !from.zeros;
   for (int i = 0; i < 3; i++)
-    if (__builtin_add_overflow(at[i], bytes[i], &at[i + 1]) || __builtin_add_overflow(at[i + 1], 255, &at[i + 1]))
+    if (__builtin_add_overflow(at[i], sizes[i], &at[i + 1]) || __builtin_add_overflow(at[i + 1], 255, &at[i + 1]))
       return fail(d, SX_INVALID, "a weight [%" PRId64 ", %" PRId64 "] is too large", w->rows, w->cols);
     else
       at[i + 1] &= ~(int64_t)255;
@@ -142,8 +157,8 @@ static sx_status k_weight_new(sx_device *d, sx_weight *w, const sx_weight_desc *
     return unmade(d, s, "a weight [%" PRId64 ", %" PRId64 "] of dtype %" PRId32 ", %" PRId64 " bytes", desc->rows, desc->cols, desc->dtype, at[3]);
   uint8_t *p = w->own[0];
   w->data = p;
-  w->scales = bytes[1] > 0 ? (const float *)(const void *)(p + at[1]) : NULL;
-  w->zeros = bytes[2] > 0 ? (const float *)(const void *)(p + at[2]) : NULL;
+  w->scales = sizes[1] > 0 ? (const float *)(const void *)(p + at[1]) : NULL;
+  w->zeros = sizes[2] > 0 ? (const float *)(const void *)(p + at[2]) : NULL;
   return later ? SX_OK : put_rows(d, w, 0, &from);
 }
 
@@ -301,6 +316,11 @@ static sx_status k_colstats(sx_device *d, float *max, float *sum, float *square,
 static sx_status k_hessian(sx_device *d, mat h, mat x) {
   LAUNCHES(d);
   return cu_hessian(ctx(d), matrix(h), matrix(x));
+}
+
+static sx_status k_round(sx_device *d, mat out, mat x, const sx_round_desc *r) {
+  LAUNCHES(d);
+  return cu_round(ctx(d), matrix(out), matrix(x), r);
 }
 
 const sx_ops *sx_cuda_ops(void) {

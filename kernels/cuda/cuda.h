@@ -31,7 +31,7 @@ typedef struct cu_mat { /* [rows, cols] with `stride` elements from row to row; 
   sx_dtype dtype;
 } cu_mat;
 
-/* [rows = outputs, cols = inputs] as kernels.h lays out sx_weight_desc. data is aligned to 256 bytes; rows follow one another without gaps. */
+/* [rows = outputs, cols = inputs] as kernels.h lays out sx_weight_desc, but that F8 has a scale a row, always. data is aligned to 256 bytes; rows follow one another without gaps. */
 typedef struct cu_weight {
   const void *data;
   const float *scales, *zeros;
@@ -87,8 +87,7 @@ sx_status rt_block_put(cu_ctx *c, rt_block *b, const void *src, int64_t bytes); 
 sx_status rt_block_wait(cu_ctx *c, const rt_block *b);                          /* what follows on c->stream sees the last write */
 void rt_block_free(cu_ctx *c, rt_block *b);                                     /* after the launches so far; does not wait for them */
 
-/* blas.cu: cuBLASLt, opened at run time. out[M,N] = x[M,K] w^T + bias, f32 sums, for w of BF16, F16, F32 with x of the same format, or F8 of
- * e4m3 with x of F8, too. One algorithm for each (N, K, formats, alignment), whatever M: the same order of sums for every row. SX_UNSUPPORTED,
+/* blas.cu: cuBLASLt, opened at run time. out[M,N] = x[M,K] w^T + bias, f32 sums, for w of BF16, F16, F32 with x of the same format. One algorithm for each (N, K, formats, alignment), whatever M: the same order of sums for every row. SX_UNSUPPORTED,
  * also whatever M, where cuBLASLt has none. It uses no c->work. A bias is rounded to out's format before it is added. */
 sx_status blas_open(cu_ctx *c); /* its absence is SX_UNSUPPORTED with a reason, and no failure of the device */
 void blas_close(cu_ctx *c);
@@ -126,6 +125,8 @@ sx_status cu_sample(cu_ctx *c, cu_mat logits, const sx_sample_desc *desc, const 
 /* stats.cu */
 sx_status cu_colstats(cu_ctx *c, float *d_max, float *d_sum, float *d_square, cu_mat x);
 sx_status cu_hessian(cu_ctx *c, cu_mat h, cu_mat x);
+/* round.cu */
+sx_status cu_round(cu_ctx *c, cu_mat out, cu_mat x, const sx_round_desc *r);
 
 /* cuda.c: the one symbol of the library. */
 __attribute__((visibility("default"))) const sx_ops *sx_cuda_ops(void);

@@ -168,7 +168,7 @@ __device__ __forceinline__ float weight_at(const cu_weight &w, int64_t n, int64_
     case SX_BF16: return to_f32(((const bf16 *)w.data)[i]);
     case SX_F16: return to_f32(((const f16 *)w.data)[i]);
     case SX_I8: return (float)((const int8_t *)w.data)[i] * w.scales[n];
-    case SX_F8: return f8_to_f32(((const uint8_t *)w.data)[i]) * w.scales[0];
+    case SX_F8: return f8_to_f32(((const uint8_t *)w.data)[i]) * w.scales[n];
     default: break;
   }
   int q = ((const uint8_t *)w.data)[i / 2] >> (i % 2 ? 4 : 0) & 15;

@@ -123,7 +123,7 @@ template <class T, class W, int NT, int R> __device__ __forceinline__ void few_f
 #pragma unroll
     for (int s = 0; s < cu_lanes; s++) v += sums.get(s * lane_floats + m * pitch + o);
     if (W::bits == 4 && !(fabsf(v) <= FLT_MAX)) v = few_by_definition<T>(a, m, n);
-    const float scale = W::bits == 8 ? a.w.scales[few_is_f8<W>::value ? 0 : n] : 1.0f;
+    const float scale = W::bits == 8 ? a.w.scales[n] : 1.0f;
     store_f32(a.out, m, n, fmaf(v, scale, a.bias ? a.bias[n] : 0.0f));
   }
 }

@@ -25,7 +25,7 @@ __device__ __forceinline__ eight weight8(const cu_weight &w, int64_t row, int64_
     return r;
   }
   uint2 u = *(const uint2 *)((const uint8_t *)w.data + i);
-  float scale = w.scales[w.dtype == SX_I8 ? row : 0];
+  float scale = w.scales[row];
 #pragma unroll
   for (int j = 0; j < 8; j++) {
     uint8_t b = (uint8_t)((j < 4 ? u.x : u.y) >> 8 * (j % 4));

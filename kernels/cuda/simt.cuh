@@ -41,7 +41,7 @@ __device__ __forceinline__ void four_of_x(float v[4], const simt_args &a, int64_
 template <int D> __device__ __forceinline__ void four_of_w(float v[4], const simt_args &a, int64_t n, int64_t k) {
   const int64_t left = n < a.w.rows ? a.w.cols - k : 0, at = n * a.w.cols + k;
   if (left >= 4 && a.w_fast) {
-    const float scale = D == SX_I8 ? a.w.scales[n] : D == SX_F8 ? a.w.scales[0] : D == SX_I4 ? a.w.scales[at / a.w.group] : 1.0f;
+    const float scale = D == SX_I8 || D == SX_F8 ? a.w.scales[n] : D == SX_I4 ? a.w.scales[at / a.w.group] : 1.0f;
     const float zero = D == SX_I4 ? a.w.zeros[at / a.w.group] : 0.0f;
     uint4 raw = no_bits<uint4>();
     if (D == SX_F32) raw = *(const uint4 *)((const float *)a.w.data + at);

@@ -27,8 +27,7 @@ template <int D, int R> __global__ void __launch_bounds__(32 * cu_lanes, 2) simt
     copy_commit();
   };
   float acc[R] = {}, scale = 1, zero = 0;
-  if (D == SX_I8) scale = a.w.scales[n];
-  if (D == SX_F8) scale = a.w.scales[0];
+  if (D == SX_I8 || D == SX_F8) scale = a.w.scales[n];
   for (int i = 0; i < ring - 1; i++) fetch(i);
   for (int64_t step = 0; step < steps; step++) {
     copy_wait<ring - 2>();

@@ -17,8 +17,7 @@ template <class T, int D> __global__ void __launch_bounds__(256) write_eight(T *
   if (i >= eights) return;
   const int64_t at = row * w.cols + 8 * i;
   float scale = 1, zero = 0, v[8];
-  if (D == SX_I8) scale = w.scales[row + i / per_row];
-  if (D == SX_F8) scale = w.scales[0];
+  if (D == SX_I8 || D == SX_F8) scale = w.scales[row + i / per_row];
   if (D == SX_I4) scale = w.scales[at / w.group], zero = w.zeros[at / w.group];
   constexpr int each = values_of<D>::count < 8 ? values_of<D>::count : 8;
 #pragma unroll

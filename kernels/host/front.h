@@ -23,6 +23,7 @@ static sx_status k_sync(sx_device *);
 static bool k_takes(sx_dtype);  /* activations of this format */
 static bool k_caches(sx_dtype); /* keys and values of it */
 static bool k_pieces(void);
+static bool k_rounds_kv(void);
 static sx_status k_weight_new(sx_device *, sx_weight *, const sx_weight_desc *, const int64_t bytes[3]); /* w reads its data where it lies, on the host */
 static sx_status k_weight_put(sx_device *, sx_weight *, int64_t row, const sx_weight *part);
 static sx_status k_batch(sx_device *, sx_batch *); /* the arrays are there, or are others */
@@ -63,6 +64,7 @@ static sx_status k_logprob(sx_device *, mat x, const sx_weight *, logprob_in, lo
 static sx_status k_sample(sx_device *, mat logits, const sx_sample_desc *, const double *u, int32_t *ids);
 static sx_status k_colstats(sx_device *, float *max, float *sum, float *square, mat x);
 static sx_status k_hessian(sx_device *, mat h, mat x);
+static sx_status k_round(sx_device *, mat out, mat x, const sx_round_desc *); /* there are values; group is in [1, cols] */
 
 /* Bytes of an activation, or of a value of a cache. */
 static inline int64_t value_bytes(sx_dtype t) { return t == SX_F32 ? 4 : 2; }
@@ -74,6 +76,7 @@ static sx_status check_ids(sx_device *d, const char *name, const int32_t *ids, i
   return SX_OK;
 }
 
+#include "weights.h"
 #include "objects.h"
 
 #define DIMS "[%" PRId64 ", %" PRId64 "]"
@@ -348,37 +351,7 @@ static sx_status op_sample(sx_device *d, sx_stream *st, const sx_tensor *logits,
   return k_sample(d, m, desc, u, ids);
 }
 
-/* A tensor [1, cols] of f32. */
-static sx_status f32_row(sx_device *d, const char *name, const sx_tensor *t, int64_t cols, mat *out) {
-  CHECK(view(d, name, t, out));
-  if (out->dtype == SX_F32 && out->rows == 1 && out->cols == cols) return SX_OK;
-  return fail(d, SX_INVALID, "%s is " DIMS " of dtype %" PRId32 ", want [1, %" PRId64 "] f32", name, SHAPE(out), out->dtype, cols);
-}
-
-static sx_status op_colstats(sx_device *d, sx_stream *st, const sx_tensor *max, const sx_tensor *sum, const sx_tensor *square, const sx_tensor *x) {
-  mat m, to[3];
-  const sx_tensor *out[3] = {max, sum, square};
-  static const char *const names[3] = {"max", "sum", "square"};
-  BEGIN(d, st);
-  CHECK(view(d, "x", x, &m));
-  for (int i = 0; i < 3; i++) {
-    CHECK(f32_row(d, names[i], out[i], m.cols, &to[i]));
-    CHECK(disjoint(d, to[i], m, "x"));
-    for (int j = 0; j < i; j++) CHECK(disjoint(d, to[i], to[j], names[j]));
-  }
-  return k_colstats(d, to[0].p, to[1].p, to[2].p, m);
-}
-
-static sx_status op_hessian(sx_device *d, sx_stream *st, const sx_tensor *h, const sx_tensor *x) {
-  mat o, m;
-  BEGIN(d, st);
-  CHECK(view(d, "h", h, &o));
-  CHECK(view(d, "x", x, &m));
-  if (o.dtype != SX_F32 || o.rows != m.cols || o.cols != m.cols)
-    return fail(d, SX_INVALID, "h is " DIMS " of dtype %" PRId32 ", x is " DIMS ": want h f32 and as wide and high as x is wide", SHAPE(&o), o.dtype, SHAPE(&m));
-  CHECK(disjoint(d, o, m, "x"));
-  return k_hessian(d, o, m);
-}
+#include "quantize.h"
 
 #define HOST_TABLE(label)                                                                                                              \
   {                                                                                                                                    \
@@ -388,7 +361,8 @@ static sx_status op_hessian(sx_device *d, sx_stream *st, const sx_tensor *h, con
     .pack_size = op_pack_size, .pack = op_pack, .weight_put = op_weight_put, .weight_free = op_weight_free, .kv_new = op_kv_new,       \
     .kv_free = op_kv_free, .kv_copy = op_kv_copy, .batch_new = op_batch_new, .batch_set = op_batch_set, .batch_free = op_batch_free,   \
     .graph_begin = op_graph_begin, .graph_end = op_graph_end, .graph_run = op_graph_run, .graph_free = op_graph_free,                  \
-    .embed = op_embed, .embed_batch = op_embed_batch, .colstats = op_colstats, .hessian = op_hessian, .gather = op_gather, .matmul = op_matmul, .rmsnorm = op_rmsnorm, .add = op_add,    \
+    .embed = op_embed, .embed_batch = op_embed_batch, .colstats = op_colstats, .hessian = op_hessian, .round = op_round,               \
+    .gather = op_gather, .matmul = op_matmul, .rmsnorm = op_rmsnorm, .add = op_add,                                                    \
     .rope_kv = op_rope_kv, .attention = op_attention, .swiglu = op_swiglu, .logprob = op_logprob, .sample = op_sample,                 \
   }
 

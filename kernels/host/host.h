@@ -39,10 +39,9 @@ struct sx_weight {
   int64_t rows, cols;
   const uint8_t *data; /* of any alignment when borrowed; NULL: the packed form alone is there */
   const float *scales, *zeros;
+  bool row_scales;       /* F8: a scale a row; on the host alone, cuda has one a row always */
   const uint8_t *packed; /* NULL where the backend packs nothing */
   void *own[4];          /* copies of data, scales, zeros, and the packed form; NULL when borrowed */
-  float f8_scale;        /* F8: that of all parts so far */
-  bool f8_scaled;
 };
 
 struct sx_kv {

@@ -116,6 +116,8 @@ static sx_status k_weight_new(sx_device *d, sx_weight *w, const sx_weight_desc *
 
 static bool k_pieces(void) { return false; }
 
+static bool k_rounds_kv(void) { return true; }
+
 static sx_status k_weight_put(sx_device *d, sx_weight *w, int64_t row, const sx_weight *part) {
   (void)w, (void)row, (void)part;
   return fail(d, SX_UNSUPPORTED, "weights of this backend are made whole");

@@ -39,7 +39,7 @@ static double weight_at(const sx_weight *w, int64_t n, int64_t k) {
     case SX_BF16: memcpy(&h, w->data + 2 * i, 2); return f32_of_bf16(h);
     case SX_F16: memcpy(&h, w->data + 2 * i, 2); return f16_value(h);
     case SX_I8: return (double)(int8_t)w->data[i] * w->scales[n];
-    case SX_F8: return f8_value(w->data[i]) * w->scales[0];
+    case SX_F8: return f8_value(w->data[i]) * w->scales[w->row_scales ? n : 0];
     default: break;
   }
   int64_t g = i / w->group; /* group divides cols, so groups do not cross rows */
@@ -148,6 +148,44 @@ static void rotate(float *out, const float *x, int64_t head_dim, const rope_args
   for (int64_t i = a->dims; i < head_dim; i++) out[i] = x[i];
 }
 
+/* The nearest number of e4m3fn to v in [-448, 448], ties to even. */
+static float nearest_f8(float v) {
+  int e;
+  frexpf(v, &e); /* |v| is in [2^(e-1), 2^e): the values there are 2^(e-4) apart, and the least normal ones 2^-9 */
+  float unit = ldexpf(1, e > -5 ? e - 4 : -9);
+  return rintf(v / unit) * unit;
+}
+
+/* out = the n values of x, those of one scale, rounded as kernels.h says; in the arithmetic of f32, which is part of it. */
+static void round_values(float *out, const float *x, int64_t n, sx_dtype to, float scale) {
+  const float most = to == SX_I8 ? 127 : 448;
+  float greatest = 0;
+  bool finite = true;
+  for (int64_t i = 0; i < n; i++) {
+    greatest = fmaxf(greatest, fabsf(x[i]));
+    finite = finite && isfinite(x[i]);
+  }
+  const float s = scale > 0 ? scale : greatest / most;
+  for (int64_t i = 0; i < n; i++) {
+    float q = fmaxf(-most, fminf(most, x[i] / s));
+    q = to == SX_I8 ? (float)(int)rintf(q) : nearest_f8(q); /* a code of I8 has no -0 */
+    out[i] = isnan(x[i]) || (scale == 0 && !finite) ? NAN : s == 0 ? 0 : q * s;
+  }
+}
+
+static sx_status k_round(sx_device *d, mat out, mat x, const sx_round_desc *r) {
+  (void)d;
+  for (int64_t i = 0; i < x.rows; i++)
+    for (int64_t k = 0; k < x.cols; k += r->group)
+      round_values(out.p + i * out.stride + k, x.p + i * x.stride + k, x.cols - k < r->group ? x.cols - k : r->group, r->to, r->scale);
+  return SX_OK;
+}
+
+/* A head's vector on its way into the cache, which may be rounded. */
+static void round_head(const sx_kv *kv, float *head) {
+  if (kv->d.round != SX_F32) round_values(head, head, kv->d.head_dim, kv->d.round, kv->d.round == SX_F8 ? 1 : 0);
+}
+
 static sx_status k_rope_kv(sx_device *d, const rope_args *a, sx_kv *kv, const sx_batch *b) {
   int64_t hd = kv->d.head_dim;
   float *turned = malloc((size_t)hd * 4);
@@ -162,10 +200,11 @@ static sx_status k_rope_kv(sx_device *d, const rope_args *a, sx_kv *kv, const sx
     for (int64_t h = 0; h < kv->d.kv_heads; h++) {
       int64_t slot = p.pos % kv->d.page_size;
       rotate(turned, a->k.p + t * a->k.stride + h * hd, hd, a, p.pos);
-      for (int64_t i = 0; i < hd; i++) {
-        kv_put(kv, page, kv_index(kv, h, 0, slot) + i, turned[i]);
-        kv_put(kv, page, kv_index(kv, h, 1, slot) + i, a->v.p[t * a->v.stride + h * hd + i]);
-      }
+      round_head(kv, turned);
+      for (int64_t i = 0; i < hd; i++) kv_put(kv, page, kv_index(kv, h, 0, slot) + i, turned[i]);
+      memcpy(turned, a->v.p + t * a->v.stride + h * hd, (size_t)hd * 4);
+      round_head(kv, turned);
+      for (int64_t i = 0; i < hd; i++) kv_put(kv, page, kv_index(kv, h, 1, slot) + i, turned[i]);
     }
   }
   free(turned);

@@ -26,24 +26,20 @@ void blas_close(cu_ctx *c) {
   c->blas = NULL;
 }
 
-// A thread makes one output; T the format of x and w, O that of out. F8 comes as uint8_t.
-static inline float blas_value(uint8_t v) { return f8_to_f32(v); }
-template <class T> static inline float blas_value(T v) { return to_f32(v); }
-
-template <class T, class O> __global__ void blas_kernel(cu_mat out, cu_mat x, cu_weight w, const float *bias, bool round_bias) {
+// A thread makes one output; T the format of x and w, O that of out.
+template <class T, class O> __global__ void blas_kernel(cu_mat out, cu_mat x, cu_weight w, const float *bias) {
   int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, m = i / out.cols, n = i % out.cols;
   if (m >= out.rows) return;
   const T *a = (const T *)x.p + m * x.stride, *b = (const T *)w.data + n * w.cols;
   float sum = 0;
-  for (int64_t k = 0; k < w.cols; k++) sum += blas_value(a[k]) * blas_value(b[k]);
-  if (w.dtype == SX_F8) sum *= w.scales[0];
-  if (bias) sum += round_bias ? to_f32(from_f32<bf16>(bias[n])) : to_f32(from_f32<O>(bias[n]));
+  for (int64_t k = 0; k < w.cols; k++) sum += to_f32(a[k]) * to_f32(b[k]);
+  if (bias) sum += to_f32(from_f32<O>(bias[n]));
   ((O *)out.p)[m * out.stride + n] = from_f32<O>(sum);
 }
 
 template <class T, class O> static sx_status blas_run(cu_ctx *c, cu_mat out, cu_mat x, const cu_weight *w, const float *d_bias) {
   int64_t blocks = (out.rows * out.cols + 127) / 128;
-  return SX_LAUNCH(c, (blas_kernel<T, O>), (unsigned)blocks, 128, 0, out, x, *w, d_bias, w->dtype == SX_F8 && out.dtype == SX_F32);
+  return SX_LAUNCH(c, (blas_kernel<T, O>), (unsigned)blocks, 128, 0, out, x, *w, d_bias);
 }
 
 sx_status blas_matmul(cu_ctx *c, cu_mat out, cu_mat x, const cu_weight *w, const float *d_bias) {
@@ -55,9 +51,6 @@ sx_status blas_matmul(cu_ctx *c, cu_mat out, cu_mat x, const cu_weight *w, const
     if (x.dtype == SX_BF16 && out.dtype == SX_BF16) return blas_run<bf16, bf16>(c, out, x, w, d_bias);
     if (x.dtype == SX_F16 && out.dtype == SX_F32) return blas_run<f16, float>(c, out, x, w, d_bias);
     if (x.dtype == SX_F16 && out.dtype == SX_F16) return blas_run<f16, f16>(c, out, x, w, d_bias);
-    if (x.dtype == SX_F8 && out.dtype == SX_F32) return blas_run<uint8_t, float>(c, out, x, w, d_bias);
-    if (x.dtype == SX_F8 && out.dtype == SX_BF16) return blas_run<uint8_t, bf16>(c, out, x, w, d_bias);
-    if (x.dtype == SX_F8 && out.dtype == SX_F16) return blas_run<uint8_t, f16>(c, out, x, w, d_bias);
   }
   return cu_fail(c, SX_UNSUPPORTED, "cuBLASLt has no product of x of dtype %d and a weight [%lld, %lld] of dtype %d to dtype %d", x.dtype,
                  (long long)w->rows, (long long)w->cols, w->dtype, out.dtype);

@@ -133,7 +133,8 @@ static void expect_rows(sx_weight *w, int64_t rows, int64_t cols, const float *w
 
 static void test_weights(void) {
   enum { R = 6, C = 4 };
-  uint8_t q[R * C / 2];
+  uint8_t q[R * C / 2], ones[R * C]; /* ones of e4m3 */
+  memset(ones, 0x38, sizeof ones);
   int8_t i8[R * C];
   float scales[R * C / 2], zeros[R * C / 2], want4[R * C], want8[R * C];
   sx_weight *whole = NULL, *parts = NULL, *f8 = NULL;
@@ -160,11 +161,13 @@ static void test_weights(void) {
   OK(ops->weight_new(dev, &d, &whole));
   expect_rows(whole, R, C, want8, "an i8 weight");
   ops->weight_free(dev, whole);
-  sx_weight_desc eight = {.dtype = SX_F8, .rows = R, .cols = C}, row = {.dtype = SX_F8, .rows = 1, .cols = C, .data = q, .scales = scales};
-  OK(ops->weight_new(dev, &eight, &f8));
-  OK(ops->weight_put(dev, f8, 0, &row));
-  row.scales = scales + 1;
-  IS(ops->weight_put(dev, f8, 1, &row), SX_INVALID);
+  sx_weight_desc eight = {.dtype = SX_F8, .rows = R, .cols = C}, rows = {.dtype = SX_F8, .rows = R - 2, .cols = C, .data = ones, .scales = scales};
+  OK(ops->weight_new(dev, &eight, &f8)); /* the first two rows with a scale each, then the others with one for all */
+  OK(ops->weight_put(dev, f8, 2, &rows));
+  rows.rows = 2, rows.row_scales = 1, rows.scales = scales + 1;
+  OK(ops->weight_put(dev, f8, 0, &rows));
+  for (int i = 0; i < R * C; i++) want8[i] = i < C ? scales[1] : i < 2 * C ? scales[2] : scales[0];
+  expect_rows(f8, R, C, want8, "an f8 weight in pieces");
   ops->weight_free(dev, f8);
 }
 

@@ -43,7 +43,7 @@ struct weight {
       else data[(size_t)i] = (uint8_t)rng();
       if (t == SX_F8 && (data[(size_t)i] & 127) == 127) data[(size_t)i]--; // no NaN
     }
-    const int64_t count = t == SX_I8 ? n : t == SX_F8 ? 1 : t == SX_I4 ? n * k / group : 0;
+    const int64_t count = t == SX_I8 || t == SX_F8 ? n : t == SX_I4 ? n * k / group : 0;
     for (int64_t i = 0; i < count; i++) {
       scales.push_back(expf(normal()) / 64);
       zeros.push_back((float)(rng() % 16) + (uniform() < fractions ? (float)uniform() - 0.5f : 0));
