@@ -125,7 +125,9 @@ func scenes(t testing.TB) map[string]score.Scores {
 		"cjk": run(t, []string{"书生·浦语", "model-b"}, []spec.Group{{Name: "中文", Members: []string{"*"}}}, []bench{
 			{ppl("ceval-高等数学"), 19, [][2]int{{19, 10}, {18, 12}}}, {gen("c3"), 1825, [][2]int{{1825, 900}, {1825, 1000}}}},
 			map[string]string{"model-b/ceval-高等数学": "第十九行的记录损坏"}),
-		"empty": {Version: 1, Scores: []score.Score{}},
+		"empty":      {Version: 1, Scores: []score.Score{}},
+		"quant":      quantScene(t),
+		"quant_part": quantPartScene(t),
 	}
 }
 
@@ -204,7 +206,7 @@ func TestMachineReadable(t *testing.T) {
 		all := append(append([]score.Score{}, s.Scores...), s.Groups...)
 		b, _ := CSV(s)
 		records, err := csv.NewReader(bytes.NewReader(b)).ReadAll()
-		if err != nil || len(records) != 1+len(all) {
+		if err != nil || len(records) != 1+len(all)+len(variantRecords(s)) {
 			t.Fatalf("%s: %d records, %v", name, len(records), err)
 		}
 		var doc struct{ Scores, Groups []map[string]any }

@@ -56,6 +56,9 @@ func terminal(s score.Scores, columns int, wrapped bool) string {
 	}
 	var b strings.Builder
 	b.WriteString(v.fit(columns) + "\n")
+	if c := newChanges(s); c != nil {
+		b.WriteString(c.text(columns) + "\n")
+	}
 	for _, n := range shown {
 		if wrapped {
 			n = strings.TrimSuffix(wrap(n, columns, "  "), "\n")

@@ -20,13 +20,21 @@ var plainStyle = table.Style{
 	Options: table.Options{SeparateColumns: true, SeparateHeader: true},
 }
 
-// Text renders scores as summary.txt has them: one table, then the notes.
+// Text renders scores as summary.txt has them: one table, of a run that quantizes the before/after table and a plot of each perplexity
+// against size, then the notes.
 func Text(s score.Scores) string {
 	v := newView(s)
 	if len(v.lines) == 0 {
 		return "nothing was scored: the plan has no tasks\n"
 	}
-	return v.table(allColumns) + "\n" + joinNotes(v.notes)
+	parts := []string{v.table(allColumns)}
+	if c := newChanges(s); c != nil {
+		parts = append(parts, c.text(summaryWidth))
+	}
+	for _, c := range charts(s) {
+		parts = append(parts, c.title()+"\n\n"+c.plot())
+	}
+	return strings.Join(append(parts, joinNotes(v.notes)), "\n")
 }
 
 // table renders the shared columns wanted and the models' columns, with a rule between datasets and groups.
@@ -55,11 +63,7 @@ func (v *view) table(shared []column) string {
 		}
 		t.AppendRow(row(cells))
 	}
-	var b strings.Builder
-	for l := range strings.Lines(t.Render() + "\n") {
-		b.WriteString(strings.TrimRight(l, " \n") + "\n")
-	}
-	return b.String()
+	return trimLines(t.Render())
 }
 
 func (v *view) starred() bool {

@@ -159,7 +159,8 @@ func notes(s score.Scores) []string {
 	if len(s.Groups) > 0 {
 		head = append(head, "A group's n and missing count its members.")
 	}
-	return append(head, out...)
+	more, missing := variantNotes(s)
+	return slices.Concat(head, more, out, missing)
 }
 
 func reason(text string) string {

@@ -91,10 +91,11 @@ func (s *Scores) compare(p *plan.Plan, rows map[key][]outcome) {
 }
 
 // compareGroup is the mean of the members' differences, weighted as the group is. The standard error takes the members as independent, as
-// the group's own does.
+// the group's own does: sqrt(sum w^2 se^2) / sum w. So does the interval, which is about the mean of the middles of the members' intervals,
+// with their half widths added up in the same way.
 func (s Scores) compareGroup(g Score, base string, done map[key]Comparison) Comparison {
 	c := Comparison{Model: g.Model, Baseline: base, Dataset: g.Dataset, Metric: g.Metric, Unit: g.Unit, Members: g.Members}
-	var sum, variance, weights float64
+	var sum, variance, weights, middle, squares float64
 	for _, m := range g.Members {
 		d, ok := done[key{g.Model, m}]
 		if !ok || d.Change == nil || d.Unit != Percent {
@@ -109,16 +110,18 @@ func (s Scores) compareGroup(g Score, base string, done map[key]Comparison) Comp
 		if d.StdErr != nil {
 			se = *d.StdErr
 		}
+		half := (*d.High - *d.Low) / 2
 		sum, variance, weights = sum+w**d.Change, variance+w*w*se*se, weights+w
+		middle, squares = middle+w*(*d.Low+*d.High)/2, squares+w*w*half*half
 		c.N++
 	}
 	if c.N == 0 {
 		return c
 	}
-	change, se := sum/weights, math.Sqrt(variance)/weights
-	c.Change = &change
-	if finite(se) {
-		c.StdErr, c.Low, c.High = &se, ptr(math.Max(-100, change-z95*se)), ptr(math.Min(100, change+z95*se))
+	half := math.Sqrt(squares) / weights
+	c.Change, c.Low, c.High = ptr(sum/weights), ptr(math.Max(-100, middle/weights-half)), ptr(math.Min(100, middle/weights+half))
+	if se := math.Sqrt(variance) / weights; finite(se) {
+		c.StdErr = &se
 	}
 	return c
 }

@@ -87,7 +87,7 @@ func TestShares(t *testing.T) {
 		t.Errorf("%v to %v leaves out 0", *c.Low, *c.High)
 	}
 	g := s.Comparison("m-awq", "all", true)
-	if g == nil || g.N != 1 || *g.Change != *c.Change || *g.StdErr != *c.StdErr || !slices.Equal(g.Members, []string{"d"}) {
+	if g == nil || g.N != 1 || *g.Change != *c.Change || *g.StdErr != *c.StdErr || math.Abs(*g.Low-*c.Low)+math.Abs(*g.High-*c.High) > 1e-12 || !slices.Equal(g.Members, []string{"d"}) {
 		t.Errorf("group: %+v", g)
 	}
 	same := s.Comparison("m-awq-fake_quant", "d", false)
@@ -296,4 +296,33 @@ func TestPairedLossProperties(t *testing.T) {
 			r.Fatalf("ratio %v, of the values %v, sides swapped %v", *c.Change, want, *back.Change)
 		}
 	})
+}
+
+// TestGroupOfComparisons holds a group's mean, standard error and interval against plain sums over its members, weighted and not.
+func TestGroupOfComparisons(t *testing.T) {
+	p := &plan.Plan{
+		Spec: spec.Spec{Datasets: []spec.Dataset{{Abbr: "a", Mode: spec.LL}, {Abbr: "b", Mode: spec.LL}},
+			Groups: []spec.Group{{Name: "mean", Members: []string{"a", "b"}}, {Name: "weighted", Members: []string{"a", "b"}, Mean: "weighted"}}},
+		Variants: []plan.Variant{{ID: "m", Model: "m"}, {ID: "m-q", Model: "m", Recipe: "q", Position: spec.Packed}},
+	}
+	recs := map[string][]result.Record{"m/a": verdicts("11110"), "m-q/a": verdicts("01110"), "m/b": verdicts("1010101010"), "m-q/b": verdicts("0101101010")}
+	for _, v := range p.Variants {
+		for d, rows := range map[string]int{"a": 5, "b": 10} {
+			p.Tasks = append(p.Tasks, plan.Task{ID: v.ID + "/" + d, Variant: v.ID, Dataset: d, Rows: rows})
+		}
+	}
+	s, err := Compute(p, func(id string) ([]result.Record, error) { return recs[id], nil }, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := s.Comparison("m-q", "a", false), s.Comparison("m-q", "b", false)
+	for name, w := range map[string][2]float64{"mean": {1, 1}, "weighted": {5, 10}} {
+		g := s.Comparison("m-q", name, true)
+		all := w[0] + w[1]
+		nearPtr(t, name, g.Change, (w[0]**a.Change+w[1]**b.Change)/all)
+		nearPtr(t, name+" stderr", g.StdErr, math.Hypot(w[0]**a.StdErr, w[1]**b.StdErr)/all)
+		middle, half := (w[0]*(*a.Low+*a.High)/2+w[1]*(*b.Low+*b.High)/2)/all, math.Hypot(w[0]*(*a.High-*a.Low)/2, w[1]*(*b.High-*b.Low)/2)/all
+		nearPtr(t, name+" low", g.Low, middle-half)
+		nearPtr(t, name+" high", g.High, middle+half)
+	}
 }
