@@ -35,6 +35,11 @@ func sizesOf(ck *checkpoint.Checkpoint, quantize string) (*sizes, error) {
 		if name == "" {
 			return c, nil
 		}
+		if q := ck.Stored(name); q != nil {
+			n, bytes := int64(q.Rows)*int64(q.Cols), model.StoredBytes(q)
+			m.values += n
+			return cost{2 * float64(n), float64(bytes)}, nil
+		}
 		t, err := ck.Tensor(name)
 		if err != nil {
 			return c, err
@@ -93,6 +98,9 @@ func sizesOf(ck *checkpoint.Checkpoint, quantize string) (*sizes, error) {
 		return nil, err
 	}
 	m.dtype = cmp.Or(quantize, most(byType))
+	if cfg.Quant != nil {
+		m.dtype, m.fileBytes = cfg.Quant.String(), ck.WeightBytes()
+	}
 	return m, nil
 }
 

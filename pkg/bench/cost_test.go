@@ -1,11 +1,17 @@
 package bench
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"sextant/pkg/checkpoint"
+	"sextant/pkg/qformat"
 )
 
 func tinySizes(t *testing.T, quantize string) *sizes {
@@ -47,6 +53,59 @@ func TestSizesQuantized(t *testing.T) {
 	}
 	outputs := 2.0 * (64 + 2*32 + 64 + 2*160 + 64)
 	if m := tinySizes(t, "i8"); m.layers.bytes != values+4*outputs {
+		t.Errorf("%+v", m)
+	}
+}
+
+// A checkpoint that is quantized counts as what runs of it, and its file as what lies there.
+func TestSizesStored(t *testing.T) {
+	from := filepath.Join(t.TempDir(), "plain")
+	if err := Save(from, "tiny", "bf16"); err != nil {
+		t.Fatal(err)
+	}
+	ck, err := checkpoint.Open(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ck.Close()
+	var tensors []qformat.Tensor
+	ms := map[string]*qformat.Matrix{}
+	for _, name := range ck.Names() {
+		src, err := ck.Tensor(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		module := strings.TrimSuffix(name, ".weight")
+		if !strings.HasSuffix(module, "_proj") {
+			tensors = append(tensors, qformat.Tensor{Name: name, DType: src.DType, Shape: src.Shape, Data: src.Data})
+			continue
+		}
+		rows, cols := src.Shape[0], src.Shape[1]
+		ms[module] = &qformat.Matrix{Rows: rows, Cols: cols, Bits: 4, Symmetric: true, Group: 32, BlockRows: 1, Codes: make([]byte, rows*cols),
+			Scales: slices.Repeat([]float32{1}, rows*cols/32)}
+		packed, err := qformat.Pack(qformat.CompressedTensors, module, ms[module])
+		if err != nil {
+			t.Fatal(err)
+		}
+		tensors = append(tensors, packed...)
+	}
+	config, err := qformat.Config(qformat.CompressedTensors, ms, []string{"lm_head"}, "")
+	dir := t.TempDir()
+	if err := errors.Join(err, checkpoint.WriteShard(filepath.Join(dir, "model.safetensors"), tensors), ck.CopyAux(dir, config)); err != nil {
+		t.Fatal(err)
+	}
+	quantized, err := checkpoint.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer quantized.Close()
+	m, err := sizesOf(quantized, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, i4 := tinySizes(t, ""), tinySizes(t, "i4g32")
+	if m.layers != i4.layers || m.head != plain.head || m.values != plain.values || m.fileBytes != quantized.WeightBytes() ||
+		m.dtype != "compressed-tensors w4 g32" {
 		t.Errorf("%+v", m)
 	}
 }

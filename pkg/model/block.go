@@ -33,7 +33,7 @@ func (b *Blocks) Load(i int) (*Block, error) {
 	}
 	y := &Block{in: b, i: i, weights: map[string]*held{}}
 	names := b.m.cfg.LayerNames(i)
-	l := loader{dev: b.m.dev, ck: b.ck, o: Options{apart: true, wide: true}}
+	l := loader{dev: b.m.dev, ck: b.ck, o: Options{Dequantize: true, apart: true, wide: true, unrounded: true}}
 	if l.begin(b.ctx); l.err == nil {
 		l.layer(&y.l, names)
 	}
@@ -126,11 +126,21 @@ func (y *Block) Weights(name string) ([]float32, error) {
 	if w.values != nil {
 		return slices.Clone(w.values), nil
 	}
+	out := make([]float32, w.rows*w.cols)
+	m, err := y.in.ck.Matrix(name)
+	if err != nil {
+		return nil, fmt.Errorf("block %d: tensor %q: %w", y.i, name, err)
+	}
+	if m != nil {
+		for r := range m.Rows {
+			m.Values(out[r*m.Cols:], r)
+		}
+		return out, nil
+	}
 	t, err := y.in.ck.Tensor(name)
 	if err != nil {
 		return nil, fmt.Errorf("block %d: %w", y.i, err)
 	}
-	out := make([]float32, w.rows*w.cols)
 	floats(out, t.DType, t.Data)
 	y.in.ck.Release(t.Data)
 	return out, nil

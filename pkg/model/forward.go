@@ -69,6 +69,7 @@ func (m *Model) run(kv *kernels.KV, batch *kernels.Batch, tokens int, out []int3
 		}
 	}
 	p.norm(p.t.h, p.t.x, &p.t.y, m.norm)
+	p.round(p.t.h, p.t.h, m.headRounding)
 	return p.t.h, p.err
 }
 
@@ -148,10 +149,17 @@ func (p *pass) reduce() {
 	p.linear(p.t.y, p.t.gate, p.l.down)
 }
 
-// look shows the tap what goes into a site's matrices.
+// look shows the tap what goes into a site's matrices, and rounds it in place where they all want it rounded alike.
 func (p *pass) look(s Site, in kernels.Tensor) {
 	if p.err == nil && p.tap != nil {
 		p.err = p.tap(s, in)
+	}
+	p.round(in, in, p.l.rounding[s])
+}
+
+func (p *pass) round(out, x kernels.Tensor, r kernels.Rounding) {
+	if p.err == nil && r.To != kernels.F32 {
+		p.err = p.m.stream.Round(out, x, r)
 	}
 }
 
@@ -194,9 +202,17 @@ func (p *pass) headNorm(t kernels.Tensor, w *kernels.Weight) {
 	}
 }
 
-// linear does nothing for a weight that is part of another.
+// linear does nothing for a weight that is part of another. Only matrices behind norms share their input: what they round of it, each in its
+// own way, goes to y, which the norm has added to x.
 func (p *pass) linear(out, x kernels.Tensor, l linear) {
-	if p.err == nil && l.w != nil {
+	if l.w == nil {
+		return
+	}
+	if l.rounding.To != kernels.F32 {
+		p.round(p.t.y, x, l.rounding)
+		x = p.t.y
+	}
+	if p.err == nil {
 		p.err = p.m.stream.MatMul(out, x, l.w, l.bias)
 	}
 }

@@ -19,9 +19,13 @@ type Options struct {
 	// measure kernels with: nothing is calibrated.
 	Quantize string
 
-	wide  bool  // for tests: activations of f32, whatever the matrices are
-	apart bool  // for blocks and tests: each matrix a weight of its own, made by the backend
-	chunk int64 // for tests: bytes that are packed at once
+	// Dequantize makes quantized matrices f32 values, and activations f32 with them; inputs and cache are still rounded as the checkpoint says.
+	Dequantize bool
+
+	wide      bool  // for tests: activations of f32, whatever the matrices are
+	apart     bool  // for blocks and tests: each matrix a weight of its own, made by the backend
+	unrounded bool  // for blocks: inputs of matrices are not rounded
+	chunk     int64 // for tests: bytes that are packed at once
 }
 
 // loader makes weights of tensors. After the first error it does nothing more.
@@ -40,6 +44,8 @@ type loader struct {
 	ctx      context.Context
 	formats  []kernels.DType // of the layers' matrices
 	onDevice int64           // bytes that were brought to a device's own memory
+	runs     map[string]int  // how quantized matrices run, and how many
+	codes    unpacker
 }
 
 // begin asks what the device takes.
@@ -51,20 +57,25 @@ func (l *loader) begin(ctx context.Context) {
 	if l.o.apart {
 		l.info.Layout = ""
 	}
-	l.rtn, l.err = parseRTN(l.o.Quantize)
+	l.codes.ck, l.codes.threads = l.ck, l.threads()
+	if l.rtn, l.err = parseRTN(l.o.Quantize); l.err == nil && l.rtn.bits > 0 && l.ck.Config().Quant != nil {
+		l.err = fmt.Errorf("quantizing to %q: the checkpoint is quantized already (%v)", l.o.Quantize, l.ck.Config().Quant)
+	}
 }
 
 func (l *loader) load(ctx context.Context, m *Model) {
 	if l.begin(ctx); l.err != nil {
 		return
 	}
+	l.codes.order = l.order()
+	defer l.codes.close()
 	c := m.cfg
-	if c.TieEmbeddings {
-		l.matrix(&m.head, l.source(c.EmbedName()), l.rtn.head())
-	} else {
+	head := l.source(c.HeadName()) // never quantized where it is the embedding
+	if !c.TieEmbeddings {
 		m.embed = l.embedding(l.source(c.EmbedName()))
-		l.matrix(&m.head, l.source(c.HeadName()), l.rtn.head())
 	}
+	l.matrix(&m.head, head, l.rtn.head())
+	m.headRounding = head.rounding
 	m.norm = l.vector(c.NormName())
 	m.layers = make([]layer, c.Layers)
 	for i := range m.layers {
@@ -72,6 +83,9 @@ func (l *loader) load(ctx context.Context, m *Model) {
 		m.layers[i].window = c.Windows[i]
 	}
 	l.packAll(ctx)
+	for i := range m.layers {
+		m.layers[i].join()
+	}
 	if c.TieEmbeddings {
 		m.embed = m.head
 	}
@@ -91,16 +105,24 @@ func (l *loader) layer(y *layer, n checkpoint.LayerNames) {
 	l.linear(&y.down, l.source(n.Down), c.MLPBias)
 }
 
-// source is a matrix [rows, cols] in a checkpoint, in pieces of whole rows that follow one another, with the bias that may go with it.
-type source struct {
-	name       string
-	dtype      string
-	rows, cols int
-	pieces     [][]byte
-	bias       func() []byte // f32 values, rows of them
+// join has inputs that all matrices of a site round alike rounded once. The weights have been made.
+func (y *layer) join() {
+	for s, site := range y.sites() {
+		var used []*linear
+		for _, l := range site {
+			if l.w != nil {
+				used = append(used, l)
+			}
+		}
+		if len(used) == 0 || slices.ContainsFunc(used, func(l *linear) bool { return l.rounding != used[0].rounding }) {
+			continue
+		}
+		y.rounding[s] = used[0].rounding
+		for _, l := range used {
+			l.rounding = kernels.Rounding{}
+		}
+	}
 }
-
-func (s source) rowBytes() int { return s.cols * valueBytes(s.dtype) }
 
 // tensor finds a tensor; Open has checked that it is there with its shape.
 func (l *loader) tensor(name string) checkpoint.Tensor {
@@ -111,71 +133,22 @@ func (l *loader) tensor(name string) checkpoint.Tensor {
 	return t
 }
 
-// source is a tensor [outputs, inputs] by its name; nothing for no name.
-func (l *loader) source(name string) source {
-	if name == "" || l.err != nil {
-		return source{}
-	}
-	t := l.tensor(name)
-	if l.err != nil {
-		return source{}
-	}
-	return source{name: name, dtype: t.DType, rows: t.Shape[0], cols: t.Shape[1], pieces: [][]byte{t.Data}, bias: func() []byte {
-		b := l.tensor(checkpoint.BiasName(name))
-		return widen(b.DType, b.Data)
-	}}
-}
-
-// split gives q, k and v of one tensor whose rows are grouped by key head (InternLM2's wqkv).
-func (l *loader) split(name string) []source {
-	whole := l.source(name)
-	if l.err != nil {
-		return make([]source, 3)
-	}
-	c := l.ck.Config()
-	out := slices.Repeat([]source{whole}, 3)
-	for i, pieces := range regroup(c, whole.pieces[0]) {
-		out[i].pieces, out[i].rows = pieces, 0
-		for _, p := range pieces {
-			out[i].rows += len(p) / whole.rowBytes()
-		}
-		out[i].bias = func() []byte {
-			b := l.tensor(checkpoint.BiasName(name))
-			return widen(b.DType, slices.Concat(regroup(c, b.Data)[i]...))
-		}
-	}
-	return out
-}
-
-// regroup takes rows laid out [kv_heads, q_per_kv + 2, head_dim] apart into those of q, k and v. Rows may be of any size.
-func regroup(c *checkpoint.Config, data []byte) (parts [3][][]byte) {
-	per := c.Heads / c.KVHeads
-	head := len(data) / (c.KVHeads * (per + 2)) // bytes of a head's rows
-	for g := range c.KVHeads {
-		rest := data[g*(per+2)*head:]
-		parts[0] = append(parts[0], rest[:per*head])
-		parts[1] = append(parts[1], rest[per*head:(per+1)*head])
-		parts[2] = append(parts[2], rest[(per+1)*head:(per+2)*head])
-	}
-	return parts
-}
-
 // group makes one weight of matrices that share their input, or, where they do not lie behind one another when packed, one of each.
 func (l *loader) group(all *linear, each []*linear, from []source, bias bool) {
 	if l.err != nil {
 		return
 	}
 	one := from[0]
-	one.rows, one.pieces = 0, nil
+	one.rows, one.spans, one.runs = 0, nil, nil
 	for _, s := range from {
-		if s.dtype != one.dtype || l.o.apart || !l.info.Pieces && (!s.panels() || l.info.Layout == "") {
+		if s.dtype != one.dtype || s.form != one.form || s.rounding != one.rounding || l.o.apart || !l.info.Pieces && (!s.panels() || l.info.Layout == "") {
 			for i, s := range from {
 				l.linear(each[i], s, bias)
 			}
 			return
 		}
 		one.rows += s.rows
-		one.pieces = append(one.pieces, s.pieces...)
+		one.spans, one.runs = append(one.spans, s.spans...), append(one.runs, s.runs...)
 	}
 	one.bias = func() (b []byte) {
 		for _, s := range from {
@@ -189,10 +162,11 @@ func (l *loader) group(all *linear, each []*linear, from []source, bias bool) {
 // linear makes a matrix of a layer with its bias.
 func (l *loader) linear(to *linear, s source, bias bool) {
 	l.matrix(&to.w, s, l.rtn)
+	to.rounding = s.rounding
 	if l.err == nil && l.rtn.bits > 0 {
 		l.formats = append(l.formats, l.rtn.dtype)
 	} else if l.err == nil {
-		l.formats = append(l.formats, dtypes[s.dtype])
+		l.formats = append(l.formats, s.form.dtype)
 	}
 	if bias && l.err == nil {
 		to.bias = l.f32(s.name+"'s bias", s.bias())
@@ -233,9 +207,32 @@ func (l *loader) embedding(s source) *kernels.Weight {
 	}
 	if l.info.Pieces {
 		var w *kernels.Weight
-		l.fillWeight(&w, s, kernels.WeightDesc{DType: dtypes[s.dtype], Rows: s.rows, Cols: s.cols, Embed: true}, rtn{})
+		l.fillWeight(&w, s, kernels.WeightDesc{DType: s.form.dtype, Rows: s.rows, Cols: s.cols, Embed: true}, rtn{})
 		return w
 	}
-	l.mapped += int64(len(s.pieces[0]))
-	return l.make(s.name, kernels.WeightDesc{DType: dtypes[s.dtype], Rows: s.rows, Cols: s.cols, Data: s.pieces[0], Borrow: true, Embed: true})
+	desc := l.whole(s, rtn{})
+	desc.Embed = true
+	return l.make(s.name, desc)
+}
+
+// whole describes all of a matrix.
+func (l *loader) whole(s source, r rtn) kernels.WeightDesc {
+	desc, err := l.shaper(&s, r, s.rows).all()
+	if err != nil && l.err == nil {
+		l.err = fmt.Errorf("tensor %q: %w", s.name, err)
+	}
+	if desc.Borrow {
+		l.mapped += int64(len(desc.Data))
+	}
+	return desc
+}
+
+// count notes how matrices run.
+func (l *loader) count(s source) {
+	for _, way := range s.runs {
+		if l.runs == nil {
+			l.runs = map[string]int{}
+		}
+		l.runs[way]++
+	}
 }

@@ -22,6 +22,9 @@ type Model struct {
 	weights           []*kernels.Weight // all of them, to free
 	pack              *packstore.Pack   // where the packed ones lie; nil where the backend packs none
 	mapped, onDevice  int64
+	headRounding      kernels.Rounding // of the output matrix's input
+	kvRound           kernels.DType    // what the cache is rounded to; F32: it is not
+	runs              map[string]int   // how quantized matrices run, and how many
 
 	rope    kernels.Tensor // rotations of the first positions (rope.go)
 	scratch tensors
@@ -38,10 +41,19 @@ type layer struct {
 	gateUp, gate, up  linear
 	down              linear
 	window            int
+	rounding          [4]kernels.Rounding // of a site's input, for all its matrices
+}
+
+// sites are the matrices that share their input.
+func (y *layer) sites() [4][]*linear {
+	return [4][]*linear{SiteQKV: {&y.qkv, &y.q, &y.k, &y.v}, SiteO: {&y.o}, SiteGateUp: {&y.gateUp, &y.gate, &y.up}, SiteDown: {&y.down}}
 }
 
 // linear is a matrix [outputs, inputs] with its bias, nil for none.
-type linear struct{ w, bias *kernels.Weight }
+type linear struct {
+	w, bias  *kernels.Weight
+	rounding kernels.Rounding // of its input, where the site's matrices round theirs each in another way
+}
 
 // Load is LoadWith without options.
 func Load(dev *kernels.Device, ck *checkpoint.Checkpoint) (*Model, error) {
@@ -59,15 +71,37 @@ func LoadWith(ctx context.Context, dev *kernels.Device, ck *checkpoint.Checkpoin
 	l := loader{dev: dev, ck: ck, o: o}
 	l.load(ctx, m)
 	m.weights, m.pack, m.mapped, m.onDevice = l.made, l.pack, l.mapped, l.onDevice
-	m.info = l.info
+	m.info, m.runs = l.info, l.runs
 	if m.act = formatOf(l.info, l.formats); o.wide {
 		m.act = kernels.F32
+	}
+	if l.err == nil && m.Quantized() {
+		l.err = m.roundCache(m.cfg.Quant.KV())
 	}
 	if l.err != nil {
 		m.Close()
 		return nil, fmt.Errorf("loading the model: %w", l.err)
 	}
 	return m, nil
+}
+
+// roundCache has the model's caches rounded as a checkpoint says.
+func (m *Model) roundCache(how string) error {
+	switch how {
+	case "":
+		m.kvRound = kernels.F32
+		return nil
+	case "int8":
+		m.kvRound = kernels.I8
+	case "fp8":
+		m.kvRound = kernels.F8
+	default:
+		return fmt.Errorf("the checkpoint has a cache of %q, which is not supported; supported: int8, fp8", how)
+	}
+	if !m.info.RoundsKV {
+		return fmt.Errorf("the checkpoint has a cache rounded to %s, and the kernels for %s round none: run it on the cpu backend", how, m.info.Name)
+	}
+	return nil
 }
 
 // Footprint is the memory that a model's weights take, in bytes: the host's, but for Device.
@@ -116,7 +150,7 @@ func (m *Model) Close() {
 // NewKV makes a cache of pages of pageSize positions for this model.
 func (m *Model) NewKV(pages, pageSize int) (*kernels.KV, error) {
 	return m.dev.NewKV(kernels.KVDesc{Layers: m.cfg.Layers, KVHeads: m.cfg.KVHeads, HeadDim: m.cfg.HeadDim,
-		PageSize: pageSize, Pages: pages, DType: m.act})
+		PageSize: pageSize, Pages: pages, DType: m.act, Round: m.kvRound})
 }
 
 // LogProbs gives for each row of h [rows, hidden], which Forward returned, what kernels.LogProbs says, without storing the logits.

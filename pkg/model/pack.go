@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"sync"
 
@@ -30,10 +29,10 @@ type block struct {
 	to       **kernels.Weight
 }
 
-// panels says whether the packed form of each piece can stand in one weight with others.
+// panels says whether the packed form of each span can stand in one weight with others.
 func (s source) panels() bool {
-	for _, p := range s.pieces {
-		if len(p)/s.rowBytes()%panelRows != 0 {
+	for _, p := range s.spans {
+		if p.rows%panelRows != 0 {
 			return false
 		}
 	}
@@ -45,33 +44,22 @@ func (l *loader) matrix(to **kernels.Weight, s source, r rtn) {
 	if l.err != nil {
 		return
 	}
-	data, copied := s.pieces[0], len(s.pieces) > 1 && !l.info.Pieces
-	if copied && (!s.panels() || l.info.Layout == "") {
-		data = slices.Concat(s.pieces...)
-		s.pieces = [][]byte{data}
-	}
-	desc := kernels.WeightDesc{DType: dtypes[s.dtype], Rows: s.rows, Cols: s.cols}
+	l.count(s)
+	desc := kernels.WeightDesc{DType: s.form.dtype, Group: s.form.group, Rows: s.rows, Cols: s.cols}
 	if r.bits > 0 {
 		if l.err = r.fits(s); l.err != nil {
 			return
 		}
 		desc.DType, desc.Group = r.dtype, r.group
 	}
-	if l.info.Pieces {
+	switch {
+	case l.info.Pieces:
 		l.fillWeight(to, s, desc, r)
-		return
-	}
-	if l.info.Layout != "" {
+	case l.info.Layout != "":
 		l.blocks = append(l.blocks, &block{source: s, desc: desc, rtn: r, to: to})
-		return
+	default:
+		*to = l.make(s.name, l.whole(s, r))
 	}
-	if r.bits > 0 {
-		desc = newRounding(r, s.cols, s.rows).round(s.dtype, data, l.info.Threads)
-	} else {
-		desc.Data, desc.Borrow = data, !copied
-		l.mapped += int64(len(data))
-	}
-	*to = l.make(s.name, desc)
 }
 
 // packAll packs the blocks, or finds them packed by another process, and makes weights of them.
@@ -81,8 +69,8 @@ func (l *loader) packAll(ctx context.Context) {
 	}
 	key, err := l.key()
 	for _, b := range l.blocks { // what the fingerprint has looked at
-		for _, p := range b.pieces {
-			l.ck.Release(p)
+		for _, p := range b.spans {
+			l.ck.Release(p.data)
 		}
 	}
 	if err == nil {
@@ -133,17 +121,14 @@ func (l *loader) fill(ctx context.Context, w io.WriterAt, size int64) (err error
 	defer func() { err = errors.Join(err, f.wait()) }()
 	for i, b := range l.blocks {
 		if i+1 < len(l.blocks) {
-			for _, p := range l.blocks[i+1].pieces {
-				l.ck.Expect(p)
+			for _, p := range l.blocks[i+1].spans {
+				if l.ck.Expect(p.data); p.of != "" {
+					l.ck.Expect(stored(l.ck, p.of))
+				}
 			}
 		}
-		at := b.at
-		for _, p := range b.pieces {
-			n, err := f.piece(ctx, b, p, at)
-			if err != nil {
-				return fmt.Errorf("tensor %q: %w", b.name, err)
-			}
-			at += n
+		if err := f.block(ctx, b); err != nil {
+			return fmt.Errorf("tensor %q: %w", b.name, err)
 		}
 	}
 	return nil
@@ -159,29 +144,50 @@ type filler struct {
 	err    error          // of it
 }
 
-// piece packs whole rows to byte `at` of the pack, and gives the bytes that they take.
-func (f *filler) piece(ctx context.Context, b *block, data []byte, at int64) (n int64, err error) {
-	panel := b.size / int64((b.desc.Rows+panelRows-1)/panelRows)
-	step := int(max(1, f.chunk(b)/panel)) * panelRows
-	var q *rounding
-	if b.rtn.bits > 0 {
-		q = newRounding(b.rtn, b.cols, min(step, len(data)/b.rowBytes()))
+// block packs a weight span by span, or, where the packed forms of spans cannot stand behind one another, as one.
+func (f *filler) block(ctx context.Context, b *block) error {
+	if len(b.spans) > 1 && !b.panels() {
+		d, err := f.l.shaper(&b.source, b.rtn, b.rows).all()
+		if err != nil {
+			return err
+		}
+		dst := f.room(b.at, b.size)
+		if err := f.l.dev.Pack(d, dst); err != nil {
+			return err
+		}
+		return f.finish(nil, dst, b.at)
 	}
-	for from := range slices.Chunk(data, step*b.rowBytes()) {
+	at := b.at
+	for _, p := range b.spans {
+		n, err := f.span(ctx, b, p, at)
+		if err != nil {
+			return err
+		}
+		at += n
+	}
+	return nil
+}
+
+// span packs rows to byte `at` of the pack, and gives the bytes that they take.
+func (f *filler) span(ctx context.Context, b *block, p span, at int64) (n int64, err error) {
+	panel := b.size / int64((b.desc.Rows+panelRows-1)/panelRows)
+	step := min(int(max(1, f.chunk(b)/panel))*panelRows, p.rows)
+	shape := f.l.shaper(&b.source, b.rtn, step)
+	for from := 0; from < p.rows; from += step {
 		if ctx.Err() != nil {
 			return n, context.Cause(ctx)
 		}
-		d := b.desc
-		d.Rows, d.Data = len(from)/b.rowBytes(), from
-		if q != nil {
-			d = q.round(b.dtype, from, f.l.info.Threads)
+		rows := min(step, p.rows-from)
+		d, err := shape.rows(p, from, rows)
+		if err != nil {
+			return n, err
 		}
-		size := panel * int64((d.Rows+panelRows-1)/panelRows)
+		size := panel * int64((rows+panelRows-1)/panelRows)
 		dst := f.room(at+n, size)
 		if err := f.l.dev.Pack(d, dst); err != nil {
 			return n, err
 		}
-		if err := f.finish(from, dst, at+n); err != nil {
+		if err := f.finish(b.read(p, from, rows), dst, at+n); err != nil {
 			return n, err
 		}
 		n += size

@@ -3,8 +3,6 @@ package model
 import (
 	"context"
 	"fmt"
-	"runtime"
-	"slices"
 
 	"sextant/kernels"
 )
@@ -16,30 +14,27 @@ func (l *loader) fillWeight(to **kernels.Weight, s source, desc kernels.WeightDe
 	if w == nil {
 		return
 	}
-	step := max(1, packChunk/s.rowBytes())
-	var q *rounding
-	if r.bits > 0 {
-		q = newRounding(r, s.cols, min(step, s.rows))
-	}
+	step := min(max(1, packChunk/s.rowBytes()), s.rows)
+	shape := l.shaper(&s, r, step)
 	row := 0
-	for _, piece := range s.pieces {
-		for data := range slices.Chunk(piece, step*s.rowBytes()) {
+	for _, p := range s.spans {
+		for from := 0; from < p.rows; from += step {
 			if l.ctx.Err() != nil {
 				l.err = context.Cause(l.ctx)
 				return
 			}
-			part := desc
-			part.Rows, part.Data = len(data)/s.rowBytes(), data
-			if q != nil {
-				part = q.round(s.dtype, part.Data, runtime.GOMAXPROCS(0)) // a device has no threads of its own
+			n := min(step, p.rows-from)
+			part, err := shape.rows(p, from, n)
+			if err == nil {
+				err = w.Put(row, part)
 			}
-			if err := w.Put(row, part); err != nil {
+			if err != nil {
 				l.err = fmt.Errorf("tensor %q: %w", s.name, err)
 				return
 			}
-			row += part.Rows
+			row += n
 			l.onDevice += int64(len(part.Data)) + 4*int64(len(part.Scales)+len(part.Zeros))
-			l.ck.Release(data)
+			l.ck.Release(s.read(p, from, n))
 		}
 	}
 	*to = w

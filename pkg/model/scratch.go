@@ -2,6 +2,7 @@ package model
 
 import (
 	"math/bits"
+	"slices"
 
 	"sextant/kernels"
 	"sextant/pkg/checkpoint"
@@ -43,22 +44,24 @@ func (m *Model) format(s slot) kernels.DType {
 }
 
 // formatOf is that of activations that feed matmuls and attention, and of the cache: where the device has narrow ones, that of the layers'
-// matrices; bf16 where those are rounded to fewer bits; f32 where they are mixed.
+// matrices that have one, bf16 where all have fewer bits; f32 where they are mixed.
 func formatOf(info kernels.Info, matrices []kernels.DType) kernels.DType {
 	if !info.Narrow || len(matrices) == 0 {
 		return kernels.F32
 	}
-	format := kernels.F32
-	for i, dt := range matrices {
-		if dt == kernels.I8 || dt == kernels.I4 || dt == kernels.F8 {
-			dt = kernels.BF16
+	var plain []kernels.DType
+	for _, dt := range matrices {
+		if dt.Bytes() > 0 && !slices.Contains(plain, dt) {
+			plain = append(plain, dt)
 		}
-		if i > 0 && dt != format {
-			return kernels.F32
-		}
-		format = dt
 	}
-	return format
+	switch len(plain) {
+	case 0:
+		return kernels.BF16
+	case 1:
+		return plain[0]
+	}
+	return kernels.F32
 }
 
 // PositionBytes is the memory, in bytes, that a position takes in the cache.
