@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -190,6 +191,8 @@ func (k *cutter) join() (string, error) {
 	n, first, most := k.rows.len(), 0, max(16<<20, 8*k.want())
 	if k.rows.bytes() > int64(most) {
 		first = k.draws.below(n)
+	} else {
+		most = math.MaxInt
 	}
 	var b strings.Builder
 	for i := 0; i < n && b.Len() < most; i++ {

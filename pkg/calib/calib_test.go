@@ -16,6 +16,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 	"pgregory.net/rapid"
 
+	"sextant/pkg/dataset"
 	"sextant/pkg/spec"
 	"sextant/pkg/tokenizer"
 )
@@ -167,6 +168,12 @@ func TestWindowsOfALargeFile(t *testing.T) {
 	text, err := k.join()
 	if err != nil {
 		t.Fatal(err)
+	}
+	// A file just below the bound is joined whole, however much its separators add.
+	small := slices.Repeat([]dataset.Document{{Text: strings.Repeat("a", 1<<14)}}, 1<<10)
+	k.rows = &texts{all: small, size: 16 << 20}
+	if whole, err := k.join(); err != nil || len(whole) != 16<<20+2*(1<<10-1) {
+		t.Errorf("%d bytes of a small file, %v", len(whole), err)
 	}
 	parts := strings.Split(text, "\n\n")
 	if first := drawn(generator(5), rows); len(parts) != 16 || parts[0][0] != byte('a'+first%26) || parts[15][0] != byte('a'+(first+15)%rows%26) {
