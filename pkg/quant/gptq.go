@@ -140,36 +140,68 @@ func odd64(x []float64) int {
 	return slices.IndexFunc(x, func(v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) })
 }
 
-// GPTQ rounds a matrix column by column, and makes good each column's error in those that are still to be rounded (arXiv 2210.17323). The
-// error is (W'-W) H (W'-W)^T summed over outputs and tokens, H damped: it is what GPTQ makes small.
+// GPTQOutcome is what GPTQ made of a matrix: Loss is its error (W'-W) H (W'-W)^T, summed over outputs and tokens, with H damped; Plain that of
+// rounding to nearest; Kept the number of outputs that are rounded to nearest since that is better for them.
+type GPTQOutcome struct {
+	Loss, Plain float64
+	Kept        int
+}
+
+// GPTQ rounds a matrix column by column, and makes good each column's error in those that are still to be rounded (arXiv 2210.17323). It is
+// greedy, and now and then an output comes out worse than by rounding to nearest, mostly of 2 bits: such outputs are rounded to nearest, so
+// that Loss is never above Plain.
 //
 // The paper updates all later columns by rows of the Cholesky factor U of H's inverse. The same comes out of H's own factor, H = F^T F,
 // without inverting: with d = w - w' the error of an output is |F d|^2, term k is F_kk d_k + sum over j < k of F_kj d_j, and the nearest
 // code to w_k + (sum over j < k of F_kj d_j) / F_kk is the one that makes it least, the codes before being as they are. The weights that
 // the paper has in columns k.. at that time, which the scales of a group are found from, are w + x where F restricted to them takes x to
 // those sums.
-func GPTQ(g Grid, w Dense, h *Hessian) (m *qformat.Matrix, loss float64, err error) {
+func GPTQ(g Grid, w Dense, h *Hessian) (m *qformat.Matrix, out GPTQOutcome, err error) {
 	if err := errors.Join(g.check(), w.check()); err != nil {
-		return nil, 0, err
+		return nil, out, err
 	}
 	if w.Cols != h.n || g.Float {
-		return nil, 0, fmt.Errorf("a matrix of %d inputs with the Hessian of %d, fp8 %v: want the same, of integers", w.Cols, h.n, g.Float)
+		return nil, out, fmt.Errorf("a matrix of %d inputs with the Hessian of %d, fp8 %v: want the same, of integers", w.Cols, h.n, g.Float)
+	}
+	w = Dense{w.Rows, w.Cols, h.alive(w)}
+	nearest, err := Quantize(g, w, nil)
+	if err != nil {
+		return nil, out, err
 	}
 	p := newGPTQPass(g, w, h)
+	plain, err := p.error(nearest, w)
+	if err != nil {
+		return nil, out, err
+	}
 	if p.static {
-		if err := scales(g, p.m, Dense{w.Rows, w.Cols, p.alive(w)}, nil); err != nil {
-			return nil, 0, err
-		}
+		copy(p.m.Scales, nearest.Scales)
+		copy(p.m.Zeros, nearest.Zeros)
 	}
 	for from := 0; from < h.n; from += p.block {
 		if err := p.columns(from, min(from+p.block, h.n)); err != nil {
-			return nil, 0, err
+			return nil, out, err
 		}
 	}
-	for _, l := range p.loss {
-		loss += l
+	for r, l := range p.loss {
+		out.Plain += plain[r]
+		if plain[r] < l {
+			keep(p.m, nearest, r)
+			l = plain[r]
+			out.Kept++
+		}
+		out.Loss += l
 	}
-	return p.m, loss, nil
+	return p.m, out, nil
+}
+
+// keep copies row r.
+func keep(to, from *qformat.Matrix, r int) {
+	wide := to.Wide()
+	copy(to.Codes[r*to.Cols:(r+1)*to.Cols], from.Codes[r*to.Cols:])
+	copy(to.Scales[r*wide:(r+1)*wide], from.Scales[r*wide:])
+	if to.Zeros != nil {
+		copy(to.Zeros[r*wide:(r+1)*wide], from.Zeros[r*wide:])
+	}
 }
 
 // gptqPass is a matrix on its way. Columns are in the order in which they are rounded.
@@ -193,14 +225,11 @@ func newGPTQPass(g Grid, w Dense, h *Hessian) *gptqPass {
 	}
 	p.block = min(p.block, h.n)
 	p.sums = make([]float32, w.Rows*p.block)
-	p.w = p.alive(w)
+	p.w = w.Values
 	if h.order != nil {
-		row := make([]float32, h.n)
-		for r := range w.Rows {
-			copy(row, p.w[r*h.n:])
-			for i, c := range h.order {
-				p.w[r*h.n+i] = row[c]
-			}
+		p.w = make([]float32, len(w.Values))
+		for i := range p.w {
+			p.w[i] = w.Values[i-i%h.n+h.order[i%h.n]]
 		}
 	}
 	return p
@@ -208,6 +237,9 @@ func newGPTQPass(g Grid, w Dense, h *Hessian) *gptqPass {
 
 // alive is the weights with those of dead inputs 0.
 func (h *Hessian) alive(w Dense) []float32 {
+	if h.Dead == 0 {
+		return w.Values
+	}
 	values := slices.Clone(w.Values)
 	for i := range values {
 		if h.dead[i%w.Cols] {
@@ -217,21 +249,67 @@ func (h *Hessian) alive(w Dense) []float32 {
 	return values
 }
 
+// error is |F d|^2 of each row of a rounded matrix. It uses the room for d.
+func (p *gptqPass) error(m *qformat.Matrix, w Dense) ([]float64, error) {
+	loss := make([]float64, m.Rows)
+	err := parallel(m.Rows, func(a, b int) error {
+		row := make([]float32, p.n)
+		for r := a; r < b; r++ {
+			m.Values(row, r)
+			for i := range p.n {
+				c := p.column(i)
+				p.d[r*p.n+i] = w.Values[r*p.n+c] - row[c]
+			}
+		}
+		return nil
+	})
+	for from := 0; from < p.n && err == nil; from += errorSide {
+		wide := min(errorSide, p.n-from)
+		var out []float32
+		if out, err = p.times(from, wide, from+wide); err != nil {
+			break
+		}
+		err = parallel(m.Rows, func(a, b int) error {
+			for r := a; r < b; r++ {
+				row := out[r*wide : (r+1)*wide]
+				loss[r] += dot(row, row)
+			}
+			return nil
+		})
+	}
+	return loss, err
+}
+
+// errorSide is how many rows of a factor are multiplied with at once to find an error.
+const errorSide = 512
+
+// times is [rows, wide]: the sums of F_kj d_j of the rows k from `from` on, over the columns j below `to`.
+func (p *gptqPass) times(from, wide, to int) ([]float32, error) {
+	part := make([]float32, wide*to)
+	for i := range wide {
+		copy(part[i*to:(i+1)*to], p.factor[(from+i)*p.n:])
+	}
+	f, err := p.o.Products.Hold(part, wide, to)
+	if err != nil {
+		return nil, fmt.Errorf("holding %d rows of a Hessian's factor: %w", wide, err)
+	}
+	defer f.Close()
+	if len(p.sums) < p.m.Rows*wide {
+		p.sums = make([]float32, p.m.Rows*wide)
+	}
+	out := p.sums[:p.m.Rows*wide]
+	if err := f.Times(out, p.d, p.m.Rows, p.n); err != nil {
+		return nil, fmt.Errorf("multiplying by a Hessian's factor: %w", err)
+	}
+	return out, nil
+}
+
 // columns rounds the columns [from, to).
 func (p *gptqPass) columns(from, to int) error {
 	n, wide := p.n, to-from
 	if from > 0 {
-		part := make([]float32, wide*from)
-		for i := range wide {
-			copy(part[i*from:(i+1)*from], p.factor[(from+i)*n:])
-		}
-		f, err := p.o.Products.Hold(part, wide, from)
-		if err != nil {
-			return fmt.Errorf("holding %d rows of a Hessian's factor: %w", wide, err)
-		}
-		defer f.Close()
-		if err := f.Times(p.sums[:p.m.Rows*wide], p.d, p.m.Rows, n); err != nil {
-			return fmt.Errorf("multiplying by a Hessian's factor: %w", err)
+		if _, err := p.times(from, wide, from); err != nil {
+			return err
 		}
 	}
 	local := make([]float64, wide*wide) // the diagonal block of F

@@ -193,7 +193,7 @@ func TestThreadsDecideNothing(t *testing.T) {
 		scale     []float32
 		best      AWQPoint
 		clip      [][]float32
-		loss      float64
+		out       GPTQOutcome
 	}
 	all := func() (v results) {
 		d := Dense{rows, cols, w}
@@ -203,7 +203,7 @@ func TestThreadsDecideNothing(t *testing.T) {
 		v.clip, errs[2] = SearchClip(ClipSearch{Grid: g, Matrices: []Dense{d}, Gram: gram, Scale: v.scale, Products: Plain{}})
 		h, err := NewHessian(gram, cols, GPTQOptions{ActOrder: true, Damp: 0.01, Block: 64, Products: Plain{}})
 		errs[3] = err
-		v.gptq, v.loss, errs[4] = GPTQ(g, d, h)
+		v.gptq, v.out, errs[4] = GPTQ(g, d, h)
 		for _, err := range errs {
 			if err != nil {
 				t.Fatal(err)
