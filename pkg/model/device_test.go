@@ -8,10 +8,12 @@ import (
 	"sextant/kernels"
 )
 
+// tolerances are those of logits, by the format of activations.
+var tolerances = map[kernels.DType]float64{kernels.F32: 1e-4, kernels.F16: 0.05, kernels.BF16: 0.5}
+
 // TestDeviceGoldens holds every family on the cuda backend against transformers, with activations of f32, and as near as those of 16 bits allow.
 func TestDeviceGoldens(t *testing.T) {
 	cudalib.Want(t)
-	tolerances := map[kernels.DType]float64{kernels.F32: 1e-4, kernels.F16: 0.05, kernels.BF16: 0.5}
 	for _, name := range goldenNames(t) {
 		t.Run(name, func(t *testing.T) {
 			ck, g := openGolden(t, name)
@@ -127,6 +129,9 @@ func TestFormats(t *testing.T) {
 		{narrow, []kernels.DType{kernels.F16, kernels.F16}, kernels.F16},
 		{narrow, []kernels.DType{kernels.F32, kernels.F32}, kernels.F32},
 		{narrow, []kernels.DType{kernels.I8, kernels.I4, kernels.F8, kernels.BF16}, kernels.BF16},
+		{narrow, []kernels.DType{kernels.I4, kernels.F16, kernels.I4}, kernels.F16},
+		{narrow, []kernels.DType{kernels.I4, kernels.F8}, kernels.BF16},
+		{narrow, []kernels.DType{kernels.I4, kernels.F32}, kernels.F32},
 		{narrow, []kernels.DType{kernels.BF16, kernels.F16}, kernels.F32},
 		{narrow, []kernels.DType{kernels.F32, kernels.BF16}, kernels.F32},
 	} {
