@@ -170,7 +170,7 @@ func (s *compressedScheme) read(p *parts, m *Matrix) (decode func() error) {
 			return err
 		}
 		if index.Data != nil {
-			if m.GroupOf, err = order(index, m.Group, m.Wide()); err != nil {
+			if m.GroupOf, err = order(index, m.Wide()); err != nil {
 				return err
 			}
 		}

@@ -135,7 +135,7 @@ func (s *gptqScheme) read(p *parts, m *Matrix) (decode func() error) {
 		}
 		m.Scales = transposed(m.Scales, wide, m.Rows)
 		if index.Data != nil {
-			if m.GroupOf, err = order(index, m.Group, wide); err != nil {
+			if m.GroupOf, err = order(index, wide); err != nil {
 				return err
 			}
 		}

@@ -2,6 +2,7 @@ package qformat
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -60,7 +61,7 @@ func Fits(layout string, m *Matrix) error {
 }
 
 // Pack gives the tensors in which layout stores m as the weight of module ("model.layers.0.mlp.down_proj"), sorted by name. Unpack by the
-// Scheme of Config gives m again; only zeros that all are 2^(Bits-1) come back as a symmetric matrix.
+// Scheme of Config gives m again; only zeros that all are 2^(Bits-1) come back as a symmetric matrix, and a GroupOf of neighbours as nil.
 func Pack(layout, module string, m *Matrix) ([]Tensor, error) {
 	if err := Fits(layout, m); err != nil {
 		return nil, fmt.Errorf("module %q: %w", module, err)
@@ -118,9 +119,9 @@ const (
 
 func (m *Matrix) strategy() strategy {
 	switch {
-	case m.BlockRows == 1 && m.Group < m.Cols:
+	case m.BlockRows == 1 && m.Group < m.Cols && !(m.Float && m.Rows == 1):
 		return perGroup
-	case m.BlockRows == 1:
+	case m.BlockRows == 1 && m.Group == m.Cols:
 		return perChannel
 	case m.BlockRows == m.Rows && m.Group == m.Cols:
 		return perTensor
@@ -128,16 +129,17 @@ func (m *Matrix) strategy() strategy {
 	return perBlock
 }
 
-// normal makes zeros that are all 2^(Bits-1) implied.
+// normal makes implied what need not be said: zeros that all are 2^(Bits-1), and an order in which groups are of neighbours.
 func (m *Matrix) normal() {
-	for _, z := range m.Zeros {
-		if z != 1<<(m.Bits-1) {
+	if !m.Float && !slices.ContainsFunc(m.Zeros, func(z byte) bool { return z != 1<<(m.Bits-1) }) {
+		m.Symmetric, m.Zeros = true, nil
+	}
+	for c, g := range m.GroupOf {
+		if int(g) != c/m.Group {
 			return
 		}
 	}
-	if !m.Float {
-		m.Symmetric, m.Zeros = true, nil
-	}
+	m.GroupOf = nil
 }
 
 // implied gives the zeros of a matrix whether they are stored or implied.

@@ -79,10 +79,10 @@ func integer(t Tensor, i int) int {
 	return int(int64(binary.LittleEndian.Uint64(t.Data[8*i:])))
 }
 
-// order reads the group of each input; nil where groups are of neighbours, or the tensor holds nothing but -1s, as compressed-tensors leaves it.
-func order(t Tensor, group, wide int) ([]int32, error) {
+// order reads the group of each input; nil where there are -1s, as compressed-tensors leaves what was not set.
+func order(t Tensor, wide int) ([]int32, error) {
 	g := grid{t.Data, 1}
-	out, plain := make([]int32, len(t.Data)/4), true
+	out := make([]int32, len(t.Data)/4)
 	for c := range out {
 		out[c] = int32(g.at(c, 0))
 		if out[c] == -1 {
@@ -91,10 +91,6 @@ func order(t Tensor, group, wide int) ([]int32, error) {
 		if out[c] < 0 || int(out[c]) >= wide {
 			return nil, fmt.Errorf("tensor %q: input %d is in group %d of %d", t.Name, c, out[c], wide)
 		}
-		plain = plain && int(out[c]) == c/group
-	}
-	if plain {
-		return nil, nil
 	}
 	return out, nil
 }
