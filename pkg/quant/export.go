@@ -13,7 +13,6 @@ import (
 
 	"sextant/internal/points"
 	"sextant/pkg/checkpoint"
-	"sextant/pkg/qformat"
 	"sextant/pkg/result"
 	"sextant/pkg/spec"
 )
@@ -21,7 +20,8 @@ import (
 // The layouts of exports are qformat's and, plain, spec.FakeQuant (the values of the codes) and spec.Transformed.
 
 // checkExports refuses a layout that cannot hold one of the matrices, before there is any work.
-func checkExports(exports map[string]string, shapes map[string]*qformat.Matrix) error {
+func (r *runner) checkExports() error {
+	exports := r.job.Exports
 	for _, layout := range slices.Sorted(maps.Keys(exports)) {
 		if err := replaceable(exports[layout]); err != nil {
 			return fmt.Errorf("export %q: %w", layout, err)
@@ -29,10 +29,8 @@ func checkExports(exports map[string]string, shapes map[string]*qformat.Matrix) 
 		if layout == spec.FakeQuant || layout == spec.Transformed {
 			continue
 		}
-		for _, name := range slices.Sorted(maps.Keys(shapes)) {
-			if err := qformat.Fits(layout, shapes[name]); err != nil {
-				return fmt.Errorf("export %q: tensor %q: %w", layout, name, err)
-			}
+		if _, err := r.config(layout); err != nil {
+			return fmt.Errorf("export %q: %w", layout, err)
 		}
 	}
 	return nil
@@ -135,7 +133,7 @@ func (e *exporter) convert(ctx context.Context, layout, dir string) error {
 	var quant map[string]any
 	if layout == spec.FakeQuant {
 		t.layout, m.Layout = plainLayout, plainLayout
-	} else if quant, err = qformat.Config(layout, e.r.shapes, e.r.plainModules(), e.r.kv()); err != nil {
+	} else if quant, err = e.r.config(layout); err != nil {
 		return err
 	}
 	source := e.r.job.Checkpoint

@@ -6,7 +6,6 @@ import (
 	"os"
 
 	"sextant/internal/points"
-	"sextant/pkg/qformat"
 	"sextant/pkg/result"
 )
 
@@ -27,7 +26,7 @@ func (r *runner) finish() (result.Manifest, error) {
 			return m, err
 		}
 	}
-	quant, err := qformat.Config(r.layout, r.shapes, r.plainModules(), r.kv())
+	quant, err := r.config(r.layout)
 	if err != nil {
 		return m, err
 	}

@@ -132,6 +132,9 @@ func (r *runner) prepare() error {
 			r.layout = qformat.CompressedTensors
 		}
 	}
+	if _, err := r.config(r.layout); err != nil {
+		return err
+	}
 	if r.calibrates() {
 		s := r.job.Sample
 		if s == nil || len(s.IDs) == 0 {
@@ -139,7 +142,7 @@ func (r *runner) prepare() error {
 		}
 		r.sample = sample{seqs: len(s.IDs) / s.SeqLen, seqLen: s.SeqLen, hidden: ck.Config().Hidden}
 	}
-	return checkExports(r.job.Exports, r.shapes)
+	return r.checkExports()
 }
 
 // sitesOf are the matrices of each site of a block.
@@ -213,12 +216,17 @@ func (r *runner) activation(most float32) qformat.Activation {
 	return a
 }
 
-// kv is the rounding of the cache, "" for none.
-func (r *runner) kv() string {
-	if r.job.Recipe.KV == "none" {
-		return ""
+// config is the quantization_config of the matrices in a layout; an error says why that cannot hold them.
+func (r *runner) config(layout string) (map[string]any, error) {
+	modules := map[string]*qformat.Matrix{}
+	for name, m := range r.shapes {
+		modules[module(name)] = m
 	}
-	return r.job.Recipe.KV
+	kv := r.job.Recipe.KV
+	if kv == "none" {
+		kv = ""
+	}
+	return qformat.Config(layout, modules, r.plainModules(), kv)
 }
 
 // plainModules are the layers whose matrices stay as they are.

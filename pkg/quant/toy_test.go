@@ -39,6 +39,7 @@ var toys = map[string]toy{
 	"bf16":      {family: "llama", kvHeads: 4, dtype: "BF16", hidden: 64, wide: 96, tied: true},
 	"gqa":       {family: "qwen2", kvHeads: 2, dtype: "BF16", hidden: 64, wide: 128},
 	"biases":    {family: "qwen2", kvHeads: 4, dtype: "F32", hidden: 64, wide: 96},
+	"wide":      {family: "llama", kvHeads: 2, dtype: "BF16", hidden: 256, wide: 384},
 	"internlm2": {family: "internlm2", kvHeads: 2, dtype: "F16", hidden: 64, wide: 96},
 }
 
