@@ -9,8 +9,11 @@ import "fmt"
 //	scales   F16 [groups, out]
 type awq struct{}
 
-// awqPacking has at k the place of output k in its word.
-var awqPacking = packing{bits: 4, order: &[8]uint8{0, 4, 1, 5, 2, 6, 3, 7}}
+// awqOrder has at k the place of output k in its word.
+var (
+	awqOrder   = [8]uint8{0, 4, 1, 5, 2, 6, 3, 7}
+	awqPacking = packing{bits: 4, order: &awqOrder}
+)
 
 func (awq) fits(m *Matrix) error {
 	switch {

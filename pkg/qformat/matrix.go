@@ -77,6 +77,9 @@ func (m *Matrix) checkSizes() error {
 	if m.Group < 1 || m.Group > m.Cols || m.BlockRows < 1 || m.BlockRows > m.Rows {
 		return fmt.Errorf("a quantized matrix [%d, %d] with groups of %d inputs and %d outputs", m.Rows, m.Cols, m.Group, m.BlockRows)
 	}
+	if m.Float && m.GroupOf != nil {
+		return fmt.Errorf("a matrix of e4m3 values with groups that are not of neighbours")
+	}
 	switch a := m.Act; {
 	case a == Activation{}:
 	case a.Format != "int8" && a.Format != "fp8" || !(a.Scale >= 0) || a.Group < 0 || a.Scale > 0 && a.Group > 0:

@@ -14,23 +14,23 @@ func (m *Matrix) Values(out []float32, row int) {
 	if m.GroupOf != nil {
 		for c, q := range codes {
 			i := first + int(m.GroupOf[c])
-			out[c] = m.value(q, m.Zero(i), m.Scales[i])
+			out[c] = float32(int32(q)-int32(m.Zero(i))) * m.Scales[i]
 		}
 		return
 	}
 	for g := range wide {
-		zero, scale := m.Zero(first+g), m.Scales[first+g]
-		for c := g * m.Group; c < min((g+1)*m.Group, m.Cols); c++ {
-			out[c] = m.value(codes[c], zero, scale)
+		from, to := g*m.Group, min((g+1)*m.Group, m.Cols)
+		zero, scale, part := int32(m.Zero(first+g)), m.Scales[first+g], out[from:to]
+		if m.Float {
+			for c, q := range codes[from:to] {
+				part[c] = e4m3[q] * scale
+			}
+			continue
+		}
+		for c, q := range codes[from:to] {
+			part[c] = float32(int32(q)-zero) * scale
 		}
 	}
-}
-
-func (m *Matrix) value(code, zero byte, scale float32) float32 {
-	if m.Float {
-		return e4m3[code] * scale
-	}
-	return float32(int(code)-int(zero)) * scale
 }
 
 // e4m3 are the values of the e4m3fn codes: a sign, four bits of exponent with bias 7, three of mantissa, no infinities, and one NaN of each
