@@ -117,11 +117,28 @@ func (c *Calibration) add(kind string, s Speed) {
 	c.Workers[kind] = s
 }
 
-// Kind names the workers of a job for what their speed depends on: the size of the model, for another checkpoint of the same one is no
-// faster, and where and with what they run.
+// Kind names the workers of a job for what their speed depends on: what they do, the size of the model, for another checkpoint of the same
+// one is no faster, and where and with what they run.
 func (p *Plan) Kind(j Job) string {
 	v, _ := p.Variant(j.Variant)
-	return fmt.Sprintf("%s:%dp:%db%s", v.Recipe, v.Params, v.WeightBytes, p.place(j))
+	return fmt.Sprintf("%s:%dp:%db%s", p.does(j, v), v.Params, v.WeightBytes, p.place(j))
+}
+
+// making begins the kinds of workers that quantize: nothing of their speed is known from those that evaluate, nor the other way round.
+const making = Quantize + "/"
+
+// does is the part of a kind that says what is done to the weights or with them.
+func (p *Plan) does(j Job, v Variant) string {
+	switch {
+	case j.Kind == Quantize:
+		q, _ := p.Recipe(v.Recipe)
+		return making + q.Method
+	case v.Position == "" || v.Position == spec.Transformed:
+		return spec.Pretrain // plain weights: as fast as any
+	case v.Position == spec.FakeQuant:
+		return v.Position
+	}
+	return v.Recipe
 }
 
 // place is the part of a kind that is not the model's.
@@ -165,7 +182,7 @@ func (c *Calibration) rate(p *Plan, j Job) rate {
 	r.rough = !ok || s.Tokens == 0
 	scale := 1.0
 	if r.rough {
-		s, scale = c.nearest(p.place(j), v.Params)
+		s, scale = c.nearest(p.does(j, v), p.place(j), v.Params)
 	}
 	if s.Tokens > 0 {
 		r.tokens = s.Tokens / s.Seconds * scale
@@ -176,13 +193,16 @@ func (c *Calibration) rate(p *Plan, j Job) rate {
 	return r
 }
 
-// nearest finds the model measured at a place that is nearest in size, and how much faster one of params parameters is than it.
-func (c *Calibration) nearest(place string, params int64) (best Speed, scale float64) {
+// nearest finds the model measured at a place, doing as much, that is nearest in size, and how much faster one of params parameters is than it.
+func (c *Calibration) nearest(does, place string, params int64) (best Speed, scale float64) {
 	scale = 1
 	for _, kind := range slices.Sorted(maps.Keys(c.Workers)) {
 		s := c.Workers[kind]
 		if !strings.HasSuffix(kind, place) || s.Params == 0 || s.Tokens == 0 || params == 0 {
 			continue
+		}
+		if makes := strings.HasPrefix(does, making); makes != strings.HasPrefix(kind, making) || makes && !strings.HasPrefix(kind, does+":") {
+			continue // methods take very different time for a token
 		}
 		ratio := float64(s.Params) / float64(params)
 		if best.Params == 0 || math.Abs(math.Log(ratio)) < math.Abs(math.Log(scale)) {
@@ -195,6 +215,9 @@ func (c *Calibration) nearest(place string, params int64) (best Speed, scale flo
 func guess(p *Plan, j Job, v Variant) rate {
 	params := cmp.Or(float64(v.Params), guessParams)
 	bytes := cmp.Or(float64(v.WeightBytes), 2*params)
+	if j.Kind == Quantize {
+		bytes = 2 * params // it reads the plain ones
+	}
 	if j.NumGPUs > 0 {
 		return rate{tokens: gpuFlops * float64(j.NumGPUs) / (2 * params), load: gpuStartup + bytes/readBytes}
 	}

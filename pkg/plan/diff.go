@@ -9,14 +9,14 @@ import (
 
 // Difference is what sets one plan apart from another.
 type Difference struct {
-	Changes []Change `json:"changes"` // models, datasets, settings, then sizes, each in the order of the plans
+	Changes []Change `json:"changes"` // models, recipes, variants, datasets, settings, then sizes, each in the order of the plans
 	Reuse   Reuse    `json:"reuse"`
 }
 
 // Change is one thing that is not the same in both plans.
 type Change struct {
-	Of   string `json:"of"`             // "model", "dataset", "setting", "plan"
-	Name string `json:"name,omitempty"` // of the model or dataset
+	Of   string `json:"of"`             // "model", "recipe", "variant", "dataset", "setting", "plan"
+	Name string `json:"name,omitempty"` // of the model, recipe, variant or dataset
 	What string `json:"what"`           // "added", "removed", or what of it: "path", "rows", "max_partition_size", "shards", ...
 	From string `json:"from,omitempty"` // empty like To: what is too long to show, or not to be shown
 	To   string `json:"to,omitempty"`
@@ -45,7 +45,7 @@ func or(value string) string {
 	return value
 }
 
-// Reuse is what the rows of the second plan can take from results of the first. Stale rows are those whose task is in both under another
+// Reuse is what the rows of the second plan can take from results of the first; quantizations have none. Stale rows are those whose task is in both under another
 // digest: a run still takes such a row when its own digest holds, which only a look at the data tells.
 type Reuse struct {
 	Same  int `json:"same"`  // of tasks with equal digests
@@ -115,10 +115,19 @@ func (d *differ) models() {
 		y, _ := d.b.Model(name)
 		d.fields("model", name, "", x, y)
 	})
+	d.both("recipe", abbrs(d.a.Spec.Quant, recipeName), abbrs(d.b.Spec.Quant, recipeName), func(name string) {
+		x, _ := d.a.Recipe(name)
+		y, _ := d.b.Recipe(name)
+		d.fields("recipe", name, "", x, y)
+	})
 	d.both("variant", abbrs(extra(d.a), variantID), abbrs(extra(d.b), variantID), func(string) {})
 	for _, y := range d.b.Variants {
 		if x, ok := d.a.Variant(y.ID); ok {
-			d.compare("model", y.ID, "fingerprint", x.Fingerprint, y.Fingerprint)
+			of := "model"
+			if y.ID != y.Model {
+				of = "variant"
+			}
+			d.compare(of, y.ID, "fingerprint", x.Fingerprint, y.Fingerprint)
 		}
 	}
 }
@@ -150,12 +159,33 @@ func (d *differ) fields(of, name, prefix string, x, y any) {
 		switch a.Field(i).Kind() {
 		case reflect.Struct:
 			d.fields(of, name, key+".", from, to)
-		case reflect.Map, reflect.Slice, reflect.Pointer:
+		case reflect.Pointer:
+			d.pointer(of, name, key, a.Field(i), b.Field(i))
+		case reflect.Map, reflect.Slice:
 			d.differs(of, name, key, from, to)
 		default:
 			d.compare(of, name, key, from, to)
 		}
 	}
+}
+
+// pointer compares what is there or not.
+func (d *differ) pointer(of, name, key string, a, b reflect.Value) {
+	switch {
+	case a.Type().Elem().Kind() == reflect.Struct && !a.IsNil() && !b.IsNil():
+		d.fields(of, name, key+".", a.Elem().Interface(), b.Elem().Interface())
+	case a.Type().Elem().Kind() == reflect.Struct:
+		d.differs(of, name, key, a.Interface(), b.Interface())
+	default:
+		d.compare(of, name, key, pointed(a), pointed(b))
+	}
+}
+
+func pointed(v reflect.Value) any {
+	if v.IsNil() {
+		return ""
+	}
+	return v.Elem().Interface()
 }
 
 func (d *differ) datasets() {
@@ -209,7 +239,9 @@ func (d *differ) settings() {
 func (d *differ) sizes() {
 	rows := func(p *Plan) (n int, tokens int64) {
 		for _, t := range p.Tasks {
-			n, tokens = n+t.Rows, tokens+t.Tokens
+			if t.Kind == "" {
+				n, tokens = n+t.Rows, tokens+t.Tokens
+			}
 		}
 		return n, tokens
 	}
@@ -224,6 +256,9 @@ func (d *differ) sizes() {
 
 func reuse(a, b *Plan) (r Reuse) {
 	for _, t := range b.Tasks {
+		if t.Kind != "" {
+			continue
+		}
 		old, _ := a.Task(t.ID) // none: no rows
 		n := min(old.Rows, t.Rows)
 		r.New += t.Rows - n

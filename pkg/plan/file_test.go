@@ -35,8 +35,8 @@ func TestSaveLoad(t *testing.T) {
 		"renamed": {strings.Replace(string(b), `"m/d"`, `"m/e"`, 1), "changed by hand"},
 		"edited":  {strings.Replace(string(b), `"rows": 100`, `"rows": 101`, 1), "changed by hand"},
 		"torn":    {string(b[:len(b)/2]), "unexpected end of JSON"},
-		"version": {strings.Replace(string(b), `"version": 2`, `"version": 9`, 1), "version is 9, this program knows version 2: use the newer"},
-		"old":     {strings.Replace(string(b), `"version": 2`, `"version": 1`, 1), "version is 1, this program knows version 2: run submit on the spec again"},
+		"version": {strings.Replace(string(b), `"version": 3`, `"version": 9`, 1), "version is 9, this program knows version 3: use the newer"},
+		"old":     {strings.Replace(string(b), `"version": 3`, `"version": 2`, 1), "version is 2, this program knows version 3: run submit on the spec again"},
 	} {
 		if err := os.WriteFile(path, []byte(c.data), 0o666); err != nil {
 			t.Fatal(err)

@@ -47,7 +47,8 @@ type PoolForecast struct {
 	Workers int     `json:"workers"` // started when draining with all slots
 	Rough   bool    `json:"rough"`
 
-	jobs []float64 // seconds of each, in the plan's order
+	jobs  []float64 // seconds of each, in the plan's order
+	after []int     // numbers of jobs that must have ended before one of these begins
 }
 
 // TaskForecast is of one task.
@@ -71,29 +72,20 @@ type JobForecast struct {
 func (p *Plan) Forecast(c Calibration) Forecast {
 	f := Forecast{slots: max(p.Spec.Infer.MaxNumWorkers, 1), index: map[string]int{}}
 	f.lead = max(time.Duration(p.Spec.Slurm.SignalLead)*time.Second-usualLead, 0)
-	variants := map[string]int{} // a pool of each variant
+	tasks := map[[2]string]int{} // a pool of the tasks of each kind and variant
+	number := map[string]int{}
+	for i, j := range p.Jobs {
+		number[j.ID] = i
+		pool := f.pool(p, j, c)
+		tasks[[2]string{j.Kind, j.Variant}] = pool
+		f.add(p, j, &f.Pools[pool])
+	}
 	for _, j := range p.Jobs {
-		i, ok := f.index[j.Pool()]
-		if !ok {
-			i = len(f.Pools)
-			f.index[j.Pool()], variants[j.Variant] = i, i
-			r := c.rate(p, j)
-			f.Pools = append(f.Pools, PoolForecast{Pool: j.Pool(), Variant: j.Variant, NumGPUs: j.NumGPUs, Rate: r.tokens, Load: r.load, Rough: r.rough})
-			f.Rough = f.Rough || r.rough
-		}
-		pool := &f.Pools[i]
-		tokens := p.Tokens(j)
-		seconds := float64(tokens) / pool.Rate
-		pool.Jobs++
-		pool.Tokens += tokens
-		pool.Seconds += seconds
-		pool.jobs = append(pool.jobs, seconds)
-		f.Jobs = append(f.Jobs, JobForecast{Job: j.ID, Pool: pool.Pool, Tokens: tokens, Seconds: seconds, Load: pool.Load})
-		f.Seconds += seconds
+		f.order(j, number)
 	}
 	for _, t := range p.Tasks {
 		one := TaskForecast{Task: t.ID, Tokens: t.Tokens}
-		if i, ok := variants[t.Variant]; ok {
+		if i, ok := tasks[[2]string{t.Kind, t.Variant}]; ok {
 			one.Seconds = float64(t.Tokens) / f.Pools[i].Rate
 			one.GPUHours = one.Seconds * float64(f.Pools[i].NumGPUs) / 3600
 		}
@@ -102,6 +94,41 @@ func (p *Plan) Forecast(c Calibration) Forecast {
 	}
 	f.schedule()
 	return f
+}
+
+// pool finds the pool of a job, which it makes for its first one.
+func (f *Forecast) pool(p *Plan, j Job, c Calibration) int {
+	name := j.Pool()
+	if i, ok := f.index[name]; ok {
+		return i
+	}
+	r := c.rate(p, j)
+	f.index[name] = len(f.Pools)
+	f.Pools = append(f.Pools, PoolForecast{Pool: name, Variant: j.Variant, NumGPUs: j.NumGPUs, Rate: r.tokens, Load: r.load, Rough: r.rough})
+	f.Rough = f.Rough || r.rough
+	return f.index[name]
+}
+
+// add takes a job in.
+func (f *Forecast) add(p *Plan, j Job, pool *PoolForecast) {
+	tokens := p.Tokens(j)
+	seconds := float64(tokens) / pool.Rate
+	pool.Jobs++
+	pool.Tokens += tokens
+	pool.Seconds += seconds
+	pool.jobs = append(pool.jobs, seconds)
+	f.Jobs = append(f.Jobs, JobForecast{Job: j.ID, Pool: pool.Pool, Tokens: tokens, Seconds: seconds, Load: pool.Load})
+	f.Seconds += seconds
+}
+
+// order notes what a job's pool comes after: jobs of one pool are of one variant. What is not among the plan's jobs is over.
+func (f *Forecast) order(j Job, number map[string]int) {
+	pool := &f.Pools[f.index[j.Pool()]]
+	for _, id := range j.After {
+		if n, ok := number[id]; ok && !slices.Contains(pool.after, n) {
+			pool.after = append(pool.after, n)
+		}
+	}
 }
 
 // Tokens is how many tokens the shards of a job are estimated at, which for an attempt may be fewer than the plan's job has.
@@ -157,6 +184,7 @@ func (f *Forecast) Workers(pool string) int {
 		return 0
 	}
 	alone := Forecast{Pools: []PoolForecast{f.Pools[i]}, index: map[string]int{pool: 0}}
+	alone.Pools[0].after = nil
 	for _, seconds := range f.Pools[i].jobs {
 		alone.Jobs = append(alone.Jobs, JobForecast{Pool: pool, Seconds: seconds, Load: f.Pools[i].Load})
 	}

@@ -1,6 +1,11 @@
 package plan
 
-import "sextant/pkg/spec"
+import (
+	"cmp"
+	"slices"
+
+	"sextant/pkg/spec"
+)
 
 // index says where in a plan's lists an ID stands. It is made at the first look-up and by whoever comes first of several goroutines.
 type index struct {
@@ -31,6 +36,7 @@ func jobID(j *Job) string                { return j.ID }
 func variantID(v *Variant) string        { return v.ID }
 func modelAbbr(m *spec.Model) string     { return m.Abbr }
 func datasetAbbr(d *spec.Dataset) string { return d.Abbr }
+func recipeName(q *spec.Quant) string    { return q.Name }
 
 // Task finds a task by its ID.
 func (p *Plan) Task(id string) (Task, bool) { return find(p.Tasks, p.at().tasks, id, taskID) }
@@ -52,6 +58,54 @@ func (p *Plan) Model(abbr string) (spec.Model, bool) {
 // Dataset finds a dataset of the spec by its abbr.
 func (p *Plan) Dataset(abbr string) (spec.Dataset, bool) {
 	return find(p.Spec.Datasets, nil, abbr, datasetAbbr)
+}
+
+// Recipe finds a recipe of the spec by its name.
+func (p *Plan) Recipe(name string) (spec.Quant, bool) {
+	return find(p.Spec.Quant, nil, name, recipeName)
+}
+
+// Evaluates says whether a variant has tasks that evaluate it: one of which only others are made, or that is only saved, has none.
+func (p *Plan) Evaluates(variant string) bool {
+	return slices.ContainsFunc(p.Tasks, func(t Task) bool { return t.Variant == variant && t.Kind == "" })
+}
+
+// Quantizations is the part of a plan that makes variants: its tasks, shards and jobs of that kind. It has the identity and the digest of
+// the whole, of which it is the beginning.
+func (p *Plan) Quantizations() *Plan {
+	part := &Plan{Version: p.Version, Identity: p.Identity, Digest: p.Digest, Spec: p.Spec, Variants: p.Variants}
+	made := map[string]bool{}
+	for _, t := range p.Tasks {
+		if made[t.ID] = t.Kind == Quantize; made[t.ID] {
+			part.Tasks = append(part.Tasks, t)
+		}
+	}
+	for _, s := range p.Shards {
+		if made[s.Task] {
+			part.Shards = append(part.Shards, s)
+		}
+	}
+	for _, j := range p.Jobs {
+		if j.Kind == Quantize {
+			part.Jobs = append(part.Jobs, j)
+		}
+	}
+	return part
+}
+
+// Cards is how many GPUs the plan's workers hold at once at most: stages (a model's run_cfg.num_gpus) times max_num_workers where all models
+// have as many stages and there are as many jobs.
+func (p *Plan) Cards() int {
+	gpus := make([]int, len(p.Jobs))
+	for i, j := range p.Jobs {
+		gpus[i] = j.NumGPUs
+	}
+	slices.SortFunc(gpus, func(a, b int) int { return cmp.Compare(b, a) })
+	total := 0
+	for _, n := range gpus[:min(len(gpus), max(p.Spec.Infer.MaxNumWorkers, 1))] {
+		total += n
+	}
+	return total
 }
 
 // find looks where the index says, and everywhere when that is not it: a list may have been changed in place.

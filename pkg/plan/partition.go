@@ -15,6 +15,7 @@ const wholeRows = 16
 type builder struct {
 	infer  spec.Infer
 	inputs map[taskKey]*TaskInput
+	steps  map[string]*StepInput
 	names  names
 	shards []Shard
 	jobs   []weighedJob
@@ -37,16 +38,17 @@ func (b *builder) build(p *Plan) error {
 	default:
 		return fmt.Errorf("infer.partition is %q; it must be \"size\" or \"workers\"", b.infer.Partition)
 	}
+	made := b.quantize(p)
 	for _, v := range p.Variants {
 		model, _ := p.Model(v.Model)
 		var tasks []*Task
 		for i := range p.Tasks {
-			if p.Tasks[i].Variant == v.ID {
+			if p.Tasks[i].Variant == v.ID && p.Tasks[i].Kind == "" {
 				tasks = append(tasks, &p.Tasks[i])
 			}
 		}
 		begin := len(b.shards)
-		cut(variantRun{v, model.RunCfg}, tasks)
+		cut(variantRun{v, model.RunCfg, made[v.Step]}, tasks)
 		order := make(map[string]int, len(tasks))
 		for i, t := range tasks {
 			order[t.ID] = i
@@ -56,7 +58,9 @@ func (b *builder) build(p *Plan) error {
 		})
 	}
 	p.Shards = b.shards
-	slices.SortFunc(b.jobs, func(a, b weighedJob) int { return cmp.Or(cmp.Compare(b.work, a.work), cmp.Compare(a.ID, b.ID)) })
+	slices.SortFunc(b.jobs, func(a, b weighedJob) int {
+		return cmp.Or(cmp.Compare(b.Kind, a.Kind), cmp.Compare(b.work, a.work), cmp.Compare(a.ID, b.ID))
+	})
 	p.Jobs = make([]Job, len(b.jobs))
 	for i, j := range b.jobs {
 		p.Jobs[i] = j.Job
@@ -64,10 +68,31 @@ func (b *builder) build(p *Plan) error {
 	return nil
 }
 
-// variantRun is a variant and what its workers need.
+// quantize makes a shard and a job of each quantization, and gives the jobs' names by their tasks.
+func (b *builder) quantize(p *Plan) map[string][]string {
+	made := map[string][]string{}
+	for i := range p.Tasks {
+		t := &p.Tasks[i]
+		if t.Kind != Quantize {
+			continue
+		}
+		v, _ := p.Variant(t.Variant)
+		model, _ := p.Model(v.Model)
+		t.Tokens = max(b.steps[v.ID].Tokens, 1)
+		s := Shard{ID: b.names.unique(v.ID + "--" + Quantize), Task: t.ID, To: 1, Cost: t.Cost, Tokens: t.Tokens}
+		b.shards = append(b.shards, s)
+		b.addJob(variantRun{v, model.RunCfg, nil}, s)
+		b.jobs[len(b.jobs)-1].Kind = Quantize
+		made[t.ID] = []string{s.ID}
+	}
+	return made
+}
+
+// variantRun is a variant, what its workers need and the jobs that make it.
 type variantRun struct {
 	Variant
-	run spec.RunCfg
+	run   spec.RunCfg
+	after []string
 }
 
 // bySize cuts and packs one variant's tasks as OpenCompass's SizePartitioner does: by falling cost, a task over the limit is cut, each
@@ -142,7 +167,7 @@ func (b *builder) addJob(v variantRun, shards ...Shard) {
 	if len(shards) == 0 {
 		return
 	}
-	j := weighedJob{Job: Job{ID: shards[0].ID, Variant: v.ID, NumGPUs: v.run.NumGPUs, NumProcs: max(v.run.NumProcs, 1)}}
+	j := weighedJob{Job: Job{ID: shards[0].ID, Variant: v.ID, NumGPUs: v.run.NumGPUs, NumProcs: max(v.run.NumProcs, 1), After: v.after}}
 	if len(shards) > 1 {
 		b.packed++
 		j.ID = b.names.unique(fmt.Sprintf("%s--packed-%d", v.ID, b.packed))

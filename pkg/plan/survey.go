@@ -18,21 +18,14 @@ import (
 	"sextant/pkg/tokenizer"
 )
 
-// Survey opens every dataset, model and tokenizer of a spec and gathers what Make needs. Nothing runs on bad input: all that is wrong is
-// reported at once, as a multierror with one entry a dataset or model, each naming it.
+// Survey opens every dataset, model, tokenizer and calibration text of a spec and gathers what Make needs. Nothing runs on bad input: all
+// that is wrong is reported at once, as a multierror whose entries name the dataset, the model, or the model and the recipe.
 func Survey(s spec.Spec) (Inputs, error) {
-	v := surveyor{spec: &s, sets: map[string]*openSet{}}
+	v := surveyor{spec: &s, sets: map[string]*openSet{}, texts: map[string]calibText{}}
 	v.datasets()
 	var in Inputs
 	for i := range s.Models {
-		m := &s.Models[i]
-		variant, look, err := surveyModel(m)
-		if err != nil {
-			v.add(fmt.Errorf("model %q: %w", m.Abbr, err))
-			continue
-		}
-		in.Variants = append(in.Variants, variant)
-		in.Tasks = append(in.Tasks, v.tasks(m, variant, look)...)
+		v.model(&s.Models[i], &in)
 	}
 	if err := v.errs.ErrorOrNil(); err != nil {
 		return Inputs{}, err
@@ -42,9 +35,10 @@ func Survey(s spec.Spec) (Inputs, error) {
 
 // surveyor holds what was opened and what is wrong. The errors are unlike each other: one that several models run into is told once.
 type surveyor struct {
-	spec *spec.Spec
-	sets map[string]*openSet
-	errs *multierror.Error
+	spec  *spec.Spec
+	sets  map[string]*openSet
+	texts map[string]calibText // by what decides them
+	errs  *multierror.Error
 }
 
 type openSet struct {
@@ -84,15 +78,15 @@ func (v *surveyor) datasets() {
 	}
 }
 
-// tasks surveys one model on every dataset that could be opened.
-func (v *surveyor) tasks(m *spec.Model, variant Variant, look *estimator) []TaskInput {
+// tasks surveys one model on every dataset that could be opened, for whatever variant.
+func (v *surveyor) tasks(m *spec.Model, look *estimator) []TaskInput {
 	var tasks []TaskInput
 	for _, d := range v.spec.Datasets {
 		set := v.sets[d.Abbr]
 		if set == nil {
 			continue
 		}
-		t := TaskInput{Variant: variant.ID, Dataset: d.Abbr, Data: set.digest, Prompt: dataset.PromptHash(d, m.MetaTemplate)}
+		t := TaskInput{Dataset: d.Abbr, Data: set.digest, Prompt: dataset.PromptHash(d, m.MetaTemplate)}
 		look.data = d.WithDefaults()
 		if err := look.task(&t, set); err != nil {
 			v.add(err)
@@ -160,18 +154,6 @@ func startToken(tok *tokenizer.Tokenizer, wanted bool) int32 {
 		return eos
 	}
 	return -1
-}
-
-func surveyModel(m *spec.Model) (Variant, *estimator, error) {
-	v := Variant{ID: m.Abbr, Model: m.Abbr, Recipe: "pretrain"}
-	f, err := OpenModel(m)
-	if err != nil {
-		return v, nil, err
-	}
-	defer f.Checkpoint.Close()
-	v.Fingerprint = f.Fingerprint
-	v.Params, v.WeightBytes, err = params(f.Checkpoint)
-	return v, &estimator{model: m, tok: f.Tokenizer, limit: contextOf(m, f.Checkpoint.Config())}, err
 }
 
 // ModelFiles is a model's checkpoint, which is to be closed, and its tokenizer. Fingerprint is of both: a variant's of the untouched model.
@@ -243,7 +225,13 @@ func SameRow(p *Plan, t Task) func(result.Record) bool {
 }
 
 func rowDigests(p *Plan, t Task) (func(row int) (string, error), error) {
-	v, _ := p.Variant(t.Variant)
+	v, okVariant := p.Variant(t.Variant)
+	if t.Kind == Quantize {
+		if !okVariant {
+			return nil, fmt.Errorf("the plan lacks the variant of task %q", t.ID)
+		}
+		return func(int) (string, error) { return v.Fingerprint, nil }, nil
+	}
 	m, okModel := p.Model(v.Model)
 	d, okData := p.Dataset(t.Dataset)
 	if !okModel || !okData {

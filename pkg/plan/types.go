@@ -29,9 +29,20 @@ type Variant struct {
 	Recipe      string `json:"recipe"`                 // a spec.Quant's name, or "pretrain"
 	Position    string `json:"position,omitempty"`     // packed, fake_quant or transformed; "": pretrain
 	Step        string `json:"step,omitempty"`         // the task that makes it; "": pretrain
-	Fingerprint string `json:"fingerprint"`            // of config, tokenizer and weights
+	Fingerprint string `json:"fingerprint"`            // of config, tokenizer and weights; of what is made of them, of that and of how it is made
 	Params      int64  `json:"params,omitempty"`       // the model's parameters; 0: not known
-	WeightBytes int64  `json:"weight_bytes,omitempty"` // that a worker loads
+	WeightBytes int64  `json:"weight_bytes,omitempty"` // that a worker loads; of what is yet to be made, estimated
+}
+
+// Stored names the variant whose directory (result.Dir.Variant) holds the weights: fake_quant has those of packed. "": they are the model's.
+func (v Variant) Stored() string {
+	switch v.Position {
+	case "":
+		return ""
+	case spec.FakeQuant:
+		return spec.VariantID(v.Model, v.Recipe, spec.Packed)
+	}
+	return v.ID
 }
 
 // Task is one variant on one dataset, or a quantization.
@@ -50,7 +61,8 @@ type Task struct {
 	Tokens   int64  `json:"tokens"`   // estimated, put through the model by all of its shards
 }
 
-// Quantize is the kind of a task that makes a variant. Its one record's digest is the Fingerprint of what it makes.
+// Quantize is the kind of a task that makes a packed variant, and the others of its recipe. Its one record's digest is the Fingerprint of the
+// packed variant, which the plan has even where it is not evaluated.
 const Quantize = "quantize"
 
 // Shard is a half-open row range of one task.
@@ -66,6 +78,7 @@ type Shard struct {
 // Job is what the scheduler runs: shards of one variant, done one after another with one model load.
 type Job struct {
 	ID       string   `json:"id"`
+	Kind     string   `json:"kind,omitempty"` // of its tasks
 	Variant  string   `json:"variant"`
 	Shards   []string `json:"shards"`
 	Cost     int      `json:"cost"`
@@ -75,10 +88,13 @@ type Job struct {
 	Shrink   int      `json:"shrink,omitempty"` // of an attempt after out-of-memory deaths: memory and batches are halved so often
 }
 
-// Pool names the workers that can do the job: those with the same model and the same resources. An attempt that was given more memory than
+// Pool names the workers that can do the job: those with the same model, to the same end, and the same resources. An attempt that was given more memory than
 // the others, after it ran out of it twice, is for workers that have it too.
 func (j Job) Pool() string {
 	pool := fmt.Sprintf("%s+%dg%dp", j.Variant, j.NumGPUs, j.NumProcs)
+	if j.Kind != "" {
+		pool += "+" + j.Kind
+	}
 	if j.Shrink > 1 {
 		pool += fmt.Sprintf("+m%d", j.Shrink-1)
 	}

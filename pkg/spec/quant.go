@@ -2,6 +2,7 @@ package spec
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/bmatcuk/doublestar/v4"
 )
@@ -89,6 +90,17 @@ func (q *Quant) For(abbr string) bool {
 		ok, _ := doublestar.Match(pattern, abbr)
 		return ok || pattern == abbr
 	})
+}
+
+// Ignores says whether a matrix stays as it is: a pattern is that of the tensor's name, or of its name without ".weight".
+func (q *Quant) Ignores(tensor string) bool {
+	return slices.ContainsFunc(q.Ignore, func(pattern string) bool { return Names(pattern, tensor) })
+}
+
+// Names says whether an element of Quant.Ignore is of a tensor.
+func Names(pattern, tensor string) bool {
+	module := strings.TrimSuffix(tensor, ".weight")
+	return pattern == tensor || pattern == module || doublestar.MatchUnvalidated(pattern, tensor) || doublestar.MatchUnvalidated(pattern, module)
 }
 
 // At gives the positions that are evaluated of a model: pretrain (if wanted) where q is nil, else those of the recipe.

@@ -92,6 +92,7 @@ func TestQuantRefuses(t *testing.T) {
 		{"method = 'rtn'\n[eval]\npositions = ['transformed']", `:4:14: eval.positions: "transformed" is of the methods awq and smoothquant, which no recipe has`},
 		{"method = 'rtn'\n[eval]\npositions = ['packed', 'packed']", `eval.positions: "packed" is there twice; leave one`},
 		{"method = 'rtn'\n[eval]\nposition = ['packed']", `eval.position: unknown key; did you mean "positions"?`},
+		{"method = 'rtn'\n[[dataset]]\nabbr = 'quantize'\nmode = 'rolling'\ntest.path = '/x.txt'", `:4:1: dataset[quantize].abbr: "quantize" is what the step is called`},
 		{"method = 'rtn'\n[calib]\nname = 'wikitext'", `calib.name: is "wikitext"; did you mean "wikitext2"?`},
 	} {
 		_, err := quantSpec("[[quant]]\n" + c.lines)

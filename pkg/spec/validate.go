@@ -145,6 +145,9 @@ func (c *checker) datasets(root *node, datasets []Dataset) {
 		if n := l.items[i]; n.kind == table {
 			key := entryKey("dataset", n)
 			c.required(n, key, []string{"abbr"}, "give the dataset a name")
+			if datasets[i].Abbr == "quantize" && root.get("quant") != nil {
+				c.add(n, key, []string{"abbr"}, `"quantize" is what the step is called that makes a recipe's variants; write another name`)
+			}
 			c.dataset(n, &datasets[i], key)
 		}
 	}
