@@ -230,7 +230,9 @@ typedef struct sx_ops {
   /* Statistics of calibration over the rows of x [M,K], f32 tensors 1 x K in place: max = the greatest of max and |x|, sum += |x|,
    * square += x^2 (AWQ, arXiv 2306.00978; SmoothQuant, arXiv 2211.10438). A NaN in a column makes all three of it NaN. */
   sx_status (*colstats)(sx_device *, sx_stream *, const sx_tensor *max, const sx_tensor *sum, const sx_tensor *square, const sx_tensor *x);
-  /* h[K,K] += x^T x, f32, in place (GPTQ, arXiv 2210.17323, without its factor 2). */
+  /* h[K,K] += x^T x, f32, in place (GPTQ, arXiv 2210.17323, without its factor 2). What is added is symmetric to the bit, and does not depend
+   * on the thread count. It is summed in f32 over the rows of the call, in an order of the backend's own, so that rows cut into calls
+   * otherwise may give other last bits; the cpu's are the same for all cuts at multiples of 512 rows. */
   sx_status (*hessian)(sx_device *, sx_stream *, const sx_tensor *h, const sx_tensor *x);
   /* out = x [M,K] rounded to what 8 bits hold, symmetrically (fake quantization of activations); out may be x. Where the scale is not given
    * s = a/127 for I8 and a/448 for F8, a the greatest |x| of the row or group. I8: out = q s, where q is x/s rounded to the nearest integer,

@@ -200,7 +200,8 @@ func (s *Stream) ColStats(max, sum, square, x Tensor) error {
 	})
 }
 
-// Hessian adds x^T x of x [M, K] to h [K, K], of F32 (GPTQ, arXiv 2210.17323, without its factor 2).
+// Hessian adds x^T x of x [M, K] to h [K, K], of F32 (GPTQ, arXiv 2210.17323, without its factor 2). What it adds is symmetric to the bit and
+// does not depend on the thread count; rows cut into calls otherwise may give other last bits, on the cpu not so at multiples of 512 rows.
 func (s *Stream) Hessian(h, x Tensor) error {
 	s.note(h.Buf, x.Buf)
 	return s.call("hessian", func(c C.shim) C.sx_status { return C.shim_hessian(c, cTensor(&h), cTensor(&x)) })

@@ -91,9 +91,9 @@ func statCases() []opCase {
 }
 
 // TestStatisticsInvariance: the statistics of calibration have the same bits with any number of threads, in all fused builds, and x^T x is
-// symmetric to the bit.
+// symmetric to the bit and the same where its rows are cut into calls at multiples of 512.
 func TestStatisticsInvariance(t *testing.T) {
-	const rows = 700
+	const rows, cut = 700, 512
 	for _, k := range []int{5, 40, 411} {
 		x := normal(seeded(4), rows*k)
 		for _, build := range [][]string{{"scalar"}, fused()} {
@@ -108,7 +108,12 @@ func TestStatisticsInvariance(t *testing.T) {
 					h := r.inPlace(k, k, make([]float32, k*k))
 					r.must(r.st.ColStats(s[0], s[1], s[2], r.in(rows, k, x)))
 					r.must(r.st.Hessian(h, r.in(rows, k, x)))
-					values := r.read(h)
+					values, parts, whole := r.read(h), r.inPlace(k, k, make([]float32, k*k)), r.in(rows, k, x)
+					r.must(r.st.Hessian(parts, whole.SliceRows(0, cut)))
+					r.must(r.st.Hessian(parts, whole.SliceRows(cut, rows)))
+					if err := sameBits(r.read(parts), values); err != nil {
+						t.Fatalf("%s with %d threads, %d columns, in two calls: %v", isa, threads, k, err)
+					}
 					for i := range values {
 						if values[i] != values[i%k*k+i/k] {
 							t.Fatalf("%s with %d threads, %d columns: value %d of x^T x is %g, its twin %g", isa, threads, k, i, values[i], values[i%k*k+i/k])
