@@ -88,6 +88,9 @@ func (c *Checkpoint) readConfig(dir string) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	if data, err = withQuantFile(dir, data); err != nil {
+		return err
+	}
 	if c.config, err = parseConfig(data, generation); err != nil {
 		return err
 	}

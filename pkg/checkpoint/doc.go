@@ -1,6 +1,7 @@
 // Package checkpoint opens a model as Hugging Face lays it out: config.json beside safetensors files. Opening reads and checks
 // everything but the weights: the configuration, each file's tensor table, and that every tensor the architecture needs is there with
-// its shape. The weights are mapped into memory, not read. It is pure Go, so that the static submit and the worker share it.
+// its shape, plain or in one of the quantized layouts of package qformat. The weights are mapped into memory, not read. It also writes
+// models. It is pure Go, so that the static submit and the worker share it.
 //
 // A model family is one entry of a table (families.go): what its tensors are called and which options it has. A new family of the
 // Llama kind is a new entry, never new code.

@@ -2,12 +2,49 @@ package checkpoint
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"sextant/pkg/qformat"
 )
+
+// quantFiles are where AutoGPTQ and AutoAWQ said how weights are quantized before config.json did, with the method that they go with.
+var quantFiles = []struct{ name, method string }{{"quantize_config.json", "gptq"}, {"quant_config.json", "awq"}}
+
+// withQuantFile gives a config.json that says how the weights are quantized, where only a file beside it does.
+func withQuantFile(dir string, config []byte) ([]byte, error) {
+	var all map[string]json.RawMessage
+	if json.Unmarshal(config, &all) != nil || all == nil || slices.ContainsFunc(quantKeys, func(k string) bool { return all[k] != nil }) {
+		return config, nil // what is wrong is told where it is read
+	}
+	for _, f := range quantFiles {
+		data, err := os.ReadFile(filepath.Join(dir, f.name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		var quant map[string]json.RawMessage
+		if err := json.Unmarshal(data, &quant); err != nil || quant == nil {
+			return nil, fmt.Errorf("%s: want a JSON object, found %.40q", f.name, data)
+		}
+		if quant["quant_method"] == nil {
+			quant["quant_method"] = json.RawMessage(strconv.Quote(f.method))
+		}
+		if all[quantKeys[0]], err = json.Marshal(quant); err != nil {
+			return nil, fmt.Errorf("%s: %w", f.name, err)
+		}
+		return json.Marshal(all)
+	}
+	return config, nil
+}
 
 // lookQuantized tells whether a wanted tensor is a matrix that is stored quantized, and checks the tensors that hold it, but for the large
 // ones' values.

@@ -325,3 +325,41 @@ func edited(base map[string]any, key string, value any) map[string]any {
 	}
 	return map[string]any{"quantization_config": quant}
 }
+
+// TestQuantFile: older tools describe their files in a file of its own, which counts as a part of config.json.
+func TestQuantFile(t *testing.T) {
+	dir := t.TempDir()
+	quantizedPocket(t, dir, qformat.GPTQ, qformat.Matrix{Bits: 4, Group: 64, BlockRows: 1})
+	said := mustOpen(t, dir)
+	if err := said.CopyAux(dir, nil); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Open(dir)
+	wantError(t, err, "down_proj.weight", "is missing")
+	for _, c := range []struct{ name, text, want string }{
+		{"quant_config.json", `{"w_bit": 4, "q_group_size": 64, "version": "GEMM"}`, "awq w4 g64"},
+		{"quantize_config.json", `{"bits": 4, "group_size": 64, "desc_act": false, "sym": false}`, "gptq w4 g64"},
+	} {
+		if err := os.WriteFile(filepath.Join(dir, c.name), []byte(c.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		config, err := withQuantFile(dir, []byte(tinyConfig))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if parsed, err := parseConfig(config, nil); err != nil || parsed.Quant.String() != c.want {
+			t.Errorf("%s: %v, %v", c.name, parsed, err)
+		}
+	}
+	ck := mustOpen(t, dir)
+	const name = "model.layers.3.mlp.down_proj.weight"
+	a, err1 := said.Matrix(name)
+	if b, err2 := ck.Matrix(name); err1 != nil || err2 != nil || a == nil || !reflect.DeepEqual(a, b) {
+		t.Errorf("%v, %v", err1, err2)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "quantize_config.json"), []byte(`[1]`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Open(dir)
+	wantError(t, err, `quantize_config.json: want a JSON object, found "[1]"`)
+}
