@@ -116,15 +116,18 @@ var pocketKinds = []struct {
 	{"w3 g32", qformat.CompressedTensors, qformat.Matrix{Bits: 3, Group: 32, BlockRows: 1, Symmetric: true}, "compressed-tensors w3 g32", 0.34},
 	{"w8a8", qformat.CompressedTensors, qformat.Matrix{Bits: 8, Group: 1 << 20, BlockRows: 1, Symmetric: true, Act: qformat.Activation{Format: "int8"}},
 		"compressed-tensors w8, inputs int8", 0.56},
-	{"fp8 channel", qformat.CompressedTensors, qformat.Matrix{Bits: 8, Float: true, Group: 1 << 20, BlockRows: 1, Act: qformat.Activation{Format: "fp8"}},
+	{"fp8 channel", qformat.CompressedTensors,
+		qformat.Matrix{Bits: 8, Float: true, Group: 1 << 20, BlockRows: 1, Act: qformat.Activation{Format: "fp8"}},
 		"compressed-tensors fp8, inputs fp8", 0.56},
-	{"fp8 blocks", qformat.CompressedTensors, qformat.Matrix{Bits: 8, Float: true, Group: 128, BlockRows: 128, Act: qformat.Activation{Format: "fp8", Group: 128}},
+	{"fp8 blocks", qformat.CompressedTensors,
+		qformat.Matrix{Bits: 8, Float: true, Group: 128, BlockRows: 128, Act: qformat.Activation{Format: "fp8", Group: 128}},
 		"compressed-tensors fp8 blocks of 128x128, inputs fp8", 0.56},
 	{"awq", qformat.AWQ, qformat.Matrix{Bits: 4, Group: 64, BlockRows: 1}, "awq w4 g64", 0.36},
 	{"gptq", qformat.GPTQ, qformat.Matrix{Bits: 8, Group: 64, BlockRows: 1, Symmetric: true}, "gptq w8 g64", 0.60},
 	{"gptq rows", qformat.GPTQ, qformat.Matrix{Bits: 4, Group: 1 << 20, BlockRows: 1}, "gptq w4", 0.35},
 	{"gptq_v2", qformat.GPTQv2, qformat.Matrix{Bits: 3, Group: 32, BlockRows: 1}, "gptq_v2 w3 g32", 0.33},
-	{"fp8 static", qformat.FP8, qformat.Matrix{Bits: 8, Float: true, Group: 1 << 20, BlockRows: 1 << 20, Act: qformat.Activation{Format: "fp8", Scale: 0.5}},
+	{"fp8 static", qformat.FP8,
+		qformat.Matrix{Bits: 8, Float: true, Group: 1 << 20, BlockRows: 1 << 20, Act: qformat.Activation{Format: "fp8", Scale: 0.5}},
 		"fp8 with static inputs", 0.56},
 	{"fp8 in blocks", qformat.FP8, qformat.Matrix{Bits: 8, Float: true, Group: 128, BlockRows: 128, Act: qformat.Activation{Format: "fp8", Group: 128}},
 		"fp8 blocks of 128x128", 0.56},
@@ -192,7 +195,8 @@ func TestWritersAreDeterministic(t *testing.T) {
 	if got := strings.Join(list, " "); got != want {
 		t.Errorf("files: %s", got)
 	}
-	tensors := []qformat.Tensor{{Name: "b", DType: "I8", Shape: []int{3}, Data: []byte{1, 2, 3}}, {Name: "a", DType: "F32", Shape: []int{}, Data: make([]byte, 4)}}
+	tensors := []qformat.Tensor{{Name: "b", DType: "I8", Shape: []int{3}, Data: []byte{1, 2, 3}},
+		{Name: "a", DType: "F32", Shape: []int{}, Data: make([]byte, 4)}}
 	one, two := filepath.Join(a, "one"), filepath.Join(a, "two")
 	for path, list := range map[string][]qformat.Tensor{one: tensors, two: {tensors[1], tensors[0]}} {
 		if err := WriteShard(path, list); err != nil {
@@ -200,7 +204,8 @@ func TestWritersAreDeterministic(t *testing.T) {
 		}
 	}
 	x, _ := os.ReadFile(one)
-	if y, _ := os.ReadFile(two); string(x) != string(y) || !strings.HasPrefix(string(x[8:]), `{"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[],"data_offsets":[0,4]},"b":`) {
+	first := `{"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[],"data_offsets":[0,4]},"b":`
+	if y, _ := os.ReadFile(two); string(x) != string(y) || !strings.HasPrefix(string(x[8:]), first) {
 		t.Errorf("%q and %q", x, y)
 	}
 	ck := mustOpen(t, a)
@@ -270,7 +275,7 @@ func TestQuantizedErrors(t *testing.T) {
 			all[module+".bias"] = rawTensor{name: module + ".bias", dtype: "F16", shape: []int{8}, fill: 1}
 		}, []string{module + `.bias" is not zero`}},
 		{"codes without a scheme", map[string]any{}, func(all map[string]rawTensor) {}, []string{module + `.weight" [8 8] is missing`}},
-		{"scales of the cache", edited(base, "kv_cache_scheme", map[string]any{"num_bits": 8, "type": "float", "strategy": "tensor"}), func(all map[string]rawTensor) {
+		{"scales of the cache", edited(base, "kv_cache_scheme", map[string]any{"num_bits": 8, "type": "float"}), func(all map[string]rawTensor) {
 			all["k"] = rawTensor{name: "model.layers.0.self_attn.k_scale", dtype: "F32", shape: []int{1}, fill: 60}
 		}, []string{"k_scale\" scales the cache", "remove kv_cache_scheme"}},
 		{"a method of others", map[string]any{"quantization_config": map[string]any{"quant_method": "bitsandbytes"}}, func(all map[string]rawTensor) {},

@@ -146,11 +146,31 @@ func (s *compressedScheme) read(p *parts, m *Matrix) (decode func() error) {
 		return nil
 	}
 	a.shape(m)
-	m.Act = a.act
-	m.Act.Group = min(m.Act.Group, m.Cols)
 	if a.staticActs {
 		m.Act.Scale = p.one(".input_scale")
 	}
+	scale := p.want(".weight_scale", "F16 BF16 F32", scaleShapes(m)...)
+	codes, zeros := a.codes(p, m, packed), a.zeros(p, m, packed)
+	var index Tensor
+	if p.has(".weight_g_idx") {
+		index = p.want(".weight_g_idx", "I32", []int{m.Cols})
+	}
+	return func() (err error) {
+		if m.Scales, err = floats(scale); err == nil && index.Data != nil {
+			m.GroupOf, err = order(index, m.Wide())
+		}
+		if err == nil {
+			m.Codes, err = codes()
+		}
+		if err == nil && zeros != nil {
+			m.Zeros, err = zeros()
+		}
+		return err
+	}
+}
+
+// scaleShapes are the shapes in which scales are read, the usual one first.
+func scaleShapes(m *Matrix) [][]int {
 	shapes := [][]int{{m.Tall(), m.Wide()}}
 	if m.Wide() == 1 {
 		shapes = append(shapes, []int{m.Tall()})
@@ -158,34 +178,14 @@ func (s *compressedScheme) read(p *parts, m *Matrix) (decode func() error) {
 	if m.Tall() == 1 && m.Wide() == 1 {
 		shapes = append(shapes, []int{})
 	}
-	scale := p.want(".weight_scale", "F16 BF16 F32", shapes...)
-	codes := a.codes(p, m, packed)
-	zeros := a.zeros(p, m, packed, shapes)
-	var index Tensor
-	if p.has(".weight_g_idx") {
-		index = p.want(".weight_g_idx", "I32", []int{m.Cols})
-	}
-	return func() (err error) {
-		if m.Scales, err = floats(scale); err != nil {
-			return err
-		}
-		if index.Data != nil {
-			if m.GroupOf, err = order(index, m.Wide()); err != nil {
-				return err
-			}
-		}
-		if m.Codes, err = codes(); err != nil || zeros == nil {
-			return err
-		}
-		m.Zeros, err = zeros()
-		return err
-	}
+	return shapes
 }
 
 // shape sets what the configuration says of a matrix.
 func (a *compressedArgs) shape(m *Matrix) {
 	m.Bits, m.Float, m.Symmetric = a.bits, a.float, a.symmetric && !a.float
-	m.BlockRows, m.Group = 1, m.Cols
+	m.BlockRows, m.Group, m.Act = 1, m.Cols, a.act
+	m.Act.Group = min(m.Act.Group, m.Cols)
 	switch a.strategy {
 	case perTensor:
 		m.BlockRows = m.Rows
@@ -226,12 +226,12 @@ func (a *compressedArgs) codes(p *parts, m *Matrix, packed bool) func() ([]byte,
 }
 
 // zeros finds the tensor of the zeros; nil: they are implied. Next to packed codes a single zero is not packed.
-func (a *compressedArgs) zeros(p *parts, m *Matrix, packed bool, shapes [][]int) func() ([]byte, error) {
+func (a *compressedArgs) zeros(p *parts, m *Matrix, packed bool) func() ([]byte, error) {
 	if m.Symmetric || m.Float {
 		return nil
 	}
 	if !packed || a.strategy == perTensor {
-		t := p.want(".weight_zero_point", "I8", shapes...)
+		t := p.want(".weight_zero_point", "I8", scaleShapes(m)...)
 		return func() ([]byte, error) { return signed(t, m.Bits) }
 	}
 	pack := packing{bits: m.Bits}

@@ -59,7 +59,7 @@ func (fp8) config(ms map[string]*Matrix, ignore []string) (map[string]any, error
 		}
 	}
 	if static > 0 && dynamic > 0 {
-		return nil, fmt.Errorf("%d modules round inputs by a scale of their own and %d by each token's; the layout has one way for all", static, dynamic)
+		return nil, fmt.Errorf("%d modules round inputs by a scale of their own, %d by each token's; the layout has one way for all", static, dynamic)
 	}
 	config := map[string]any{"quant_method": "fp8", "activation_scheme": "dynamic"}
 	if static > 0 {
@@ -68,7 +68,8 @@ func (fp8) config(ms map[string]*Matrix, ignore []string) (map[string]any, error
 	if rows > 0 {
 		for _, module := range slices.Sorted(maps.Keys(ms)) {
 			if m := ms[module]; m.Act.Group == 0 || m.BlockRows != min(rows, m.Rows) || m.Group != min(cols, m.Cols) {
-				return nil, fmt.Errorf("module %q has blocks of %d x %d, others of %d x %d; the layout has one size for all", module, m.BlockRows, m.Group, rows, cols)
+				return nil, fmt.Errorf("module %q has blocks of %d x %d, others of %d x %d; the layout has one size for all",
+					module, m.BlockRows, m.Group, rows, cols)
 			}
 		}
 		config["weight_block_size"] = []int{rows, cols}

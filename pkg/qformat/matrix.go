@@ -83,7 +83,8 @@ func (m *Matrix) checkSizes() error {
 	switch a := m.Act; {
 	case a == Activation{}:
 	case a.Format != "int8" && a.Format != "fp8" || !(a.Scale >= 0) || a.Group < 0 || a.Scale > 0 && a.Group > 0:
-		return fmt.Errorf("inputs rounded to %q with scale %v and groups of %d: want \"int8\" or \"fp8\", and one of the two at most", a.Format, a.Scale, a.Group)
+		return fmt.Errorf("inputs rounded to %q with scale %v and groups of %d: want \"int8\" or \"fp8\", and one of the two at most",
+			a.Format, a.Scale, a.Group)
 	}
 	return nil
 }

@@ -130,7 +130,8 @@ func drawCompressed(t *rapid.T, m *Matrix) {
 	case 1:
 		m.Bits, m.Float, m.Group, m.BlockRows, m.Act = 8, true, m.Cols, m.Rows, Activation{Format: "fp8", Scale: 0.5}
 	case 2:
-		m.Bits, m.Float, m.BlockRows, m.Group, m.Act = 8, true, min(16, m.Rows), min(16, m.Cols), Activation{Format: "fp8", Group: min(16, m.Cols)}
+		m.Bits, m.Float, m.BlockRows, m.Group = 8, true, min(16, m.Rows), min(16, m.Cols)
+		m.Act = Activation{Format: "fp8", Group: m.Group}
 	}
 }
 
@@ -235,9 +236,12 @@ func TestFits(t *testing.T) {
 		{GPTQ, whole(Matrix{Rows: 32, Cols: 96, Bits: 5, Group: 32}), "2, 3, 4 or 8"},
 		{GPTQ, whole(Matrix{Rows: 32, Cols: 96, Bits: 4, Group: 32, Zeros: []byte{3, 0}}), "zero 1 is 0"},
 		{GPTQv2, whole(Matrix{Rows: 32, Cols: 96, Bits: 4, Group: 32, Zeros: []byte{3, 0}}), ""},
-		{GPTQ, whole(Matrix{Rows: 32, Cols: 96, Bits: 4, Group: 32, Scales: []float32{1, 1.0001}}), `scale 1 is 1.0001: round them with scale_dtype = "f16"`},
-		{GPTQ, whole(Matrix{Rows: 32, Cols: 96, Bits: 8, Group: 96, Act: Activation{Format: "int8"}}), "no place for inputs rounded to int8"},
-		{FP8, whole(Matrix{Rows: 32, Cols: 96, Bits: 8, Float: true, Group: 96, Act: Activation{Format: "fp8"}}), "a scale for each output"},
+		{GPTQ, whole(Matrix{Rows: 32, Cols: 96, Bits: 4, Group: 32, Scales: []float32{1, 1.0001}}),
+			`scale 1 is 1.0001: round them with scale_dtype = "f16"`},
+		{GPTQ, whole(Matrix{Rows: 32, Cols: 96, Bits: 8, Group: 96, Act: Activation{Format: "int8"}}),
+			"no place for inputs rounded to int8"},
+		{FP8, whole(Matrix{Rows: 32, Cols: 96, Bits: 8, Float: true, Group: 96, Act: Activation{Format: "fp8"}}),
+			"a scale for each output"},
 		{CompressedTensors, whole(Matrix{Rows: 32, Cols: 96, Bits: 8, Float: true, Group: 96, Act: Activation{Format: "fp8"}}), ""},
 		{CompressedTensors, whole(Matrix{Rows: 3, Cols: 10, Bits: 4, Group: 4}), "do not divide"},
 		{"gguf", whole(Matrix{Rows: 3, Cols: 10, Bits: 4, Group: 5}), `layout "gguf" is not known; known: compressed-tensors`},

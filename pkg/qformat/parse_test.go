@@ -78,7 +78,8 @@ func TestParseConfigErrors(t *testing.T) {
 		{ct("pack-quantized", w4, "null", `, "transform_config": {"config_groups": {"a": {}}}`), "rotated while running"},
 		{ct("pack-quantized", w4, "null", `, "ignore": ["re:("]`), "not a regular expression"},
 		{ct("pack-quantized", w4, "null", `, "kv_cache_scheme": {"num_bits": 4, "type": "int"}`), "kv_cache_scheme of 4-bit int"},
-		{ct("pack-quantized", w4, "null", `, "kv_cache_scheme": {"num_bits": 8, "type": "int", "strategy": "tensor"}`), `strategy "tensor" is not supported`},
+		{ct("pack-quantized", w4, "null", `, "kv_cache_scheme": {"num_bits": 8, "type": "int", "strategy": "tensor"}`),
+			`strategy "tensor" is not supported`},
 		{ct("pack-quantized", w4, "null", `, "kv_cache_scheme": "dynamic"`), `"dynamic" is not supported`},
 		{`{"quant_method": "compressed-tensors"}`, "config_groups is missing or empty"},
 		{`{"quant_method": "compressed-tensors", "config_groups": {"W4A16": ["Linear"]}}`, `config_groups["W4A16"]: want an object`},
@@ -110,7 +111,8 @@ func TestTargets(t *testing.T) {
 		return fmt.Sprintf(`{"targets": %s, "weights": {"num_bits": %d, "strategy": "channel"}}`, list, n)
 	}
 	s, err := ParseConfig(json.RawMessage(fmt.Sprintf(`{"quant_method": "compressed-tensors", "ignore": ["lm_head", "re:.*\\.5\\..*", "re:(?!model)"],
-		"config_groups": {"a": %s, "b": %s, "c": %s, "d": %s}}`, bits(8, "Linear"), bits(4, "re:.*down_proj"), bits(3, "model.layers.1.mlp.down_proj", "re:.*up"),
+		"config_groups": {"a": %s, "b": %s, "c": %s, "d": %s}}`,
+		bits(8, "Linear"), bits(4, "re:.*down_proj"), bits(3, "model.layers.1.mlp.down_proj", "re:.*up"),
 		bits(2, "re:.*up"))))
 	if err != nil {
 		t.Fatal(err)
@@ -197,8 +199,10 @@ func FuzzParseConfig(f *testing.F) {
 
 // FuzzUnpack: whatever the configuration and the tensors, Unpack gives an error or a matrix that can be read.
 func FuzzUnpack(f *testing.F) {
-	f.Add([]byte(`{"quant_method": "gptq", "bits": 4, "group_size": 4, "dynamic": {"x": {}}}`), uint8(0), uint8(8), uint8(8), uint8(1), uint8(8), []byte{1, 2, 3})
-	f.Add([]byte(ct("pack-quantized", `{"num_bits": 3, "group_size": 4, "symmetric": false}`, "null", "")), uint8(1), uint8(5), uint8(8), uint8(5), uint8(1), []byte{0})
+	f.Add([]byte(`{"quant_method": "gptq", "bits": 4, "group_size": 4, "dynamic": {"x": {}}}`),
+		uint8(0), uint8(8), uint8(8), uint8(1), uint8(8), []byte{1, 2, 3})
+	f.Add([]byte(ct("pack-quantized", `{"num_bits": 3, "group_size": 4, "symmetric": false}`, "null", "")),
+		uint8(1), uint8(5), uint8(8), uint8(5), uint8(1), []byte{0})
 	f.Add([]byte(`{"quant_method": "fp8", "weight_block_size": [4, 3]}`), uint8(2), uint8(5), uint8(8), uint8(2), uint8(3), []byte{9})
 	f.Add([]byte(`{"quant_method": "awq", "bits": 4, "group_size": 8}`), uint8(0), uint8(8), uint8(8), uint8(8), uint8(1), []byte{7})
 	f.Fuzz(func(t *testing.T, raw []byte, form, rows, cols, a, b uint8, data []byte) {
@@ -213,7 +217,8 @@ func FuzzUnpack(f *testing.F) {
 			switch {
 			case strings.Contains(suffix, "scale"):
 				x.DType, x.Shape = "F16", []int{max(int(rows)/4, 1), max(int(cols)/4, 1)}
-			case suffix == "qweight" && form%4 != 0, suffix == "weight_packed" && form%4 != 1, suffix == "weight" && form%4 < 2, strings.Contains(suffix, "shape"):
+			case suffix == "qweight" && form%4 != 0, suffix == "weight_packed" && form%4 != 1,
+				suffix == "weight" && form%4 < 2, strings.Contains(suffix, "shape"):
 				return x, false
 			case strings.Contains(suffix, "g_idx"):
 				x.Shape = []int{int(cols)}

@@ -218,7 +218,8 @@ func (r *rawArgs) input(a *compressedArgs) (err error) {
 			return fmt.Errorf("input_activations: %w", err)
 		}
 	default:
-		return fmt.Errorf("input_activations: strategy %q, dynamic %v is not supported; supported: token and group, dynamic; tensor, static", r.Strategy, r.Dynamic)
+		return fmt.Errorf("input_activations: strategy %q, dynamic %v is not supported; supported: token and group, dynamic; tensor, static",
+			r.Strategy, r.Dynamic)
 	}
 	return nil
 }
