@@ -137,6 +137,9 @@ func drawWorld(t *rapid.T) *world {
 			}
 		}
 	}
+	if n := rapid.IntRange(0, 2).Draw(t, "recipes"); n > 0 {
+		w.recipes(n == 1)
+	}
 	return w
 }
 
@@ -163,7 +166,7 @@ func TestPlanProperty(t *testing.T) {
 			for _, id := range j.Shards {
 				s, ok := shards[id]
 				task, _ := p.Task(s.Task)
-				if !ok || task.Variant != j.Variant {
+				if !ok || task.Variant != j.Variant || task.Kind != j.Kind {
 					t.Fatalf("job %q has shard %q: twice, unknown or of another variant", j.ID, id)
 				}
 				delete(shards, id)
@@ -172,13 +175,24 @@ func TestPlanProperty(t *testing.T) {
 			if _, isShard := p.Shard(j.ID); jobs[j.ID] || len(j.Shards) > 1 && isShard {
 				t.Fatalf("job ID %q is used twice", j.ID)
 			}
-			jobs[j.ID] = true
+			if jobs[j.ID] = true; (j.Kind == Quantize) != (i < len(w.in.Steps)) {
+				t.Fatalf("job %d of %d quantizations is %+v", i, len(w.in.Steps), j)
+			}
+			if v.Step == "" && len(j.After) > 0 || v.Step != "" && j.Kind == "" && !slices.Equal(j.After, stepOf(p, v)) {
+				t.Fatalf("job %+v of %+v comes after that", j, v)
+			}
+			if i == len(w.in.Steps) {
+				last = math.Inf(1)
+			}
 			over := w.s.Infer.Partition == "size" && cost > w.s.Infer.MaxPartitionSize && rows > 1
 			if cost != j.Cost || over || work > last || work == last && j.ID < p.Jobs[i-1].ID {
 				t.Fatalf("job %+v of cost %d, %d rows and work %g after one of %g, limit %d", j, cost, rows, work, last, w.s.Infer.MaxPartitionSize)
 			}
 			last = work
-			if perVariant[j.Variant]++; w.s.Infer.Partition == "workers" && perVariant[j.Variant] > w.s.Infer.MaxNumWorkers {
+			if j.Kind == "" {
+				perVariant[j.Variant]++
+			}
+			if w.s.Infer.Partition == "workers" && perVariant[j.Variant] > w.s.Infer.MaxNumWorkers {
 				t.Fatalf("variant %q has more jobs than workers", j.Variant)
 			}
 		}
@@ -186,6 +200,18 @@ func TestPlanProperty(t *testing.T) {
 			t.Fatalf("shards in no job: %v", shards)
 		}
 	})
+}
+
+// stepOf are the jobs that make a variant.
+func stepOf(p *Plan, v Variant) (jobs []string) {
+	for _, j := range p.Jobs {
+		for _, id := range j.Shards {
+			if s, _ := p.Shard(id); s.Task == v.Step {
+				jobs = append(jobs, j.ID)
+			}
+		}
+	}
+	return jobs
 }
 
 // checkTiling checks a plan's shards against its tasks.
