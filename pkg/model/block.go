@@ -267,6 +267,11 @@ func (y *Block) each(n, cols, seqLen int, f func(p *pass, from, to int) error) e
 	if seqLen < 1 || seqLen > b.m.cfg.MaxPositions {
 		return fmt.Errorf("block %d: sequences of %d tokens: the model takes 1 to %d", y.i, seqLen, b.m.cfg.MaxPositions)
 	}
+	for name, w := range y.weights {
+		if slices.ContainsFunc(w.to, func(to **kernels.Weight) bool { return *to == nil }) {
+			return fmt.Errorf("block %d has lost tensor %q: it is closed, or a Set failed", y.i, name)
+		}
+	}
 	if n%(seqLen*cols) != 0 {
 		return fmt.Errorf("block %d: %d values are no whole number of sequences [%d, %d]", y.i, n, seqLen, cols)
 	}

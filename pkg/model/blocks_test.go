@@ -384,7 +384,7 @@ func TestBlockMemory(t *testing.T) {
 	}
 	y.Close()
 	y.Close()
-	if err := y.Run(x, 20, nil); err == nil {
-		t.Error("a closed block runs")
+	if err := y.Run(x, 20, nil); err == nil || !strings.Contains(err.Error(), "block 0 has lost tensor") {
+		t.Errorf("a closed block: error %v", err)
 	}
 }

@@ -6,6 +6,9 @@
 // share their input are one weight there. An embedding that is not the output matrix too, and every weight of another backend, stays in the
 // mapped files, in the dtype it has there.
 //
+// Matrices that a checkpoint has quantized run in their own codes where kernels know them, and as values elsewhere (form.go); what goes into them,
+// and into the cache, is rounded as the checkpoint says. They are unpacked as they are brought to the device, a few at a time (unpack.go).
+//
 // Calibration runs a model block by block (blocks.go): the same pass over one layer's weights, over hidden states in host memory, with taps on
 // what goes into the matrices.
 //

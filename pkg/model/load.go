@@ -57,7 +57,7 @@ func (l *loader) begin(ctx context.Context) {
 	if l.o.apart {
 		l.info.Layout = ""
 	}
-	l.codes.ck, l.codes.threads = l.ck, l.threads()
+	l.codes = unpacker{ck: l.ck, threads: l.threads(), room: aheadBytes}
 	if l.rtn, l.err = parseRTN(l.o.Quantize); l.err == nil && l.rtn.bits > 0 && l.ck.Config().Quant != nil {
 		l.err = fmt.Errorf("quantizing to %q: the checkpoint is quantized already (%v)", l.o.Quantize, l.ck.Config().Quant)
 	}

@@ -117,6 +117,9 @@ func (l *loader) fill(ctx context.Context, w io.WriterAt, size int64) (err error
 	if l.o.Memory > 0 && size > l.o.Memory {
 		return errNoRoom(size, l.o.Memory)
 	}
+	if l.o.Memory > 0 {
+		l.codes.room = min(l.codes.room, l.o.Memory-size)
+	}
 	f := filler{l: l, w: w}
 	defer func() { err = errors.Join(err, f.wait()) }()
 	for i, b := range l.blocks {

@@ -90,7 +90,7 @@ func TestQuantizedLayouts(t *testing.T) {
 // TestQuantizedWays holds how a model that runs in several ways says so.
 func TestQuantizedWays(t *testing.T) {
 	m := &Model{runs: map[string]int{"packed i4": 20, "dequantized to f32": 4}}
-	if got, want := m.Runs(), "20 matrices packed i4; 4 matrices dequantized to f32"; got != want {
+	if got, want := m.Runs(), "packed i4 (20 of the matrices); dequantized to f32 (4 of the matrices)"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }

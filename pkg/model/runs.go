@@ -48,7 +48,7 @@ func (m *Model) Runs() string {
 	})
 	if len(ways) > 1 {
 		for i, way := range ways {
-			ways[i] = fmt.Sprintf("%d matrices %s", m.runs[way], way)
+			ways[i] = fmt.Sprintf("%s (%d of the matrices)", way, m.runs[way])
 		}
 	}
 	if m.kvRound != kernels.F32 {

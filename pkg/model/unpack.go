@@ -9,7 +9,7 @@ import (
 	"sextant/pkg/qformat"
 )
 
-// aheadBytes is how many codes, of a byte each, may be unpacked before they are asked for: about.
+// aheadBytes is how many codes, of a byte each, may be unpacked before they are asked for, at most.
 const aheadBytes = 512 << 20
 
 // unpacker unpacks quantized matrices, those that are wanted next on other threads meanwhile. A matrix is kept until another is asked for: its
@@ -17,6 +17,7 @@ const aheadBytes = 512 << 20
 type unpacker struct {
 	ck      *checkpoint.Checkpoint
 	threads int
+	room    int64    // bytes of codes that may be unpacked before they are asked for
 	order   []string // in which they will be asked for, from the next one that nobody unpacks yet
 
 	ahead []*unpacking // in that order
@@ -79,17 +80,17 @@ func (u *unpacker) get(name string) (*qformat.Matrix, error) {
 
 // more starts what is wanted next, as far as there are threads and room.
 func (u *unpacker) more() {
-	bytes := 0
+	bytes := int64(0)
 	for _, j := range u.ahead {
 		bytes += size(u.ck.Stored(j.name))
 	}
-	for len(u.order) > 0 && len(u.ahead) < u.threads && bytes+size(u.ck.Stored(u.order[0])) <= aheadBytes {
+	for len(u.order) > 0 && len(u.ahead) < u.threads && bytes+size(u.ck.Stored(u.order[0])) <= u.room {
 		bytes += size(u.ck.Stored(u.order[0]))
 		u.ahead, u.order = append(u.ahead, u.start(u.order[0])), u.order[1:]
 	}
 }
 
-func size(m *qformat.Matrix) int { return m.Rows * m.Cols }
+func size(m *qformat.Matrix) int64 { return int64(m.Rows) * int64(m.Cols) }
 
 // close waits for what is being unpacked: the checkpoint's memory may be gone after it.
 func (u *unpacker) close() {
