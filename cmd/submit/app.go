@@ -97,7 +97,7 @@ func (e env) app() *cli.App {
 		ErrWriter:       e.stderr,
 		Flags:           evaluateFlags(),
 		Action:          e.root,
-		Commands:        append([]*cli.Command{e.datasetsCommand(), e.planCommand()}, e.runCommands()...),
+		Commands:        append([]*cli.Command{e.quantizeCommand(), e.datasetsCommand(), e.planCommand()}, e.runCommands()...),
 
 		DisableSliceFlagSeparator: true, // a comma is a part of an option of sbatch
 	}
@@ -109,7 +109,11 @@ func (e env) root(c *cli.Context) error {
 		return err
 	}
 	if c.IsSet("dry-run") {
-		return e.dryRun(c)
+		p, err := e.plan(c)
+		if err != nil {
+			return err
+		}
+		return e.dryRun(c, p)
 	}
 	return e.evaluate(c)
 }

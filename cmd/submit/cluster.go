@@ -115,6 +115,9 @@ func (e env) detached(ctx context.Context, r *run.Run, sched jobs, out *run.Outc
 	run := string(r.Dir)
 	j := scheduler.Job{Name: filepath.Base(run) + ".gather." + strconv.FormatInt(time.Now().UnixNano(), 36), Script: "gather",
 		Args: []string{self, "resume", run, "--detach", "--go-on"}, Dir: cwd, Pool: "gather", Procs: 1, Threads: gatherThreads, After: out.Hands}
+	if r.QuantizesOnly() {
+		j.Args = append(j.Args, "--quantize")
+	}
 	refs, err := e.insist(ctx, sched, j)
 	if err != nil {
 		return fmt.Errorf("%d jobs are queued, but the job that gathers their results is not: %w; submit resume %s gathers", len(out.Hands), err, dir)

@@ -16,6 +16,10 @@ func (v *preview) print(out io.Writer) error {
 		count(len(v.Tasks), "task"), count(v.Total.Shards, "shard"), count(len(v.Jobs), "job"))
 	v.printTasks(w)
 	fmt.Fprintln(w)
+	if len(v.Variants) > 0 {
+		v.printVariants(w)
+		fmt.Fprintln(w)
+	}
 	v.printPools(w)
 	fmt.Fprintln(w)
 	where := "a new one in " + relative(strings.TrimSuffix(v.Run, "/"+base(v.Run)))
@@ -26,6 +30,9 @@ func (v *preview) print(out io.Writer) error {
 		where = relative(v.Run) + ", which is there"
 	}
 	facts := [][2]string{{"run directory", where}, {"rows", v.rows()}, {"workers", v.workers()}, {"makespan", v.makespan()}}
+	if v.Cards != nil {
+		facts = append(facts, [2]string{"cards", v.Cards.say()})
+	}
 	if v.Scheduler == "slurm" {
 		facts = append(facts, [2]string{"cluster", v.Cluster.say()})
 	}

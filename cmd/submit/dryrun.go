@@ -28,6 +28,9 @@ type preview struct {
 	Written string `json:"written,omitempty"` // where plan and scripts were written: --dry-run=DIR
 	Workers int    `json:"workers"`           // jobs at once
 
+	Variants []variantPreview `json:"variants,omitempty"` // of a plan that quantizes
+	Cards    *cardsPreview    `json:"cards,omitempty"`    // of a plan that quantizes or has GPUs
+
 	Tasks   []taskPreview   `json:"tasks"`
 	Total   taskPreview     `json:"total"` // of all tasks
 	Pools   []poolPreview   `json:"pools"` // jobs that share a model and a shape
@@ -68,7 +71,8 @@ type jobPreview struct {
 	Pool    string   `json:"pool"`
 	Shards  []string `json:"shards"`
 	Rows    int      `json:"rows"`
-	New     int      `json:"new"` // 0: it need not run
+	New     int      `json:"new"`             // 0: it need not run
+	After   []string `json:"after,omitempty"` // jobs that are done first
 	Cost    int      `json:"cost"`
 	Tokens  int64    `json:"tokens"`
 	Seconds float64  `json:"seconds"`
@@ -97,11 +101,7 @@ type scriptPreview struct {
 }
 
 // dryRun prints what an evaluation would do. It changes nothing but the directory that --dry-run names.
-func (e env) dryRun(c *cli.Context) error {
-	p, err := e.plan(c)
-	if err != nil {
-		return err
-	}
+func (e env) dryRun(c *cli.Context, p *plan.Plan) error {
 	v, err := look(p, c.String("reuse"), c.String("dry-run"))
 	if err != nil {
 		return err
@@ -160,6 +160,7 @@ func look(p *plan.Plan, reuse, dir string) (*preview, error) {
 			return nil, err
 		}
 	}
+	v.variants(p)
 	v.jobs(p, tasks, done)
 	for _, t := range v.Tasks {
 		v.Total.add(t)
@@ -198,7 +199,7 @@ func (v *preview) jobs(p *plan.Plan, tasks map[string]*taskPreview, done map[str
 	pools := map[string]int{}
 	times := newTimes(p)
 	for _, j := range p.Jobs {
-		line := jobPreview{Job: j.ID, Pool: j.Pool(), Shards: j.Shards, Cost: j.Cost}
+		line := jobPreview{Job: j.ID, Pool: j.Pool(), Shards: j.Shards, Cost: j.Cost, After: j.After}
 		for _, id := range j.Shards {
 			s := shards[id]
 			seconds := times.seconds(line.Pool, s.Tokens)

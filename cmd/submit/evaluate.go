@@ -44,8 +44,19 @@ func (e env) evaluate(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	return e.inRun(c, p, task{mode: mode})
+}
+
+// task is what is to be done of a run.
+type task struct {
+	mode     string
+	quantize bool // only what makes variants
+}
+
+// inRun does a task in the plan's run.
+func (e env) inRun(c *cli.Context, p *plan.Plan, t task) error {
 	m := newMeter(p)
-	o := run.Options{Reuse: c.String("reuse"), Existing: mode == modeEval || mode == modeViz, Detach: c.Bool("detach"),
+	o := run.Options{Reuse: c.String("reuse"), Existing: t.mode == modeEval || t.mode == modeViz, Detach: c.Bool("detach"), Quantize: t.quantize,
 		Limit: newTimes(p).limit, Measured: m.observe}
 	r, err := run.Open(p.Spec.WorkDir, p, o)
 	if errors.Is(err, run.ErrNoRun) {
@@ -55,7 +66,7 @@ func (e env) evaluate(c *cli.Context) error {
 	}
 	defer r.Close()
 	fmt.Fprintf(e.stderr, "plan: %d tasks, %d shards in %d jobs\nrun directory: %s\n", len(p.Tasks), len(p.Shards), len(p.Jobs), relative(string(r.Dir)))
-	return errors.Join(e.carryOut(c, r, mode), m.save())
+	return errors.Join(e.carryOut(c, r, t), m.save())
 }
 
 // modeOf is the part of the work that was asked for.
@@ -68,13 +79,20 @@ func modeOf(c *cli.Context) (string, error) {
 }
 
 // carryOut does what a run lacks, and scores it.
-func (e env) carryOut(c *cli.Context, r *run.Run, mode string) error {
-	if mode == modeAll || mode == modeInfer {
+func (e env) carryOut(c *cli.Context, r *run.Run, t task) error {
+	if t.mode == modeAll || t.mode == modeInfer {
 		if err := e.infer(c.Context, r, c.Bool("debug")); err != nil {
 			return err
 		}
 	}
-	return e.scores(r, mode)
+	if t.quantize {
+		return e.made(e.stdout, r)
+	}
+	err := e.scores(r, t.mode)
+	if made := e.made(e.stderr, r); err == nil {
+		err = made
+	}
+	return err
 }
 
 // plan reads the spec and makes the plan. Whatever is wrong with spec, data or models is found here, before anything is written.
@@ -206,6 +224,7 @@ func (e env) scores(r *run.Run, mode string) error {
 	if err != nil {
 		return err
 	}
+	fill(&all, r) // a file of scores lacks what is not the same in each run
 	if err := report.Write(string(r.Dir), all); err != nil {
 		return err
 	}
@@ -228,7 +247,9 @@ func compute(r *run.Run) (score.Scores, error) {
 	for task, m := range g.Missing {
 		reasons[task] = m.Reason
 	}
-	return score.Compute(r.Plan, func(task string) ([]result.Record, error) { return g.Records[task], nil }, reasons)
+	all, err := score.Compute(r.Plan, func(task string) ([]result.Record, error) { return g.Records[task], nil }, reasons)
+	fill(&all, r)
+	return all, err
 }
 
 // complete tells what -m infer left undone.

@@ -29,6 +29,7 @@ func (e env) runCommands() []*cli.Command {
 				&cli.BoolFlag{Name: "debug", Usage: "the running job's log to the terminal"},
 				&cli.BoolFlag{Name: "detach", Usage: "leave when the jobs are queued; one more job gathers their results"},
 				&cli.BoolFlag{Name: "go-on", Hidden: true, Usage: "failures of before count"},
+				&cli.BoolFlag{Name: "quantize", Usage: "only what makes quantized models, as submit quantize"},
 			},
 			Action: e.resume,
 		},
@@ -88,12 +89,12 @@ func (e env) resume(c *cli.Context) error {
 	}
 	p.Spec.WorkDir = filepath.Dir(dir) // it may have been relative to another directory
 	m := newMeter(p)
-	r, err := run.Resume(dir, run.Options{Detach: c.Bool("detach"), GoOn: c.Bool("go-on"), Limit: newTimes(p).limit, Measured: m.observe})
+	r, err := run.Resume(dir, run.Options{Detach: c.Bool("detach"), GoOn: c.Bool("go-on"), Quantize: c.Bool("quantize"), Limit: newTimes(p).limit, Measured: m.observe})
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	return errors.Join(e.carryOut(c, r, mode), m.save())
+	return errors.Join(e.carryOut(c, r, task{mode: mode, quantize: c.Bool("quantize")}), m.save())
 }
 
 // cancel asks a submit at work to end its jobs, or ends them itself, and makes sure that none is left.

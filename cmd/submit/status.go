@@ -75,6 +75,7 @@ type taskStatus struct {
 	Running int    `json:"running"` // shards
 	Queued  int    `json:"queued"`
 	Failed  int    `json:"failed"`
+	Within  string `json:"within,omitempty"` // of a quantization under way: "block 3 of 12, 40s left"
 }
 
 type failedShard struct {
@@ -88,7 +89,7 @@ func statusOf(s *run.State) statusView {
 	tasks := map[string]*taskStatus{}
 	v.Tasks = make([]taskStatus, len(s.Tasks))
 	for i, t := range s.Tasks {
-		v.Tasks[i] = taskStatus{Task: t.Task, Rows: t.Rows, Done: t.Done, Stale: t.Stale}
+		v.Tasks[i] = taskStatus{Task: t.Task, Rows: t.Rows, Done: t.Done, Stale: t.Stale, Within: s.Within[t.Task]}
 		tasks[t.Task] = &v.Tasks[i]
 		v.Rows, v.Done = v.Rows+t.Rows, v.Done+t.Done
 	}
@@ -147,6 +148,11 @@ func (v statusView) print(out io.Writer) error {
 		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\n", t.Task, t.Rows, t.Done, t.Stale, t.Running, t.Queued, t.Failed)
 	}
 	w.Flush()
+	for _, t := range v.Tasks {
+		if t.Within != "" {
+			fmt.Fprintf(&b, "%s: %s\n", t.Task, t.Within)
+		}
+	}
 	for i, f := range v.Failed {
 		if i == mostFailed {
 			fmt.Fprintf(&b, "... and %d more failed shards\n", len(v.Failed)-i)

@@ -16,12 +16,13 @@ type watch struct {
 	env
 	progress *report.Progress
 	debug    bool
-	stop     func() // ends the following of the log
-	held     string // what was said last of a scheduler that is waited for
+	stop     func()               // ends the following of the log
+	held     string               // what was said last of a scheduler that is waited for
+	within   map[string]time.Time // by task: when was said last how far its quantization is
 }
 
 func newWatch(e env, debug bool) *watch {
-	return &watch{env: e, progress: report.NewProgress(e.stderr, e.terminal && !debug), debug: debug, stop: func() {}}
+	return &watch{env: e, progress: report.NewProgress(e.stderr, e.terminal && !debug), debug: debug, stop: func() {}, within: map[string]time.Time{}}
 }
 
 func (w *watch) observe(ev run.Event) {
@@ -68,10 +69,17 @@ func (w *watch) began(p run.Progress) {
 func (w *watch) update(p run.Progress) {
 	tasks := make([]report.Task, len(p.Tasks))
 	for i, t := range p.Tasks {
+		if t.Within != "" && time.Since(w.within[t.Task]) >= withinEvery {
+			w.within[t.Task] = time.Now()
+			w.progress.Say(t.Task + ": " + t.Within)
+		}
 		tasks[i] = report.Task{Name: t.Task, Rows: t.Rows, Done: t.Done, Failed: t.Failed}
 	}
 	w.progress.Update(tasks, p.Tokens)
 }
+
+// withinEvery is the time between two lines about one quantization: its one row tells nothing until it is done.
+const withinEvery = 10 * time.Second
 
 func (w *watch) end() {
 	w.stop()

@@ -9,7 +9,10 @@ import (
 // Progress is how far an attempt of a job is: a hint for displays, never the truth. A worker commits it every second or so.
 type Progress struct {
 	Shard   string  `json:"shard"`            // being worked on
-	Phase   string  `json:"phase"`            // "load" (the model), "run", "commit"
+	Phase   string  `json:"phase"`            // "load" (the model), "run", "commit"; of a quantization what is done in its block
+	Block   int     `json:"block,omitempty"`  // of a quantization: the one in hand, from 1
+	Blocks  int     `json:"blocks,omitempty"` // of a quantization
+	Left    float64 `json:"left,omitempty"`   // of a quantization: seconds, as far as can be foreseen; 0: not yet
 	Rows    int     `json:"rows"`             // computed by this attempt, of all its shards
 	Tokens  int64   `json:"tokens,omitempty"` // put through the model
 	Seconds float64 `json:"seconds"`          // since the attempt began

@@ -57,6 +57,35 @@ func ReadManifest(dir string) (m Manifest, err error) {
 	return m, nil
 }
 
+// Runs is how a variant was computed, as its workers said (model.Runs): "packed i4". One entry, unless they were of different kinds.
+type Runs struct {
+	Fingerprint string   `json:"fingerprint"` // of the plan's variant
+	Ways        []string `json:"ways"`        // ascending
+}
+
+// runsFile is where the workers of a variant say how they compute. The variant's directory may be removed; this stays.
+func (d Dir) runsFile(variant string) string { return d.join("variants", "."+variant+".runs.json") }
+
+// AddRuns notes how a worker computes a variant. Two that say different things at the same moment may leave the word of one of them.
+func (d Dir) AddRuns(variant, fingerprint, way string) error {
+	ways := d.ReadRuns(variant, fingerprint)
+	if way == "" || slices.Contains(ways, way) {
+		return nil
+	}
+	ways = append(ways, way)
+	slices.Sort(ways)
+	return CommitJSON(d.runsFile(variant), Runs{fingerprint, ways})
+}
+
+// ReadRuns gives what the workers of a variant have said. What was said of another fingerprint, or cannot be read, is nothing.
+func (d Dir) ReadRuns(variant, fingerprint string) []string {
+	var r Runs
+	if err := readJSON(d.runsFile(variant), &r); err != nil || r.Fingerprint != fingerprint {
+		return nil
+	}
+	return r.Ways
+}
+
 // CheckVariant reads the manifest of a variant's directory and checks that it is of that fingerprint, and that its files are there: those that
 // are small by their hash, the weight files by their sizes. It reads no weights: who opens the checkpoint has samples of them compared. The
 // error says what to do; where there is no manifest it wraps fs.ErrNotExist.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -51,6 +52,18 @@ func TestCheckVariant(t *testing.T) {
 		if err == nil && got.Bytes != 11 {
 			t.Errorf("%s: %+v", name, got)
 		}
+	}
+	dir := Dir(t.TempDir())
+	for _, said := range [][2]string{{"f", "packed i4"}, {"f", ""}, {"f", "dequantized to f32"}, {"f", "packed i4"}} {
+		if err := dir.AddRuns("m-q", said[0], said[1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, other := dir.ReadRuns("m-q", "f"), dir.ReadRuns("m-q", "g"); !slices.Equal(got, []string{"dequantized to f32", "packed i4"}) || other != nil {
+		t.Errorf("it runs %q, another %q", got, other)
+	}
+	if err := dir.AddRuns("m-q", "g", "packed i8"); err != nil || len(dir.ReadRuns("m-q", "f")) > 0 {
+		t.Errorf("what was said of an older one is still there: %v", err)
 	}
 	if got, want := Dir("run").Export("", "m-q", "awq"), "run/exports/m-q/awq"; got != want {
 		t.Errorf("export at %q, want %q", got, want)

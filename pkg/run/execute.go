@@ -91,10 +91,11 @@ type controller struct {
 	given    map[string]bool   // shards given up
 	failed   map[string]string // by task: why a shard of it was given up, the first
 	worker   string
-	counted  time.Time      // when the attempts under way were last looked at
-	underway map[string]int // by task: their rows, then
-	tokens   int64          // theirs, then
-	hold     time.Time      // nothing is submitted before
+	counted  time.Time         // when the attempts under way were last looked at
+	underway map[string]int    // by task: their rows, then
+	within   map[string]string // by task: how far its quantization was, then
+	tokens   int64             // theirs, then
+	hold     time.Time         // nothing is submitted before
 	pause    time.Duration
 	out      Outcome
 }
@@ -105,12 +106,12 @@ func newController(r *Run, s Scheduler, observe func(Event)) *controller {
 	}
 	todo := r.Plan
 	if r.quantize {
-		todo = quantizations(r.Plan)
+		todo = r.Plan.Quantizations()
 	}
 	c := &controller{run: r, todo: todo, sched: s, observe: observe, cover: newCoverage(r), shards: map[string]plan.Shard{}, jobs: map[string]plan.Job{},
 		live: map[string]*attempt{}, hands: map[string]*hand{}, gone: map[string]scheduler.Status{}, doubt: map[string]bool{}, seen: map[result.Ticket]bool{},
 		blame: newBlame(r.Plan.Spec.Infer.Retry), nodes: newNodes(), given: map[string]bool{},
-		failed: map[string]string{}, underway: map[string]int{}}
+		failed: map[string]string{}, underway: map[string]int{}, within: map[string]string{}}
 	for _, s := range r.Plan.Shards {
 		c.shards[s.ID] = s
 	}

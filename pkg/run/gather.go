@@ -26,7 +26,7 @@ func (r *Run) Gather() (*Gathered, error) {
 		return nil, err
 	}
 	g := &Gathered{Records: map[string][]result.Record{}, Missing: map[string]Missing{}, Bad: store.Bad()}
-	reasons := r.reasons()
+	reasons := r.Reasons()
 	for _, t := range r.Plan.Tasks {
 		rows, err := store.Collect(r.query(t))
 		if err != nil {
@@ -45,8 +45,8 @@ func (r *Run) Gather() (*Gathered, error) {
 	return g, nil
 }
 
-// reasons tells by task why a shard of it was given up: of the first in the plan's order.
-func (r *Run) reasons() map[string]string {
+// Reasons tells by task why a shard of it was given up: of the first in the plan's order.
+func (r *Run) Reasons() map[string]string {
 	given := r.journal.givenUp()
 	reasons := map[string]string{}
 	for _, s := range r.Plan.Shards {

@@ -90,6 +90,7 @@ type State struct {
 	Shards  map[string]ShardState
 	Tickets map[string]result.Ticket // by shard: of those running or queued
 	Reasons map[string]string        // by shard: why it was given up
+	Within  map[string]string        // by task: how far its quantization is, of those under way
 	Workers []Worker                 // that are not known to have ended
 	Logs    map[result.Ticket]string // of tickets that have ended, where the scheduler chose the place
 }
@@ -120,7 +121,7 @@ func Look(ctx context.Context, dir string, poll func(context.Context, []schedule
 	j := &journal{}
 	j.note(entries)
 	s := &State{Dir: dir, Plan: p, Owner: owner(d.Lock()), Tasks: c.tasks(), Shards: map[string]ShardState{}, Reasons: j.givenUp(),
-		Tickets: map[string]result.Ticket{}, Logs: map[result.Ticket]string{}}
+		Tickets: map[string]result.Ticket{}, Logs: map[result.Ticket]string{}, Within: map[string]string{}}
 	past := j.past(p.Identity)
 	if err := s.shards(c, past.tickets); err != nil {
 		return nil, err
@@ -162,10 +163,22 @@ func (s *State) shards(c *coverage, tickets []orphan) error {
 			s.Shards[id], s.Tickets[id] = ShardQueued, t
 			if taken[t] {
 				s.Shards[id] = ShardRunning
+				s.within(c.run.Dir, id, t)
 			}
 		}
 	}
 	return nil
+}
+
+// within tells how far a shard is that is a quantization.
+func (s *State) within(dir result.Dir, shard string, t result.Ticket) {
+	sh, _ := s.Plan.Shard(shard)
+	if task, _ := s.Plan.Task(sh.Task); task.Kind != plan.Quantize {
+		return
+	}
+	if p, err := result.ReadProgress(dir.Progress(t.Job, t.Attempt)); err == nil && Within(p) != "" {
+		s.Within[sh.Task] = Within(p)
+	}
 }
 
 // workers asks about the workers that may be there.

@@ -3,6 +3,7 @@ package run
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -50,6 +51,7 @@ type TaskProgress struct {
 	Rows   int
 	Done   int    // rows with a record, those of running attempts included
 	Failed string // why the task, or a shard of it, was given up
+	Within string // how far a quantization under way is: "block 3 of 12, 40s left"
 }
 
 // emit gives the observer an event with the progress of now, where what is under way was counted a tick ago at most.
@@ -65,7 +67,7 @@ func (c *controller) progress() Progress {
 	p := Progress{Tokens: c.tokens}
 	for _, t := range c.todo.Tasks {
 		done := min(c.cover.done[t.ID]+c.underway[t.ID], t.Rows)
-		p.Tasks = append(p.Tasks, TaskProgress{Task: t.ID, Rows: t.Rows, Done: done, Failed: c.failed[t.ID]})
+		p.Tasks = append(p.Tasks, TaskProgress{Task: t.ID, Rows: t.Rows, Done: done, Failed: c.failed[t.ID], Within: c.within[t.ID]})
 	}
 	return p
 }
@@ -74,6 +76,7 @@ func (c *controller) progress() Progress {
 func (c *controller) count() {
 	c.counted, c.tokens = time.Now(), 0
 	clear(c.underway)
+	clear(c.within)
 	for j, a := range c.live {
 		a.underway = nil
 		if h := c.hands[a.hand]; !a.claimed && (c.run.drain || h == nil || h.status.State != scheduler.Running) {
@@ -81,6 +84,9 @@ func (c *controller) count() {
 		}
 		if w, err := result.ReadProgress(c.run.Dir.Progress(j, a.n)); err == nil {
 			c.tokens += w.Tokens
+			if text := Within(w); text != "" {
+				c.within[c.shards[a.job.Shards[0]].Task] = text
+			}
 		}
 		a.underway = map[string]int{}
 		for _, id := range a.job.Shards {
@@ -90,6 +96,21 @@ func (c *controller) count() {
 			c.underway[s.Task] += n
 		}
 	}
+}
+
+// Within tells how far a quantization is, "" of a job that is none.
+func Within(p result.Progress) string {
+	if p.Blocks == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("block %d of %d", p.Block, p.Blocks)
+	if p.Phase != "" {
+		text += ", " + p.Phase
+	}
+	if left := time.Duration(p.Left * float64(time.Second)).Round(time.Second); left > 0 {
+		text += fmt.Sprintf(", %s left", left)
+	}
+	return text
 }
 
 // recover looks again at what is there of an attempt's shards. What was counted of it while it was under way is among that.

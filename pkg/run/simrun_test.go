@@ -71,7 +71,7 @@ func addSteps(p *plan.Plan) {
 		t := plan.Task{ID: id + "/quantize", Kind: plan.Quantize, Variant: v.ID, Rows: 1, Factor: 1, Cost: 1, Settings: "0123456789abcdef", Digest: "d-" + id}
 		p.Tasks = append(p.Tasks, t)
 		p.Shards = append(p.Shards, plan.Shard{ID: id, Task: t.ID, To: 1, Cost: 1})
-		p.Jobs = append(p.Jobs, plan.Job{ID: id, Variant: v.ID, Shards: []string{id}, Cost: 1, NumProcs: 1})
+		p.Jobs = append(p.Jobs, plan.Job{ID: id, Kind: plan.Quantize, Variant: v.ID, Shards: []string{id}, Cost: 1, NumProcs: 1})
 	}
 	seal(p)
 }

@@ -2,7 +2,6 @@ package run
 
 import (
 	"fmt"
-	"slices"
 
 	"sextant/pkg/plan"
 	"sextant/pkg/result"
@@ -44,11 +43,7 @@ type Export struct {
 }
 
 func (r *Run) exports(packed plan.Variant) (list []Export) {
-	i := slices.IndexFunc(r.Plan.Spec.Quant, func(q spec.Quant) bool { return q.Name == packed.Recipe })
-	if i < 0 {
-		return nil
-	}
-	q := r.Plan.Spec.Quant[i]
+	q, _ := r.Plan.Recipe(packed.Recipe)
 	for _, layout := range q.Save {
 		list = append(list, Export{layout, r.Dir.Export(q.SavePath, packed.ID, layout)})
 	}
@@ -65,6 +60,9 @@ type Made struct {
 	Exports  []Export
 	Missing  error // why it is not, or not all, there; Manifest may be empty then
 }
+
+// QuantizesOnly says that the run was opened to make variants, and for nothing else.
+func (r *Run) QuantizesOnly() bool { return r.quantize }
 
 // Made tells what the plan's quantizations have made, in the plan's order.
 func (r *Run) Made() (list []Made) {
@@ -85,33 +83,4 @@ func (r *Run) Made() (list []Made) {
 		list = append(list, m)
 	}
 	return list
-}
-
-// quantizations is the part of a plan that makes variants, and what that comes after.
-func quantizations(p *plan.Plan) *plan.Plan {
-	kind := map[string]string{}
-	for _, t := range p.Tasks {
-		kind[t.ID] = t.Kind
-	}
-	part := &plan.Plan{Version: p.Version, Identity: p.Identity, Digest: p.Digest, Spec: p.Spec, Variants: p.Variants}
-	wanted := map[string]bool{}
-	for _, s := range p.Shards {
-		wanted[s.ID] = kind[s.Task] == plan.Quantize
-	}
-	for _, t := range p.Tasks {
-		if t.Kind == plan.Quantize {
-			part.Tasks = append(part.Tasks, t)
-		}
-	}
-	for _, s := range p.Shards {
-		if wanted[s.ID] {
-			part.Shards = append(part.Shards, s)
-		}
-	}
-	for _, j := range p.Jobs {
-		if slices.ContainsFunc(j.Shards, func(s string) bool { return wanted[s] }) {
-			part.Jobs = append(part.Jobs, j)
-		}
-	}
-	return part
 }

@@ -39,10 +39,14 @@ func (j *job) do(ctx context.Context) (err error) {
 		}
 		j.end(err, time.Since(begun))
 	}()
-	if err := j.ready(ctx); err != nil {
+	one := j.shard
+	if j.quantizes() {
+		j.release() // a quantization wants the memory
+		one = j.quantize
+	} else if err := j.ready(ctx); err != nil {
 		return err
 	}
-	return j.run(ctx)
+	return j.run(ctx, one)
 }
 
 // end leaves how the ticket ended and what it took.
@@ -54,7 +58,9 @@ func (j *job) end(err error, took time.Duration) {
 		sh, _ := j.plan.Shard(id)
 		rows += sh.To - sh.From
 	}
-	j.pace.note(j.tokens(j.job), float64(e.Rows)/float64(max(rows, 1)), took-j.loading)
+	if !j.quantizes() { // it tells nothing of how long an evaluation takes
+		j.pace.note(j.tokens(j.job), float64(e.Rows)/float64(max(rows, 1)), took-j.loading)
+	}
 	if err := result.CommitJSON(j.dir.End(j.job.ID, j.attempt), e); err != nil {
 		j.log.Error("cannot write how the ticket ended", "error", err)
 	}
@@ -89,8 +95,8 @@ func (j *job) ready(ctx context.Context) error {
 	return nil
 }
 
-// run does the shards one after another. One that fails leaves the others to be done, unless nothing can succeed.
-func (j *job) run(ctx context.Context) error {
+// run does the shards one after another, each by one. One that fails leaves the others to be done, unless nothing can succeed.
+func (j *job) run(ctx context.Context, one func(context.Context, plan.Shard) error) error {
 	if err := j.survey(); err != nil {
 		return err
 	}
@@ -100,7 +106,7 @@ func (j *job) run(ctx context.Context) error {
 		if !ok {
 			return bad(fmt.Errorf("job %q has the shard %q, which the plan lacks", j.job.ID, id))
 		}
-		err := j.shard(ctx, sh)
+		err := one(ctx, sh)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

@@ -37,9 +37,15 @@ func (w *worker) load(ctx context.Context, variant string) (err error) {
 	if w.variant, w.model, err = w.modelOf(variant); err != nil {
 		return err
 	}
-	l, err := openModel(ctx, &w.model, w.variant.Fingerprint, loading{backend: w.o.Backend, threads: w.o.Threads, limit: w.o.Limits.Memory, log: w.log})
+	files, fingerprint, err := w.filesOf(w.variant, w.model)
+	var l *loaded
+	if err == nil {
+		to := w.onto()
+		to.dequantize = w.variant.Position == spec.FakeQuant
+		l, err = openModel(ctx, &files, fingerprint, to)
+	}
 	if err != nil {
-		return fmt.Errorf("model %s: %w", w.model.Abbr, err)
+		return fmt.Errorf("model %s: %w", w.variant.ID, err)
 	}
 	w.loaded = l
 	select {
@@ -53,10 +59,18 @@ func (w *worker) load(ctx context.Context, variant string) (err error) {
 	if err != nil {
 		return fmt.Errorf("asking the backend: %w", err)
 	}
+	if err := w.dir.AddRuns(w.variant.ID, w.variant.Fingerprint, w.m.Runs()); err != nil {
+		return err
+	}
 	f := w.m.Footprint()
-	w.log.Info("model loaded", "model", w.model.Abbr, "backend", l.backend, "device", where(info), "seconds", time.Since(begun).Seconds(),
+	w.log.Info("model loaded", "model", w.variant.ID, "runs", cmp.Or(w.m.Runs(), "as it is"), "backend", l.backend, "device", where(info), "seconds", time.Since(begun).Seconds(),
 		"packed_bytes", f.Packed, "shared", f.Shared, "packed_here", f.Made, "unshared", f.Why, "device_bytes", f.Device)
 	return nil
+}
+
+// onto is where this process loads models.
+func (w *worker) onto() loading {
+	return loading{backend: w.o.Backend, threads: w.o.Threads, limit: w.o.Limits.Memory, log: w.log}
 }
 
 // build makes the engine, anew when a ticket asks for a smaller one: memory, batches and passes are halved shrink times. What a task knows
@@ -100,6 +114,8 @@ type loading struct {
 	threads int
 	limit   int64        // bytes that the batch system allows; 0: not known
 	log     *slog.Logger // nil: none
+
+	dequantize bool // quantized matrices become f32 values
 }
 
 // openModel opens the files of m, refuses another model than that of the fingerprint, and loads it.
@@ -130,7 +146,7 @@ func loadOnto(ctx context.Context, ck *checkpoint.Checkpoint, tok *tokenizer.Tok
 		l.close()
 		return nil, fmt.Errorf("asking the backend: %w", err)
 	}
-	o := model.Options{Packs: packstore.Default(os.Getenv), Memory: roomFor(to.limit)}
+	o := model.Options{Packs: packstore.Default(os.Getenv), Memory: roomFor(to.limit), Dequantize: to.dequantize}
 	if o.Packs != nil { // who has all processors is not expected to have company
 		o.Packs.Guest = processors(to.threads, info.Threads) >= machineCPUs("/")
 	}

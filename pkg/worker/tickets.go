@@ -95,6 +95,11 @@ func (w *worker) own() (*job, error) {
 	if err != nil {
 		return nil, bad(err)
 	}
+	if first := w.lacking(j); !taken && first != "" {
+		w.early = &fault{kind: result.FailRetry, err: fmt.Errorf("the ticket %s comes after the job %s, which has no result yet: it is left to others", t, first)}
+		w.log.Info("not yet", "ticket", t, "after", first)
+		return nil, nil
+	}
 	if !taken {
 		if mine, err := w.take(j, t.Attempt); mine != nil || err != nil || w.o.Drain {
 			return mine, err
@@ -118,7 +123,24 @@ func (w *worker) byHand() (*job, error) {
 		w.log.Info("the results of all shards are there already: nothing to do", "job", j.ID)
 		return nil, nil
 	}
+	if first := w.lacking(j); first != "" {
+		return nil, &fault{kind: result.FailRetry, err: fmt.Errorf("the job %s comes after %s, which has no result yet: do that first", j.ID, first)}
+	}
 	return w.renew(j)
+}
+
+// lacking is the first of the jobs that j comes after of which results are not there, "" when all are.
+func (w *worker) lacking(j plan.Job) string {
+	for _, id := range j.After {
+		if w.there[id] {
+			continue
+		}
+		if first, ok := w.plan.Job(id); !ok || !w.complete(first) {
+			return id
+		}
+		w.there[id] = true
+	}
+	return ""
 }
 
 // complete says that every shard of a job has its result.
@@ -307,6 +329,9 @@ func (w *worker) try(t result.Ticket) (*job, error) {
 	j, err := plan.LoadJob(w.dir, w.plan, t.Job, t.Attempt)
 	if err == nil && j.Pool() != w.pool {
 		err = fmt.Errorf("it is of the pool %q, not %q", j.Pool(), w.pool)
+	}
+	if err == nil && w.lacking(j) != "" { // it may be there at the next look
+		return nil, nil
 	}
 	if err != nil {
 		w.log.Warn("leaving a ticket that cannot be read to others", "ticket", t, "error", err)

@@ -50,6 +50,8 @@ type worker struct {
 	offers  map[string]result.Offer // those read, by name
 	refused map[result.Ticket]bool  // tickets that cannot be read
 	pace    pace
+	there   map[string]bool // jobs that others come after, with their results
+	early   error           // why the ticket this process was started for was left alone, when what comes first is not there
 
 	variant plan.Variant
 	model   spec.Model
@@ -71,20 +73,17 @@ func Run(ctx context.Context, o Options) (err error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	w := &worker{o: o, log: o.Log, dir: result.Dir(o.RunDir), offers: map[string]result.Offer{}, refused: map[result.Ticket]bool{}}
-	defer func() {
-		if w.eng != nil {
-			w.eng.Close()
-		}
-		w.loaded.close()
-	}()
+	w := &worker{o: o, log: o.Log, dir: result.Dir(o.RunDir), offers: map[string]result.Offer{}, refused: map[result.Ticket]bool{}, there: map[string]bool{}}
+	defer w.release()
 	defer func() {
 		if r := recover(); r != nil {
 			err = w.panicked(r)
 		}
 	}()
 	var worst error
+	idle := true
 	for j, err := range w.tickets(ctx) {
+		idle = false
 		if err == nil {
 			err = j.do(ctx)
 		}
@@ -95,7 +94,20 @@ func Run(ctx context.Context, o Options) (err error) {
 			break
 		}
 	}
+	if idle {
+		return w.early
+	}
 	return worst
+}
+
+// release frees the model and its engine, where there are any.
+func (w *worker) release() {
+	if w.eng != nil {
+		w.eng.Close()
+	}
+	w.loaded.close()
+	w.eng, w.loaded = nil, nil
+	clear(w.tasks)
 }
 
 // severity orders outcomes by what they mean for the process as a whole.
@@ -142,7 +154,7 @@ func (w *worker) readPlan() (bool, error) {
 	if err != nil {
 		return false, bad(err)
 	}
-	w.plan, w.planned, w.tasks, w.store = p, now, map[string]*task{}, nil
+	w.plan, w.planned, w.tasks, w.store, w.there = p, now, map[string]*task{}, nil, map[string]bool{}
 	if w.loaded == nil {
 		return true, nil
 	}

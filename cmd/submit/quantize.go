@@ -1,0 +1,124 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"sextant/pkg/cliargs"
+	"sextant/pkg/plan"
+	"sextant/pkg/result"
+	"sextant/pkg/run"
+	"sextant/pkg/score"
+
+	"github.com/urfave/cli/v2"
+)
+
+func (e env) quantizeCommand() *cli.Command {
+	return &cli.Command{
+		Name: "quantize", Usage: "make a spec's quantized models, and stop there", ArgsUsage: "[SPEC]",
+		Description: "Carries out the quantizations of the spec's [[quant]] recipes and says where the models and their exports are. The run is the one that\n" +
+			"submit SPEC evaluates in: that goes on from what is made here.\n\nExample: submit quantize eval.toml --slurm -p llmeval",
+		Flags:  evaluateFlags(),
+		Action: e.quantize,
+	}
+}
+
+func (e env) quantize(c *cli.Context) error {
+	if c.IsSet("mode") {
+		return cliargs.Usagef("--mode chooses parts of an evaluation, and quantize does none of it; leave it out")
+	}
+	if err := checkFlags(c); err != nil {
+		return err
+	}
+	p, err := e.plan(c)
+	if err != nil {
+		return err
+	}
+	if !quantizes(p) {
+		return badInput{fmt.Errorf("there is nothing to quantize: the spec has no [[quant]] recipe for a model")}
+	}
+	if c.IsSet("dry-run") {
+		return e.dryRun(c, p)
+	}
+	return e.inRun(c, p, task{mode: modeInfer, quantize: true})
+}
+
+// quantizes says whether a plan makes quantized models.
+func quantizes(p *plan.Plan) bool {
+	for _, t := range p.Tasks {
+		if t.Kind == plan.Quantize {
+			return true
+		}
+	}
+	return false
+}
+
+// made tells what the quantizations of a run have made, for a person; what they have not is errIncomplete.
+func (e env) made(out io.Writer, r *run.Run) error {
+	list := r.Made()
+	if len(list) == 0 {
+		return nil
+	}
+	reasons := r.Reasons()
+	var err error
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "quantized model\tbits\tsize\tseconds\tlayout\tdirectory")
+	for _, m := range list {
+		if m.Missing != nil && m.Manifest.Fingerprint == "" {
+			reason := reasons[m.Task]
+			if reason == "" {
+				reason = "not made yet"
+			}
+			fmt.Fprintf(w, "%s\t-\t-\t-\t-\t%s\n", m.Variant, reason)
+			err = errIncomplete
+			continue
+		}
+		f := m.Manifest
+		fmt.Fprintf(w, "%s\t%.2f\t%s\t%.1f\t%s\t%s\n", m.Variant, f.Bits, bytesText(f.Bytes), f.Seconds, f.Layout, relative(m.Dir))
+		for _, dir := range m.Others {
+			fmt.Fprintf(w, "\t\t\t\tplain\t%s\n", relative(dir))
+		}
+		for _, x := range m.Exports {
+			fmt.Fprintf(w, "\t\t\t\texport: %s\t%s\n", x.Layout, relative(x.Dir))
+		}
+	}
+	w.Flush()
+	if _, werr := io.WriteString(out, b.String()); werr != nil {
+		return werr
+	}
+	return err
+}
+
+// bytesText is a size for people.
+func bytesText(n int64) string {
+	const unit = 1000
+	switch {
+	case n < unit*unit:
+		return fmt.Sprintf("%.1f kB", float64(n)/unit)
+	case n < unit*unit*unit:
+		return fmt.Sprintf("%.1f MB", float64(n)/unit/unit)
+	}
+	return fmt.Sprintf("%.2f GB", float64(n)/unit/unit/unit)
+}
+
+// fill adds to the scores what the run knows of its variants.
+func fill(all *score.Scores, r *run.Run) {
+	made, runs := map[string]result.Manifest{}, map[string]string{}
+	for _, v := range r.Plan.Variants {
+		if ways := r.Dir.ReadRuns(v.ID, v.Fingerprint); len(ways) > 0 {
+			runs[v.ID] = strings.Join(ways, "; ")
+		}
+		if m, err := result.ReadManifest(r.Dir.Variant(v.ID)); err == nil {
+			made[v.ID] = m
+		}
+	}
+	for _, m := range r.Made() { // a packed one that is not evaluated itself
+		if m.Manifest.Fingerprint != "" {
+			made[m.Variant] = m.Manifest
+		}
+	}
+	all.Fill(made, runs)
+}
