@@ -107,3 +107,37 @@ func TestLookups(t *testing.T) {
 		t.Error("the job left is not found")
 	}
 }
+
+func TestDiffOfRecipes(t *testing.T) {
+	base := func(recipes bool) *world {
+		w := newWorld(2000, "m").add(spec.Dataset{Abbr: "d", Mode: spec.Gen}, 30, 0)
+		if recipes {
+			w.recipes(true)
+			w.s.Quant = []spec.Quant{spec.Quant{Name: "q", Method: "awq", Calib: &spec.Calib{Name: "c4"}}.WithDefaults()}
+		}
+		return w
+	}
+	other := base(true)
+	no := false
+	q := &other.s.Quant[0]
+	q.Bits, q.AWQ.Clip, q.Calib, other.in.Variants[1].Fingerprint = 3, &no, &spec.Calib{Name: "c4", Samples: 7}, "f2"
+	for name, c := range map[string]struct {
+		a, b *world
+		want string
+	}{
+		"added": {base(false), base(true), `recipe "q" added; variant "m-q" added; variant "m-q-fake_quant" added; tasks 1 -> 4; rows 30 -> 90; tokens 600 -> 1800; ` +
+			"shards 1 -> 4; jobs 1 -> 4; 30 rows can be reused, 0 are stale, 60 are new"},
+		"changed": {base(true), other, `recipe "q": bits 4 -> 3; recipe "q": awq.clip true -> false; recipe "q": calib.column text -> (none); ` +
+			`recipe "q": calib.cut windows -> (none); recipe "q": calib.samples 128 -> 7; recipe "q": calib.seq_len 512 -> 0; ` +
+			`variant "m-q": fingerprint f-m-q -> f2; 60 rows can be reused, 30 are stale, 0 are new`},
+	} {
+		d := Diff(c.a.make(t), c.b.make(t))
+		var got []string
+		for _, change := range d.Changes {
+			got = append(got, change.String())
+		}
+		if text := strings.Join(append(got, d.Reuse.String()), "; "); text != c.want {
+			t.Errorf("%s:\n%s\nwant\n%s", name, text, c.want)
+		}
+	}
+}

@@ -47,6 +47,7 @@ type PoolForecast struct {
 	Workers int     `json:"workers"` // started when draining with all slots
 	Rough   bool    `json:"rough"`
 
+	makes bool      // quantizations
 	jobs  []float64 // seconds of each, in the plan's order
 	after []int     // numbers of jobs that must have ended before one of these begins
 }
@@ -104,7 +105,7 @@ func (f *Forecast) pool(p *Plan, j Job, c Calibration) int {
 	}
 	r := c.rate(p, j)
 	f.index[name] = len(f.Pools)
-	f.Pools = append(f.Pools, PoolForecast{Pool: name, Variant: j.Variant, NumGPUs: j.NumGPUs, Rate: r.tokens, Load: r.load, Rough: r.rough})
+	f.Pools = append(f.Pools, PoolForecast{Pool: name, Variant: j.Variant, NumGPUs: j.NumGPUs, Rate: r.tokens, Load: r.load, Rough: r.rough, makes: j.Kind == Quantize})
 	f.Rough = f.Rough || r.rough
 	return f.index[name]
 }
@@ -212,11 +213,12 @@ const (
 	limitFloor  = 5 * time.Minute
 	usualLead   = time.Minute // of the warning before the limit: within limitFloor
 	roughFloor  = 15 * time.Minute
+	roughStep   = 4 * time.Hour // of a quantization, whose searches take times that no guess from tokens tells
 	longestTime = 365 * 24 * time.Hour
 )
 
 // Walltime is the time limit that a worker of a pool should ask for, in whole minutes: three times its load and its work, and 5 minutes;
-// 15 minutes at least when its speed was not measured. Its work is its even part of the pool's, as draining shares it out, or the pool's
+// 15 minutes at least when its speed was not measured, 4 hours of a quantization. Its work is its even part of the pool's, as draining shares it out, or the pool's
 // longest job if that is more. What slurm.signal_lead takes beyond a minute comes on top, for a warned job stops. An unknown pool gets the
 // least.
 func (f *Forecast) Walltime(pool string) time.Duration {
@@ -230,7 +232,10 @@ func (f *Forecast) Walltime(pool string) time.Duration {
 	if s := margin * (q.Load + work) * float64(time.Second); s < float64(longestTime) {
 		limit = limitFloor + time.Duration(s)
 	}
-	if q.Rough {
+	switch {
+	case q.Rough && q.makes:
+		limit = max(limit, roughStep)
+	case q.Rough:
 		limit = max(limit, roughFloor)
 	}
 	return min((limit + f.lead + time.Minute - 1).Truncate(time.Minute), longestTime)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sextant/pkg/result"
+	"sextant/pkg/spec"
 )
 
 // timed is a plan of one model with jobs of so many rows, each of one token, at workers slots.
@@ -266,5 +267,82 @@ func TestCalibrationFile(t *testing.T) {
 		if got, err := LoadCalibration(path); err == nil || !strings.Contains(err.Error(), c.want) || len(got.Workers) > 0 {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
+	}
+}
+
+// What comes after a quantization waits for it, and what does not fills the time.
+func TestForecastAfter(t *testing.T) {
+	p := timed(2, 100, 30, 30, 30) // the quantization, one job of what it makes, two of another pool
+	p.Jobs[0].Kind = Quantize
+	p.Jobs[1].After, p.Jobs[1].Variant = []string{"j0", "over"}, "q"
+	p.Variants = append(p.Variants, Variant{ID: "q", Model: "m", Params: 1e9, Position: spec.Packed})
+	c := measured(p, 10)
+	f := p.Forecast(c)
+	// One slot: 10 + 100, and then 10 + 30; the other 10 + 30 + 30 and none to do until 110.
+	if !close(f.Draining.Makespan, 150) || f.Draining.Workers != 3 || !close(f.Draining.Loads, 30) {
+		t.Errorf("draining %+v", f.Draining)
+	}
+	if !close(f.OneEach.Makespan, 150) || !close(f.OneEach.Loads, 40) {
+		t.Errorf("one each %+v", f.OneEach)
+	}
+	p.Spec.Infer.MaxNumWorkers = 1
+	if f := p.Forecast(c); !close(f.Draining.Makespan, 220) {
+		t.Errorf("one worker: %+v", f.Draining)
+	}
+	if f := p.Forecast(c); f.Workers(p.Jobs[1].Pool()) != 1 || f.Walltime(p.Jobs[1].Pool()) < 6*60e9 {
+		t.Error("the pool that waits has no worker")
+	}
+	p.Jobs[0].After = []string{"j1"} // no plan of Make's
+	if f := p.Forecast(c); f.Draining.Makespan < 190 {
+		t.Errorf("in a circle: %+v", f.Draining)
+	}
+}
+
+// The speed of workers that quantize and that of those that evaluate are not mixed up.
+func TestCalibrationOfSteps(t *testing.T) {
+	w := newWorld(1_000_000, "m").add(spec.Dataset{Abbr: "d", Mode: spec.Gen}, 20, 0)
+	w.recipes(true)
+	w.s.Quant = []spec.Quant{{Name: "q", Method: "awq"}}
+	for i := range w.in.Variants {
+		w.in.Variants[i].Params = 1e9
+	}
+	p := w.make(t)
+	rough := p.Forecast(Calibration{})
+	if a, b := rough.Walltime(p.Jobs[0].Pool()), rough.Walltime(p.Jobs[3].Pool()); a != 4*time.Hour || b != 15*time.Minute {
+		t.Errorf("not measured: %s to quantize, %s to evaluate", a, b)
+	}
+	kinds := map[string]bool{}
+	for _, j := range p.Jobs {
+		kinds[p.Kind(j)] = true
+	}
+	if len(p.Jobs) != 4 || len(kinds) != 4 || p.Jobs[0].Kind != Quantize || p.Jobs[0].Pool() == p.Jobs[1].Pool() {
+		t.Fatalf("%+v of kinds %v", p.Jobs, kinds)
+	}
+	unknown := p.Forecast(Calibration{})
+	var c Calibration
+	c.Observe(p, p.Jobs[0], result.End{Tokens: 10, Seconds: 1000, LoadSeconds: 1})
+	f := p.Forecast(c)
+	for i, pool := range f.Pools {
+		if quantizes := i == 0; quantizes == pool.Rough || quantizes == (pool.Rate == unknown.Pools[i].Rate) {
+			t.Errorf("after a slow quantization: %+v", pool)
+		}
+	}
+	// Of another method nothing is known either; of the same method at another size it is scaled.
+	w.s.Quant[0].Method = "rtn"
+	if f := w.make(t).Forecast(c); f.Pools[0].Rate != unknown.Pools[0].Rate {
+		t.Errorf("of another method: %+v", f.Pools[0])
+	}
+	w.s.Quant[0].Method = "awq"
+	for i := range w.in.Variants {
+		w.in.Variants[i].Params = 2e9
+	}
+	if f := w.make(t).Forecast(c); !f.Pools[0].Rough || !close(f.Pools[0].Rate, 10./999/2) {
+		t.Errorf("of a larger model: %+v", f.Pools[0])
+	}
+	c = Calibration{}
+	c.Observe(p, p.Jobs[1], result.End{Tokens: 1e9, Seconds: 1})
+	unknown = p.Forecast(Calibration{}) // of the larger models
+	if f := p.Forecast(c); f.Pools[0].Rate != unknown.Pools[0].Rate {
+		t.Errorf("after a fast evaluation: %+v", f.Pools[0])
 	}
 }
