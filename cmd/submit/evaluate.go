@@ -86,13 +86,15 @@ func (e env) carryOut(c *cli.Context, r *run.Run, t task) error {
 		}
 	}
 	if t.quantize {
-		return e.made(e.stdout, r)
+		whole, err := made(e.stdout, r)
+		if err == nil && !whole {
+			err = errIncomplete
+		}
+		return err
 	}
 	err := e.scores(r, t.mode)
-	if made := e.made(e.stderr, r); err == nil {
-		err = made
-	}
-	return err
+	_, merr := made(e.stderr, r)
+	return errors.Join(err, merr)
 }
 
 // plan reads the spec and makes the plan. Whatever is wrong with spec, data or models is found here, before anything is written.

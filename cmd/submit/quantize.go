@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -55,41 +56,43 @@ func quantizes(p *plan.Plan) bool {
 	return false
 }
 
-// made tells what the quantizations of a run have made, for a person; what they have not is errIncomplete.
-func (e env) made(out io.Writer, r *run.Run) error {
+// made tells a person what the quantizations of a run have made, and says whether all is there.
+func made(out io.Writer, r *run.Run) (whole bool, err error) {
 	list := r.Made()
 	if len(list) == 0 {
-		return nil
+		return true, nil
 	}
 	reasons := r.Reasons()
-	var err error
+	whole = true
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "quantized model\tbits\tsize\tseconds\tlayout\tdirectory")
 	for _, m := range list {
-		if m.Missing != nil && m.Manifest.Fingerprint == "" {
-			reason := reasons[m.Task]
-			if reason == "" {
-				reason = "not made yet"
-			}
-			fmt.Fprintf(w, "%s\t-\t-\t-\t-\t%s\n", m.Variant, reason)
-			err = errIncomplete
+		whole = whole && m.Missing == nil
+		if m.Missing != nil && (reasons[m.Task] != "" || m.Manifest.Fingerprint == "") {
+			fmt.Fprintf(w, "%s\t-\t-\t-\t-\t%s\n", m.Variant, cmp.Or(reasons[m.Task], "not made yet"))
 			continue
 		}
 		f := m.Manifest
-		fmt.Fprintf(w, "%s\t%.2f\t%s\t%.1f\t%s\t%s\n", m.Variant, f.Bits, bytesText(f.Bytes), f.Seconds, f.Layout, relative(m.Dir))
-		for _, dir := range m.Others {
-			fmt.Fprintf(w, "\t\t\t\tplain\t%s\n", relative(dir))
+		fmt.Fprintf(w, "%s\t%.2f\t%s\t%.1f\t%s\t%s\n", m.Variant, f.Bits, bytesText(f.Bytes), f.Seconds, f.Layout, place(m.Dir))
+		for _, o := range m.Others {
+			fmt.Fprintf(w, "%s\t\t%s\t\t%s\t%s\n", o.Variant, bytesText(o.Manifest.Bytes), o.Manifest.Layout, place(o.Dir))
 		}
 		for _, x := range m.Exports {
-			fmt.Fprintf(w, "\t\t\t\texport: %s\t%s\n", x.Layout, relative(x.Dir))
+			fmt.Fprintf(w, "\t\t\t\texport: %s\t%s\n", x.Layout, place(x.Dir))
 		}
 	}
 	w.Flush()
-	if _, werr := io.WriteString(out, b.String()); werr != nil {
-		return werr
+	_, err = io.WriteString(out, b.String())
+	return whole, err
+}
+
+// place is a directory for a person, who may have removed it.
+func place(dir string) string {
+	if !exists(dir) {
+		return relative(dir) + " (removed)"
 	}
-	return err
+	return relative(dir)
 }
 
 // bytesText is a size for people.
@@ -111,13 +114,12 @@ func fill(all *score.Scores, r *run.Run) {
 		if ways := r.Dir.ReadRuns(v.ID, v.Fingerprint); len(ways) > 0 {
 			runs[v.ID] = strings.Join(ways, "; ")
 		}
-		if m, err := result.ReadManifest(r.Dir.Variant(v.ID)); err == nil {
-			made[v.ID] = m
-		}
 	}
-	for _, m := range r.Made() { // a packed one that is not evaluated itself
-		if m.Manifest.Fingerprint != "" {
-			made[m.Variant] = m.Manifest
+	for _, m := range r.Made() {
+		for _, m := range append(m.Others, m) {
+			if m.Manifest.Fingerprint != "" {
+				made[m.Variant] = m.Manifest
+			}
 		}
 	}
 	all.Fill(made, runs)

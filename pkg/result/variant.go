@@ -57,6 +57,28 @@ func ReadManifest(dir string) (m Manifest, err error) {
 	return m, nil
 }
 
+// keptManifest is a copy of a manifest beside the variant's directory: that may be removed when all is scored, and the scores tell of it still.
+func (d Dir) keptManifest(id string) string { return d.join("variants", "."+id+".manifest.json") }
+
+// KeepManifest keeps a copy of the manifest of a variant's directory.
+func (d Dir) KeepManifest(id string) error {
+	m, err := ReadManifest(d.Variant(id))
+	if err != nil {
+		return err
+	}
+	return CommitJSON(d.keptManifest(id), m)
+}
+
+// Manifest gives the manifest of a variant's directory of that fingerprint, from the copy when the directory is not there. false: there is none.
+func (d Dir) Manifest(id, fingerprint string) (Manifest, bool) {
+	m, err := ReadManifest(d.Variant(id))
+	if err != nil || m.Fingerprint != fingerprint {
+		m = Manifest{}
+		err = readJSON(d.keptManifest(id), &m)
+	}
+	return m, err == nil && m.Fingerprint == fingerprint
+}
+
 // Runs is how a variant was computed, as its workers said (model.Runs): "packed i4". One entry, unless they were of different kinds.
 type Runs struct {
 	Fingerprint string   `json:"fingerprint"` // of the plan's variant

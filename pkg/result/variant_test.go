@@ -65,6 +65,15 @@ func TestCheckVariant(t *testing.T) {
 	if err := dir.AddRuns("m-q", "g", "packed i8"); err != nil || len(dir.ReadRuns("m-q", "f")) > 0 {
 		t.Errorf("what was said of an older one is still there: %v", err)
 	}
+	if m := (Manifest{Fingerprint: "f", Bits: 4}); CommitJSON(ManifestFile(dir.Variant("m-q")), m) != nil || dir.KeepManifest("m-q") != nil || os.RemoveAll(dir.Variant("m-q")) != nil {
+		t.Fatal("cannot keep a manifest")
+	}
+	if m, ok := dir.Manifest("m-q", "f"); !ok || m.Bits != 4 {
+		t.Errorf("the copy: %+v, %v", m, ok)
+	}
+	if _, ok := dir.Manifest("m-q", "g"); ok {
+		t.Error("the copy of another is taken")
+	}
 	if got, want := Dir("run").Export("", "m-q", "awq"), "run/exports/m-q/awq"; got != want {
 		t.Errorf("export at %q, want %q", got, want)
 	}

@@ -55,10 +55,10 @@ type Made struct {
 	Task     string
 	Variant  string // the packed one
 	Dir      string
-	Manifest result.Manifest
-	Others   []string // directories of the plan's other variants of the step, where they have one of their own
+	Manifest result.Manifest // empty when it was never made; the directory may have been removed since
+	Others   []Made          // the plan's other variants of the step that have a directory of their own, with no more than that said
 	Exports  []Export
-	Missing  error // why it is not, or not all, there; Manifest may be empty then
+	Missing  error // why it is not, or not all, there
 }
 
 // QuantizesOnly says that the run was opened to make variants, and for nothing else.
@@ -72,12 +72,12 @@ func (r *Run) Made() (list []Made) {
 		}
 		packed, _ := r.Plan.Variant(t.Variant)
 		m := Made{Task: t.ID, Variant: packed.ID, Dir: r.Dir.Variant(packed.ID), Exports: r.exports(packed), Missing: r.made(t)}
-		if there, err := result.ReadManifest(m.Dir); err == nil {
-			m.Manifest = there
-		}
+		m.Manifest, _ = r.Dir.Manifest(packed.ID, packed.Fingerprint)
 		for _, v := range r.Plan.Variants {
 			if v.Step == t.ID && v.Position == spec.Transformed {
-				m.Others = append(m.Others, r.Dir.Variant(v.ID))
+				other := Made{Variant: v.ID, Dir: r.Dir.Variant(v.ID)}
+				other.Manifest, _ = r.Dir.Manifest(v.ID, packed.Fingerprint)
+				m.Others = append(m.Others, other)
 			}
 		}
 		list = append(list, m)

@@ -75,6 +75,11 @@ func (j *job) quantize(ctx context.Context, sh plan.Shard) error {
 		return err
 	}
 	points.Reached("worker:quantized")
+	for id := range j.directories(s) {
+		if err := j.dir.KeepManifest(id); err != nil {
+			return err
+		}
+	}
 	j.progress.set(func(p *result.Progress) {
 		if p.Phase, p.Rows = "commit", 1; fresh { // else nothing is learnt of the speed
 			p.Tokens = sh.Tokens
