@@ -3,7 +3,11 @@ package quant
 import (
 	"context"
 	"math/rand/v2"
+	"runtime"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"sextant/kernels"
 )
@@ -54,57 +58,71 @@ var llama1B = []struct {
 	clip int // the first matrix whose range may be narrowed
 }{{"qkv", 2048, []int{2048, 512, 512}, 2}, {"o", 2048, []int{2048}, 0}, {"gateup", 2048, []int{8192, 8192}, 0}, {"down", 8192, []int{2048}, 0}}
 
+// benchCPU runs f and reports the processor time that it took, of all threads.
+func benchCPU(b *testing.B, f func() error) {
+	used := func() time.Duration {
+		var u unix.Rusage
+		if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+			b.Fatal(err)
+		}
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	runtime.GC()
+	before := used()
+	for b.Loop() {
+		if err := f(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric((used()-before).Seconds()/float64(b.N), "cpu-s/op")
+}
+
 // BenchmarkAWQ is the search of a block, site by site: 20 ratios, then 10 ranges.
 func BenchmarkAWQ(b *testing.B) {
 	p, g := benchProducts(b), Grid{4, false, 128, 1, false, "llmc", "f16"}
-	r := rand.New(rand.NewPCG(1, 2))
 	for _, s := range llama1B {
-		gram, mean := benchGram(r, s.cols)
-		var ws []Dense
-		for _, rows := range s.rows {
-			ws = append(ws, benchDense(r, rows, s.cols))
-		}
-		b.Run("scale/"+s.name, func(b *testing.B) {
-			for b.Loop() {
-				if _, _, err := SearchScale(AWQSearch{Grid: g, Steps: 20, Mean: mean, Matrices: ws, Gram: gram, Tokens: 65536, Products: p}); err != nil {
-					b.Fatal(err)
-				}
+		b.Run(s.name, func(b *testing.B) {
+			r := rand.New(rand.NewPCG(1, 2))
+			gram, mean := benchGram(r, s.cols)
+			var ws []Dense
+			for _, rows := range s.rows {
+				ws = append(ws, benchDense(r, rows, s.cols))
 			}
-		})
-		b.Run("clip/"+s.name, func(b *testing.B) {
-			for b.Loop() {
-				if _, err := SearchClip(ClipSearch{Grid: g, Matrices: ws[s.clip:], Gram: gram, Scale: mean, Products: p}); err != nil {
-					b.Fatal(err)
-				}
-			}
+			b.Run("scale", func(b *testing.B) {
+				benchCPU(b, func() error {
+					_, _, err := SearchScale(AWQSearch{Grid: g, Steps: 20, Mean: mean, Matrices: ws, Gram: gram, Tokens: 65536, Products: p})
+					return err
+				})
+			})
+			b.Run("clip", func(b *testing.B) {
+				benchCPU(b, func() error {
+					_, err := SearchClip(ClipSearch{Grid: g, Matrices: ws[s.clip:], Gram: gram, Scale: mean, Products: p})
+					return err
+				})
+			})
 		})
 	}
 }
 
-// BenchmarkGPTQ is a Hessian's factor and the rounding of the matrices behind it.
+// BenchmarkGPTQ is a Hessian's factor and the rounding of a matrix behind it.
 func BenchmarkGPTQ(b *testing.B) {
 	p, g := benchProducts(b), Grid{4, false, 128, 1, true, "gptq", "f16"}
-	r := rand.New(rand.NewPCG(1, 3))
 	for _, s := range llama1B[2:] {
-		gram, _ := benchGram(r, s.cols)
-		w := benchDense(r, s.rows[0], s.cols)
-		o := GPTQOptions{Damp: 0.01, Block: 128, Products: p}
-		h, err := NewHessian(gram, s.cols, o)
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Run("hessian/"+s.name, func(b *testing.B) {
-			for b.Loop() {
-				if _, err := NewHessian(gram, s.cols, o); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-		b.Run("round/"+s.name, func(b *testing.B) {
-			for b.Loop() {
-				if _, _, err := GPTQ(g, w, h); err != nil {
-					b.Fatal(err)
-				}
+		b.Run(s.name, func(b *testing.B) {
+			r := rand.New(rand.NewPCG(1, 3))
+			gram, _ := benchGram(r, s.cols)
+			w := benchDense(r, s.rows[0], s.cols)
+			var h *Hessian
+			b.Run("hessian", func(b *testing.B) {
+				benchCPU(b, func() (err error) {
+					h, err = NewHessian(gram, s.cols, GPTQOptions{Damp: 0.01, Block: 128, Products: p})
+					return err
+				})
+			})
+			if h != nil {
+				b.Run("round", func(b *testing.B) {
+					benchCPU(b, func() error { _, _, err := GPTQ(g, w, h); return err })
+				})
 			}
 		})
 	}
