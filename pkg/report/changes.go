@@ -48,6 +48,9 @@ func newChanges(s score.Scores) *changes {
 		}
 	}
 	c.blocks = append(c.blocks, sizes(s.Variants))
+	if runs := runs(s.Variants); runs != nil {
+		c.blocks = append(c.blocks, *runs)
+	}
 	for _, unit := range []score.Unit{score.Perplexity, score.Percent} {
 		for _, list := range [][]score.Score{s.Scores, s.Groups} {
 			c.addScores(s, list, unit)
@@ -89,9 +92,9 @@ func (c *changes) addScores(s score.Scores, list []score.Score, unit score.Unit)
 // sizes is the block of what the variants are. A "-" has its note: see variantNotes.
 func sizes(variants []score.Variant) block {
 	n := len(variants)
-	bits, mib, ratio, runs, seconds := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+	bits, mib, ratio, seconds := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
 	for i, v := range variants {
-		bits[i], mib[i], runs[i] = "-", "-", clean(v.Runs)
+		bits[i], mib[i] = "-", "-"
 		if v.Bytes > 0 {
 			mib[i] = mebibytes(v.Bytes)
 			if base := pretrainOf(variants, v); base != nil && base.Bytes > 0 {
@@ -116,10 +119,19 @@ func sizes(variants []score.Variant) block {
 	b.add("MiB", false, mib)
 	b.add("size", false, ratio)
 	b.add("seconds", false, seconds)
-	if slices.ContainsFunc(runs, func(r string) bool { return r != "" }) {
-		b.add("runs", true, runs)
-	}
 	return b
+}
+
+// runs is the block of what the variants computed with; nil: nothing is known.
+func runs(variants []score.Variant) *block {
+	var cells []string
+	for _, v := range variants {
+		cells = append(cells, clean(v.Runs))
+	}
+	if !slices.ContainsFunc(cells, func(c string) bool { return c != "" }) {
+		return nil
+	}
+	return &block{heads: []string{"runs"}, left: []bool{true}, cells: [][]string{cells}}
 }
 
 func mebibytes(bytes int64) string { return strconv.FormatFloat(float64(bytes)/(1<<20), 'f', 2, 64) }
