@@ -117,8 +117,11 @@ func fill(all *score.Scores, r *run.Run) {
 	}
 	for _, m := range r.Made() {
 		for _, m := range append(m.Others, m) {
-			if m.Manifest.Fingerprint != "" {
-				made[m.Variant] = m.Manifest
+			if f := m.Manifest; f.Fingerprint != "" {
+				if f.Bits == 0 && f.Parameters > 0 { // nothing in it is quantized: as of the untouched model
+					f.Bits = 8 * float64(f.Bytes) / float64(f.Parameters)
+				}
+				made[m.Variant] = f
 			}
 		}
 	}

@@ -172,6 +172,17 @@ func TestSlurmQuantize(t *testing.T) {
 		x.whole()
 		sameWeights(t, weights(t, x.work), want)
 	})
+	t.Run("quantized alone", func(t *testing.T) {
+		t.Parallel()
+		x := newTrial(t, quietCluster(t), o)
+		x.begin(filepath.Join(bin, "submit"), nil, append(append([]string{"quantize"}, x.args...), "--slurm", "--detach")...).want(exitDone, "gathers")
+		x.until("the end of all jobs", func() bool { return len(x.queue()) == 0 })
+		sameWeights(t, weights(t, x.work), want)
+		if n := len(x.computed()); n > 0 {
+			t.Errorf("%d rows were evaluated", n)
+		}
+		x.subcommand("resume", "--quantize").want(exitDone, "pocket-gptq3", "export: awq")
+	})
 	t.Run("detached", func(t *testing.T) {
 		t.Parallel()
 		x := newTrial(t, quietCluster(t), o)

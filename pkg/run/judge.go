@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 
+	"sextant/pkg/plan"
 	"sextant/pkg/result"
 	"sextant/scheduler"
 )
@@ -27,7 +28,7 @@ type verdict struct {
 	faults    []Fault
 	cause     scheduler.Cause
 	reason    string // of the whole, for people; "" when all went well
-	gained    int    // rows done since the attempt was made
+	gained    int    // rows done since the attempt was made; of a quantization also blocks, from which the next one goes on
 	elsewhere bool   // workers do begin on some node
 	stop      error  // the run cannot go on
 }
@@ -45,6 +46,11 @@ func (c *controller) judge(a *attempt, st scheduler.Status) verdict {
 		}
 	}
 	v := verdict{cause: st.Cause, reason: st.Reason, gained: rows - a.had}
+	if a.job.Kind == plan.Quantize {
+		if p, err := result.ReadProgress(c.run.Dir.Progress(a.job.ID, a.n)); err == nil {
+			v.gained += p.Block - p.Began
+		}
+	}
 	switch {
 	case st.State == scheduler.Cancelled && st.Cause != evicted, st.State == scheduler.Lost && !c.run.claims:
 		return v

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"sextant/pkg/result"
+	"sextant/scheduler"
 )
 
 // What a quantization made may be removed when all is done that needs it. Before that it is made again.
@@ -92,5 +93,38 @@ func TestMadeTellsWhy(t *testing.T) {
 	}
 	if _, err := Look(context.Background(), string(r.Dir), nil); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestWithin(t *testing.T) {
+	for want, p := range map[string]result.Progress{
+		"": {Phase: "run", Rows: 3}, "block 1 of 12": {Block: 1, Blocks: 12}, "block 3 of 12, calibrating o": {Block: 3, Blocks: 12, Phase: "calibrating o"},
+		"block 3 of 12, writing, 1m10s left": {Block: 3, Blocks: 12, Phase: "writing", Left: 69.8},
+	} {
+		if got := Within(p); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// A quantization that is ended by its time limit again and again, but comes on, is not given up.
+func TestBlocksAreGain(t *testing.T) {
+	s := newSimRun(simShape{models: 1, rows: 1, limit: 6, workers: 1, steps: true}, simConfig{}, 1)
+	defer os.RemoveAll(s.work)
+	r, err := Open(s.work, s.simCluster.plan, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	c := newController(r, nil, nil)
+	for n, p := range []result.Progress{{Began: 1, Block: 3, Blocks: 9}, {Began: 3, Block: 3, Blocks: 9}} {
+		a := &attempt{job: c.jobs["m0-q"], n: n + 1}
+		if err := result.CommitJSON(r.Dir.Progress("m0-q", n+1), p); err != nil {
+			t.Fatal(err)
+		}
+		v := c.judge(a, scheduler.Status{State: scheduler.Failed, Cause: scheduler.TimeLimit, Reason: "TIMEOUT"})
+		if faults := c.blame.take(a, v); len(faults) != n || v.gained != 2-2*n {
+			t.Errorf("%+v: %d faults count, %d gained", p, len(faults), v.gained)
+		}
 	}
 }

@@ -180,6 +180,9 @@ func (j *job) unchanged(s step) error {
 func (j *job) told(p quant.Progress) {
 	j.progress.set(func(r *result.Progress) {
 		r.Phase, r.Block, r.Blocks, r.Left = p.Phase, min(p.Block+1, p.Blocks), p.Blocks, p.ETA.Seconds()
+		if r.Began == 0 {
+			r.Began = r.Block
+		}
 	})
 }
 

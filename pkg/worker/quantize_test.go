@@ -133,7 +133,7 @@ func TestQuantize(t *testing.T) {
 	}
 	var last result.Progress
 	last, err := result.ReadProgress(dir.Progress(awqStep, 1))
-	if end, e := result.ReadEnd(dir.End(awqStep, 1)); err != nil || e != nil || last.Blocks == 0 || end.Rows != 1 || end.Tokens == 0 || end.LoadSeconds <= 0 {
+	if end, e := result.ReadEnd(dir.End(awqStep, 1)); err != nil || e != nil || last.Blocks == 0 || last.Began != 1 || end.Rows != 1 || end.Tokens == 0 || end.LoadSeconds <= 0 {
 		t.Errorf("progress %+v, %v, end %+v, %v", last, err, end, e)
 	}
 	before := made(t, dir.Variant("pocket-awq"))
