@@ -13,5 +13,21 @@
 // The searches never see tokens: the Gram matrix H = sum of x x^T over the calibration tokens of a matrix's input decides the error that
 // other weights make in its output, sum of |W'x - Wx|^2 = tr((W'-W) H (W'-W)^T), and so the points of a search share one pass over the text.
 //
+// Run carries a recipe out on a checkpoint:
+//
+//	run.go       Job, Run: block after block
+//	steps.go     what a method does with a block; awqstep.go, gptqstep.go, fold.go: scales into norms and rows
+//	stats.go     statistics of a site's input; device.go: products on the device
+//	hidden.go    hidden states of all samples, in files, and passes over them in pieces
+//	state.go     the work directory: what the next attempt goes on from
+//	write.go     weight files and what makes a directory of them a checkpoint; finish.go: names given at the end; export.go: other layouts
+//
+// A block costs, in memory: its weights, those of a site in f32, the Gram matrices of its sites, and 2048 tokens' activations. On the disk
+// the work directory holds the hidden states of the sample twice, 4 bytes a value, beside the weight files.
+//
+// AWQ, SmoothQuant and rounding to nearest see the inputs that the untouched blocks before make, GPTQ those of the rounded ones, and within a
+// block those behind the sites that are rounded already. Neither activations nor the cache are rounded in calibration. An ignored matrix is not
+// rounded, but where the inputs it shares with others are scaled, its columns are, too.
+//
 // Everything is deterministic: no result depends on the number of threads, given Products whose results do not.
 package quant

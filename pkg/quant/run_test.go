@@ -3,9 +3,12 @@ package quant
 import (
 	"context"
 	"errors"
+	"os"
+	"strings"
 	"testing"
 
 	"sextant/internal/points"
+	"sextant/pkg/calib"
 	"sextant/pkg/result"
 	"sextant/pkg/spec"
 )
@@ -85,5 +88,56 @@ func TestStoppedAnywhere(t *testing.T) {
 			}
 			sameFiles(t, filesOf(t, job.Out), filesOf(t, whole.Out))
 		})
+	}
+}
+
+// TestRefused: what cannot be done is told before anything is.
+func TestRefused(t *testing.T) {
+	ck := openCheckpoint(t, toys["bf16"].write(t))
+	done := toyJob(t, ck, recipe("rtn", nil))
+	mustRun(t, done)
+	long := &calib.Tokens{SeqLen: 100, IDs: make([]int32, 100)}
+	for _, c := range []struct {
+		want string
+		set  func(j *Job)
+	}{
+		{"there is no sample", func(j *Job) { j.Sample = nil }},
+		{"is quantized already", func(j *Job) { j.Checkpoint = openCheckpoint(t, done.Out) }},
+		{"ignores every matrix", func(j *Job) { j.Recipe.Ignore = []string{"**"} }},
+		{"does not divide into groups of 40", func(j *Job) { j.Recipe.Group = 40 }},
+		{`method "gguf"`, func(j *Job) { j.Recipe.Method = "gguf" }},
+		{"the model takes 1 to 64", func(j *Job) { j.Sample = long }},
+	} {
+		job := toyJob(t, ck, recipe("awq", nil))
+		c.set(&job)
+		if _, err := Run(context.Background(), job); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v, want %q", err, c.want)
+		}
+		if _, err := os.Stat(job.Out); err == nil {
+			t.Errorf("%s: there is an outcome", c.want)
+		}
+	}
+}
+
+// TestProgress: blocks come in order, all tokens of each pass are told, and after a block the time that is left is known.
+func TestProgress(t *testing.T) {
+	job := toyJob(t, openCheckpoint(t, toys["llama"].write(t)), recipe("awq", nil))
+	var all []Progress
+	job.Progress = func(p Progress) { all = append(all, p) }
+	mustRun(t, job)
+	phases, tokens := map[string]bool{}, 0
+	for i, p := range all {
+		if i > 0 && p.Block < all[i-1].Block || p.Blocks != 2 || p.Block == 1 && p.ETA <= 0 {
+			t.Errorf("progress %d: %+v", i, p)
+		}
+		phases[p.Phase], tokens = true, max(tokens, p.Tokens)
+	}
+	for _, phase := range []string{"embedding", "calibrating", "searching qkv", "searching down", "clipping gate_up", "writing", "exporting"} {
+		if !phases[phase] {
+			t.Errorf("no phase %q in %v", phase, phases)
+		}
+	}
+	if tokens != len(job.Sample.IDs) {
+		t.Errorf("%d tokens, want %d", tokens, len(job.Sample.IDs))
 	}
 }

@@ -1,6 +1,7 @@
 package quant
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -187,8 +188,8 @@ func (b *shaped) round() error {
 			most = stats.most(nil)
 		}
 		for _, name := range b.quantized(model.Site(s)) {
-			if err := b.r.ctx.Err(); err != nil {
-				return err
+			if b.r.ctx.Err() != nil {
+				return context.Cause(b.r.ctx)
 			}
 			if err := b.quantize(name, nil, most); err != nil {
 				return err
