@@ -104,18 +104,21 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// discard takes the manifest from a directory that is not what was made there, so that it is made again.
+// discard removes a directory that is not what was to be made there, or not all of it, so that it is made again.
 func (j *job) discard(s step) error {
 	for _, dir := range j.directories(s) {
+		if !exists(dir) {
+			continue
+		}
 		_, err := result.CheckVariant(dir, s.packed.Fingerprint)
-		if err == nil {
+		switch {
+		case err == nil:
 			continue
+		case kindOf(err) == result.FailRetry: // it could not be read
+			return err
 		}
-		if _, none := result.ReadManifest(dir); errors.Is(none, fs.ErrNotExist) {
-			continue
-		}
-		j.log.Warn("what was made before cannot be used", "directory", dir, "reason", err)
-		if err := os.Remove(result.ManifestFile(dir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		j.log.Warn("what was made before cannot be used: it is made again", "directory", dir, "reason", err)
+		if err := os.RemoveAll(dir); err != nil {
 			return fmt.Errorf("removing what was made before: %w", err)
 		}
 	}

@@ -15,7 +15,6 @@ import (
 
 	"sextant/pkg/plan"
 	"sextant/pkg/result"
-	"sextant/pkg/spec"
 )
 
 // recipes are of a method that transforms and of one that does not.
@@ -289,14 +288,25 @@ func TestQuantizeRefused(t *testing.T) {
 			t.Errorf("%s: code %d, want %d and %q: %v", c.name, ExitCode(err), c.code, c.want, err)
 		}
 	}
-	if log, err := ticket(dir, awqStep, 2); err != nil || !strings.Contains(readBytes(t, result.ManifestFile(packed)), p.Variants[1].Fingerprint) {
-		t.Errorf("made again: %v\n%s", err, log)
+	fingerprint := p.Variants[1].Fingerprint
+	for i, spoil := range []func() error{
+		func() error { return nil }, // it is not there
+		func() error { return os.WriteFile(filepath.Join(packed, "config.json"), []byte("{}"), 0o666) },
+		func() error { return os.Remove(result.ManifestFile(packed)) },
+		func() error {
+			return result.CommitJSON(result.ManifestFile(packed), result.Manifest{Fingerprint: "other"})
+		},
+		func() error { return os.Truncate(filepath.Join(packed, "model-00001-of-00007.safetensors"), 10) },
+	} {
+		if err := spoil(); err != nil {
+			t.Fatal(err)
+		}
+		log, err := ticket(dir, awqStep, i+2)
+		if m, bad := result.CheckVariant(packed, fingerprint); err != nil || bad != nil || m.Fingerprint != fingerprint {
+			t.Errorf("%d: made again: %v, %v\n%s", i, err, bad, log)
+		}
 	}
 	if _, err := ticket(dir, awqShard, 9); err != nil {
 		t.Error(err)
-	}
-	var v spec.Quant
-	if v, _ = p.Recipe("awq"); len(v.Save) != 1 {
-		t.Errorf("the plan lacks the exports: %+v", v)
 	}
 }
