@@ -14,7 +14,7 @@ import (
 
 // Item is a row rendered into what the model must do.
 type Item struct {
-	Row    int
+	Row    int // the item's number: the row's, where a row has one sample
 	Mode   spec.Mode
 	Labels []string // ppl, ll, clp: what is ranked, in order
 	Gold   []string // accepted answers; ppl, ll, clp: one of Labels
@@ -23,6 +23,8 @@ type Item struct {
 	meta     *spec.MetaTemplate
 	row      view
 	examples [][]segment
+	raw      []byte // the row as the file has it
+	sample   int    // gen: which of the row's samples
 }
 
 // Prompt is one text for the model.
@@ -45,22 +47,23 @@ func (s *Set) Item(row int, meta *spec.MetaTemplate) (*Item, error) {
 	if s.d.Mode == spec.Rolling {
 		return nil, fmt.Errorf("dataset %s: a rolling dataset has windows, not items", s.d.Abbr)
 	}
-	it, err := s.item(row, meta)
+	it, err := s.item(row/s.Samples(), meta)
 	if err != nil {
-		return nil, fmt.Errorf("dataset %s: %s: %w", s.d.Abbr, s.test.at(row), err)
+		return nil, fmt.Errorf("dataset %s: %s: %w", s.d.Abbr, s.test.at(row/s.Samples()), err)
 	}
+	it.Row, it.sample = row, row%s.Samples()
 	return it, nil
 }
 
 func (s *Set) item(row int, meta *spec.MetaTemplate) (it *Item, err error) {
-	it = &Item{Row: row, Mode: s.d.Mode, set: s, meta: meta}
-	if it.row, err = s.program.makers.view(s.test.rows[row]); err != nil {
+	it = &Item{Row: row, Mode: s.d.Mode, set: s, meta: meta, raw: s.test.rows[row]}
+	if it.row, err = s.program.makers.view(it.raw); err != nil {
 		return nil, err
 	}
 	if it.Labels, it.Gold, err = s.program.outcome(it.row); err != nil {
 		return nil, err
 	}
-	ids, err := s.shots.choose(row, s.test.rows[row])
+	ids, err := s.shots.choose(row, it.raw)
 	if err != nil {
 		return nil, err
 	}
@@ -139,11 +142,11 @@ func (it *Item) Prompts(examples int) []Prompt {
 }
 
 // Digest identifies what the model is asked, 16 hex digits: of the settings given (decoding, model), the row, and the labels, gold
-// and prompts with all examples.
+// and prompts with all examples; and of which sample it is, so that each draws its own numbers.
 func (it *Item) Digest(settings string) string {
 	h := sha256.New()
 	put(h, settings, string(mustJSON(it.Mode)))
-	raw, err := canonical(it.set.test.rows[it.Row])
+	raw, err := canonical(it.raw)
 	if err != nil {
 		panic(fmt.Sprintf("dataset: a row that was decoded before cannot be again: %v", err))
 	}
@@ -154,6 +157,9 @@ func (it *Item) Digest(settings string) string {
 		put(h, p.Text)
 		put(h, p.Continuations...)
 		put(h, p.Normalizing...)
+	}
+	if it.sample > 0 {
+		put(h, "sample", strconv.Itoa(it.sample))
 	}
 	return hex.EncodeToString(h.Sum(nil))[:16]
 }

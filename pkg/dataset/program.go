@@ -23,6 +23,7 @@ type program struct {
 	choice   body                // ll, clp
 	choices  *ref
 	answer   *ref
+	cluster  *ref
 	example  *template // nil: made of the above
 }
 
@@ -38,6 +39,9 @@ func newProgram(d spec.Dataset, columns []string) (*program, error) {
 		return nil, err
 	}
 	if p.answer, err = bind("answer", d.Answer, known); err != nil {
+		return nil, err
+	}
+	if p.cluster, err = bind("cluster", d.Cluster, known); err != nil {
 		return nil, err
 	}
 	if p.choices, err = bind("prompt.choices", d.Prompt.Choices, known); err != nil {

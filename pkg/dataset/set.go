@@ -141,9 +141,6 @@ func eachRow(n int, check func(int) error) error {
 	return nil
 }
 
-// Len is the number of rows.
-func (s *Set) Len() int { return len(s.test.rows) }
-
 // MaxWindows is how many windows of a rolling dataset are wanted; 0: all.
 func (s *Set) MaxWindows() int { return s.windows }
 

@@ -9,12 +9,12 @@ import (
 
 // Sizes gives for every row the bytes of the columns that its prompt shows, as JSON and without rendering: rows that are longer than
 // others in it are longer for the model too, all else (template, examples, number of labels) being much the same. It reads a million rows
-// in a fraction of a second. A rolling dataset's rows here are those of the file.
+// in a fraction of a second. A rolling dataset's rows here are those of the file; a row's samples have its size each.
 func (s *Set) Sizes() []uint32 {
 	shown := s.program.shown()
 	sizes := make([]uint32, s.Len())
 	_ = eachRow(len(sizes), func(row int) error {
-		sizes[row] = sizeOf(s.test.rows[row], shown)
+		sizes[row] = sizeOf(s.test.rows[row/s.Samples()], shown)
 		return nil
 	})
 	return sizes

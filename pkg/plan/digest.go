@@ -71,6 +71,7 @@ func TaskDigest(m *spec.Model, d *spec.Dataset, settings string, in TaskInput) (
 func inference(d spec.Dataset) spec.Dataset {
 	d.Abbr, d.Base, d.Description, d.Source = "", "", "", ""
 	d.Post, d.PostGold, d.Metric, d.CostFactor = nil, nil, "", 0
+	d.Metrics, d.Cluster = nil, ""
 	d.PPL.Denominator = ""
 	d.Test = placeless(d.Test)
 	if d.Train != nil {

@@ -295,6 +295,8 @@ func TestWhatReachesTheTaskDigest(t *testing.T) {
 		"place of data":  func(w *world) { w.s.Datasets[0].Test.Path = "/b/y.jsonl" },
 		"post-processor": func(w *world) { w.s.Datasets[0].Post = []string{"first-option"} },
 		"metric":         func(w *world) { w.s.Datasets[0].Metric = "accuracy" },
+		"metrics":        func(w *world) { w.s.Datasets[0].Metrics = []string{"accuracy"} },
+		"cluster":        func(w *world) { w.s.Datasets[0].Cluster = "passage" },
 		"high ceiling":   func(w *world) { w.s.Models[0].MaxOutLen = 100 },
 	}
 	other := map[string]func(*world){

@@ -84,6 +84,8 @@ type Dataset struct {
 	Post        []string          `toml:"post" spec:"nonempty" json:"post,omitempty"`                 // post-processors of the generated text, in order: "name" or "name:argument"
 	PostGold    []string          `toml:"post_gold" spec:"nonempty" json:"post_gold,omitempty"`       // the same for the gold
 	Metric      string            `toml:"metric" json:"metric"`                                       // default: accuracy, exact_match (gen), perplexity (rolling)
+	Metrics     []string          `toml:"metrics" spec:"nonempty" json:"metrics,omitempty"`           // further ones of the same answers; groups and comparisons of groups go by Metric
+	Cluster     string            `toml:"cluster" json:"cluster,omitempty"`                           // a column: rows with the same value of it share something and are not independent
 	Truncate    string            `toml:"truncate" spec:"oneof=error|left" json:"truncate,omitempty"` // when a prompt is too long even without examples: "error" (default) or "left"
 	CostFactor  int               `toml:"cost_factor" spec:"min=1,max=1000000" json:"cost_factor,omitempty"`
 }
@@ -158,6 +160,7 @@ type GenOptions struct {
 	TopK        int      `toml:"top_k" spec:"max=10000000" json:"top_k,omitempty"`
 	TopP        float64  `toml:"top_p" spec:"max=1" json:"top_p,omitempty"`
 	Seed        uint64   `toml:"seed" json:"seed,omitempty"`
+	Samples     int      `toml:"samples" spec:"min=1,max=10000" json:"samples,omitempty"` // texts a row, default 1
 }
 
 // RollingOptions tune the rolling mode. docs/datasets.md defines the conventions.

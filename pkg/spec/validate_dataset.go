@@ -28,6 +28,9 @@ func (c *checker) dataset(n *node, d *Dataset, key string) {
 		c.stride(n, key, d.Rolling)
 		return
 	}
+	if d.Gen.Samples > 1 && d.Gen.Temperature == 0 {
+		c.add(n, key, []string{"gen", "samples"}, "%d greedy texts of a row would all be the same; set gen.temperature, or take samples out", d.Gen.Samples)
+	}
 	c.required(n, key, []string{"answer"}, "name the column that holds the gold answer")
 	c.prompt(n, key, d)
 }
@@ -50,7 +53,7 @@ func (c *checker) onlyFor(n *node, key string, mode Mode) {
 	}{
 		{"ppl", []Mode{PPL}}, {"gen", []Mode{Gen}}, {"rolling", []Mode{Rolling}}, {"post", []Mode{Gen}}, {"post_gold", []Mode{Gen}},
 		{"prompt", []Mode{PPL, LL, CLP, Gen}}, {"truncate", []Mode{PPL, LL, CLP, Gen}}, {"train", []Mode{PPL, LL, CLP, Gen}},
-		{"answer", []Mode{PPL, LL, CLP, Gen}},
+		{"answer", []Mode{PPL, LL, CLP, Gen}}, {"cluster", []Mode{PPL, LL, CLP, Gen}},
 	} {
 		if at := n.get(k.name); at != nil && !slices.Contains(k.modes, mode) {
 			c.add(n, key, []string{k.name}, "has no effect in mode %q; take it out", mode)
