@@ -17,6 +17,8 @@ type maker struct {
 	name  string
 	from  *ref
 	text  body
+	file  *string // the text of column.file
+	index body
 	regex *regexp.Regexp
 	spec  spec.Column
 }
@@ -42,16 +44,29 @@ func newMakers(columns map[string]spec.Column, known map[string]bool) (makers, e
 
 func newMaker(name string, c spec.Column, known map[string]bool) (maker, error) {
 	m := maker{name: name, spec: c}
-	if (c.From == "") == (c.Template == "") {
-		return m, errors.New("it needs either from or template")
+	origins := 0
+	for _, o := range []string{c.From, c.Template, c.File} {
+		if o != "" {
+			origins++
+		}
 	}
-	if c.Template != "" {
+	if origins != 1 {
+		return m, errors.New("it needs one of from, template and file")
+	}
+	switch {
+	case c.Template != "":
 		text, err := scope{known: known}.compile(c.Template)
 		if err != nil {
 			return m, fmt.Errorf("template: %w", err)
 		}
 		m.text = text
-	} else {
+	case c.File != "":
+		text, err := readColumnFile(c.File)
+		if err != nil {
+			return m, err
+		}
+		m.file = &text
+	default:
 		r, ok := parseRef(c.From, known)
 		if !ok {
 			return m, fmt.Errorf("from = %q is no column: write a column's name, then .key or [i]", c.From)
@@ -68,6 +83,10 @@ func newMaker(name string, c spec.Column, known map[string]bool) (maker, error) 
 		}
 		m.regex = re
 	}
+	var err error
+	if m.index, err = (scope{known: known}).compile(c.Index); err != nil {
+		return m, fmt.Errorf("index: %w", err)
+	}
 	return m, nil
 }
 
@@ -77,7 +96,7 @@ func (m maker) needs() []string {
 	if m.from != nil {
 		names = append(names, m.from.name)
 	}
-	for _, p := range m.text {
+	for _, p := range slices.Concat(m.text, m.index) {
 		if p.ref != nil {
 			names = append(names, p.ref.name)
 		}
@@ -121,20 +140,43 @@ func ordered(all map[string]maker) (makers, error) {
 func (m maker) make(row view) (any, error) {
 	var v any
 	var err error
-	if m.from != nil {
+	switch {
+	case m.from != nil:
 		v, err = m.from.value(row)
-	} else {
+	case m.file != nil:
+		v = *m.file
+	default:
 		v, err = m.text.render(env{row: row}, "")
 	}
-	if err != nil || m.regex == nil && m.spec.Map == nil && m.spec.Split == "" {
+	if err != nil || !changes(m.spec) {
 		return v, err
 	}
+	if m.spec.Parse == "list" {
+		s, err := scalar(v)
+		if err != nil {
+			return nil, err
+		}
+		if v, err = parseList(s); err != nil {
+			return nil, err
+		}
+	}
+	if m.regex != nil || m.spec.Map != nil || m.spec.Case != "" || m.spec.Split != "" {
+		if v, err = m.changeAll(v); err != nil {
+			return nil, err
+		}
+	}
+	return m.arrange(v, row)
+}
+
+// changeAll changes a value, or each item of a list.
+func (m maker) changeAll(v any) (any, error) {
 	items, isList := v.([]any)
 	if !isList {
 		return m.change(v)
 	}
 	out := make([]any, len(items))
 	for i, item := range items {
+		var err error
 		if out[i], err = m.change(item); err != nil {
 			return nil, fmt.Errorf("item %d: %w", i, err)
 		}
@@ -142,7 +184,7 @@ func (m maker) make(row view) (any, error) {
 	return out, nil
 }
 
-// change applies regex, map and split to one value, in this order.
+// change applies regex, map, case and split to one value, in this order.
 func (m maker) change(v any) (any, error) {
 	s, err := scalar(v)
 	if err != nil {
@@ -161,6 +203,9 @@ func (m maker) change(v any) (any, error) {
 			return nil, fmt.Errorf("map has no entry for %s; there is %s", shorten(s), list(keys(m.spec.Map)))
 		}
 		s = to
+	}
+	if m.spec.Case != "" {
+		s = inCase(m.spec.Case, s)
 	}
 	if m.spec.Split == "" {
 		return s, nil

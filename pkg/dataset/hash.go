@@ -3,20 +3,35 @@ package dataset
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
+	"path/filepath"
 
 	"sextant/pkg/spec"
 )
 
 // PromptHash is six hex digits of what makes a dataset's prompts and how the model answers them: two scores with different hashes
-// are not comparable. Paths, names, post-processors and the metric are not part of it. Defaults count as if written.
+// are not comparable. Directories, names, post-processors and the metric are not part of it. Defaults count as if written.
 func PromptHash(d spec.Dataset, meta *spec.MetaTemplate) string {
 	d = d.WithDefaults()
 	if d.Mode == spec.Rolling {
 		meta = nil // a text has no roles
 	}
 	sum := sha256.Sum256(mustJSON(map[string]any{
-		"mode": d.Mode, "columns": d.Columns, "prompt": d.Prompt, "few_shot": d.FewShot, "answer": d.Answer, "ppl": d.PPL,
+		"mode": d.Mode, "columns": unplaced(d.Columns), "prompt": d.Prompt, "few_shot": d.FewShot, "answer": d.Answer, "ppl": d.PPL,
 		"gen": d.Gen, "rolling": d.Rolling, "truncate": d.Truncate, "meta_template": meta,
 	}))
 	return hex.EncodeToString(sum[:3])
+}
+
+// unplaced are the columns without the directories that their files are in. What is in the files is part of Set.Digest and of each
+// item's.
+func unplaced(columns map[string]spec.Column) map[string]spec.Column {
+	out := maps.Clone(columns)
+	for name, c := range out {
+		if c.File != "" {
+			c.File = filepath.Base(c.File)
+			out[name] = c
+		}
+	}
+	return out
 }

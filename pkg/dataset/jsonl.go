@@ -84,6 +84,7 @@ func (t *table) addLabels(f spec.Files, partial bool) error {
 	if err != nil {
 		return err
 	}
+	labels = labels[min(f.Skip, len(labels)):]
 	if len(labels) < len(t.rows) || (!partial && len(labels) > len(t.rows)) {
 		return fmt.Errorf("%s: %d labels for the %d rows of %s: the files must belong together, one label a row",
 			f.Labels, len(labels), len(t.rows), t.path)

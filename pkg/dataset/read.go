@@ -34,6 +34,7 @@ func where(path string, line, row int) string {
 // readers give a file's rows in file order to emit, as JSON objects whose bytes emit may keep.
 var readers = map[string]func(f spec.Files, emit func(line int, row []byte) error) error{
 	"jsonl": readJSONL, "json": readJSON, "csv": readCSV, "tsv": readCSV, "text": readText, "parquet": readParquet,
+	"xml": readXML,
 }
 
 // formatOf is a file's format: the one named, else the one that its extension tells.
@@ -62,7 +63,15 @@ func readTable(f spec.Files, limit int) (*table, error) {
 	}
 	f.Format = format
 	t := &table{path: f.Path}
+	if f.Take > 0 && (limit == 0 || f.Take < limit) {
+		limit = f.Take
+	}
+	skip := f.Skip
 	err = readers[format](f, func(line int, row []byte) error {
+		if skip > 0 {
+			skip--
+			return nil
+		}
 		t.rows, t.line = append(t.rows, row), append(t.line, int32(line))
 		if limit > 0 && len(t.rows) == limit {
 			return errStop
@@ -71,6 +80,9 @@ func readTable(f spec.Files, limit int) (*table, error) {
 	})
 	if err != nil && !errors.Is(err, errStop) {
 		return nil, err
+	}
+	if len(t.rows) == 0 && f.Skip > 0 {
+		return nil, fmt.Errorf("%s: skip leaves no row: the file holds %d, skip is %d", f.Path, f.Skip-skip, f.Skip)
 	}
 	if len(t.rows) == 0 {
 		return nil, fmt.Errorf("%s: the dataset is empty: the file holds no row", f.Path)

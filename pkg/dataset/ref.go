@@ -19,14 +19,15 @@ type ref struct {
 	path []step
 }
 
-// step goes into an object by key, or into a list by index when key is "".
+// step goes into an object by key, or into a list by index when key is "". each goes into every item of a list, whose values make a list.
 type step struct {
 	key   string
 	index int
+	each  bool
 }
 
-// refForm is what may stand for a column in a template: a name of letters, digits, "_", "-" and inner spaces, then .key and [i].
-var refForm = regexp.MustCompile(`^([\p{L}_](?:[\p{L}\p{N}_ -]*[\p{L}\p{N}_-])?)((?:\.[\p{L}\p{N}_-]+|\[[0-9]{1,6}\])*)$`)
+// refForm is what may stand for a column in a template: a name of letters, digits, "_", "-" and inner spaces, then .key, [i] and [].
+var refForm = regexp.MustCompile(`^([\p{L}_](?:[\p{L}\p{N}_ -]*[\p{L}\p{N}_-])?)((?:\.[\p{L}\p{N}_-]+|\[[0-9]{0,6}\])*)$`)
 
 // parseRef reads a reference. known says which names are columns: a name that is one as a whole wins, whatever is in it.
 func parseRef(text string, known map[string]bool) (ref, bool) {
@@ -49,6 +50,10 @@ func parseRef(text string, known map[string]bool) (ref, bool) {
 			r.path = append(r.path, step{key: part[1:]})
 			continue
 		}
+		if part == "[]" {
+			r.path = append(r.path, step{each: true})
+			continue
+		}
 		index, _ := strconv.Atoi(part[1 : len(part)-1]) // at most six digits by refForm
 		r.path = append(r.path, step{index: index})
 	}
@@ -61,13 +66,41 @@ func (r ref) value(row view) (any, error) {
 	if !ok {
 		return nil, fmt.Errorf("no column %q%s", r.name, nearest(r.name, keys(row)))
 	}
-	for _, s := range r.path {
+	v, err := follow(v, r.path)
+	if err != nil {
+		return nil, fmt.Errorf("column %q: %w", r.text, err)
+	}
+	return v, nil
+}
+
+// follow takes the steps one after the other.
+func follow(v any, path []step) (any, error) {
+	for i, s := range path {
+		if s.each {
+			return eachOf(v, path[i+1:])
+		}
 		var err error
 		if v, err = s.into(v); err != nil {
-			return nil, fmt.Errorf("column %q: %w", r.text, err)
+			return nil, err
 		}
 	}
 	return v, nil
+}
+
+// eachOf takes the steps from every item of a list.
+func eachOf(v any, path []step) (any, error) {
+	items, ok := v.([]any)
+	if !ok {
+		return nil, fmt.Errorf("%s has no []: it is %s", shorten(v), kindOf(v))
+	}
+	out := make([]any, len(items))
+	for i, item := range items {
+		var err error
+		if out[i], err = follow(item, path); err != nil {
+			return nil, fmt.Errorf("item %d: %w", i, err)
+		}
+	}
+	return out, nil
 }
 
 func (s step) into(v any) (any, error) {

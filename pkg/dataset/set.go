@@ -43,6 +43,9 @@ func Open(d spec.Dataset, limit int) (*Set, error) {
 }
 
 func (s *Set) open(limit int) (err error) {
+	if len(s.d.Subsets) > 0 {
+		return fmt.Errorf("it is a family of %d datasets: open one of them, as %s-%s", len(s.d.Subsets), s.d.Abbr, keys(s.d.Subsets)[0])
+	}
 	if limit < 0 {
 		return fmt.Errorf("the limit is %d: it must be 0 (all rows) or more", limit)
 	}
@@ -86,6 +89,9 @@ func (s *Set) stat() error {
 	err := errors.Join(use("test", s.d.Test.Path), use("test labels", s.d.Test.Labels))
 	if s.d.Train != nil && s.d.FewShot.Kind != "none" {
 		err = errors.Join(err, use("train", s.d.Train.Path), use("train labels", s.d.Train.Labels))
+	}
+	for _, name := range keys(s.d.Columns) {
+		err = errors.Join(err, use("column "+name, s.d.Columns[name].File))
 	}
 	return err
 }

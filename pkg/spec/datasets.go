@@ -34,6 +34,7 @@ func DecodeDataset(name string, data []byte) (Dataset, error) {
 	}
 	full := d.WithDefaults()
 	(&checker{p: p}).dataset(n, &full, "")
+	checkSubsetGroups(p, n, "", d.Groups)
 	if err := p.err(); err != nil {
 		return Dataset{}, err
 	}
@@ -79,8 +80,17 @@ func (c *chooser) choose(root *node) *node {
 		}
 	}
 	for _, n := range out.items {
-		if !seen[n.str("abbr")] {
-			picked = append(picked, n)
+		names := c.spread(n.str("abbr"))
+		switch {
+		case n.kind != table || !isFamily(n):
+			if !seen[n.str("abbr")] {
+				picked = append(picked, n)
+			}
+		case !slices.ContainsFunc(names, func(m string) bool { return seen[m] }):
+			for _, m := range names {
+				seen[m] = true
+				picked = append(picked, c.find(m))
+			}
 		}
 	}
 	out.items = picked
@@ -96,6 +106,9 @@ func (c *chooser) readTables(l *node) []*node {
 		}
 		abbr := n.str("abbr")
 		n = c.overBase(n, abbr, l.items[i+1:])
+		if n.get("subsets") != nil || n.get("groups") != nil {
+			c.checkFamily(n)
+		}
 		if abbr != "" {
 			c.tables[abbr] = n
 			c.order = append(c.order, abbr)
@@ -112,10 +125,11 @@ func (c *chooser) overBase(n *node, abbr string, later []*node) *node {
 	switch {
 	case name == "" || name == abbr:
 		base = c.entry(abbr)
-	case c.tables[name] != nil:
-		base = c.tables[name]
+		if base == nil {
+			base = c.memberOf(abbr)
+		}
 	default:
-		base = c.entry(name)
+		base = c.find(name)
 	}
 	if base != nil {
 		base = base.without("abbr", "base")
@@ -142,12 +156,15 @@ func (c *chooser) overBase(n *node, abbr string, later []*node) *node {
 	return n
 }
 
-// find is the table of a name that match gave.
+// find is the table of a name: the file's own, the catalog's, or a family's member; nil when there is none.
 func (c *chooser) find(name string) *node {
 	if n := c.tables[name]; n != nil {
 		return n
 	}
-	return c.entry(name)
+	if n := c.entry(name); n != nil {
+		return n
+	}
+	return c.memberOf(name)
 }
 
 // entry is a catalog entry as a table whose relative paths start at the data directory; nil when there is none.
@@ -167,24 +184,28 @@ func (c *chooser) entry(name string) *node {
 
 // match gives the abbrs that one element of `datasets` names.
 func (c *chooser) match(n *node) []string {
-	pattern, ok := n.value.(string)
+	written, ok := n.value.(string)
 	if !ok {
 		return nil // the decoder says so
 	}
+	pattern := strings.ReplaceAll(written, "/", "-")
 	if !isGlob(pattern) {
 		if c.find(pattern) == nil {
-			c.p.add(n, "datasets", "%s", c.noSuch(pattern))
+			c.p.add(n, "datasets", "%s", c.noSuch(written))
 			return nil
 		}
-		return []string{pattern}
+		return c.spread(pattern)
 	}
 	if !doublestar.ValidatePattern(pattern) {
 		c.p.add(n, "datasets", "%q is not a valid glob; use *, ?, [abc] and {a,b}", pattern)
 		return nil
 	}
-	out := matching(pattern, c.all())
+	var out []string
+	for _, name := range matching(pattern, c.all()) {
+		out = append(out, c.spread(name)...)
+	}
 	if len(out) == 0 {
-		c.p.add(n, "datasets", "%s", c.noSuch(pattern))
+		c.p.add(n, "datasets", "%s", c.noSuch(written))
 	}
 	return out
 }
@@ -201,12 +222,19 @@ func matching(pattern string, names []string) []string {
 	return out
 }
 
-// all is every known name: the catalog's, then the file's own.
+// all is every known name: the catalog's, then the file's own, then those of the families' members.
 func (c *chooser) all() []string {
 	out := slices.Clone(c.names)
 	for _, abbr := range c.order {
 		if !slices.Contains(out, abbr) {
 			out = append(out, abbr)
+		}
+	}
+	for _, n := range c.families() {
+		for _, name := range c.spread(n.str("abbr")) {
+			if !slices.Contains(out, name) {
+				out = append(out, name)
+			}
 		}
 	}
 	return out

@@ -74,7 +74,7 @@ func (r RollingOptions) withDefaults() RollingOptions {
 
 var formats = map[string]string{
 	".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet",
-	".txt": "text", ".text": "text", ".raw": "text", ".tokens": "text",
+	".txt": "text", ".text": "text", ".raw": "text", ".tokens": "text", ".xml": "xml",
 }
 
 // FormatOf is the format that a file's extension tells, whether it is gzipped (.gz) or not; "": it tells none.

@@ -41,6 +41,8 @@ func addKey(f field, t reflect.Type, key string, defs []reflect.Value, out map[s
 		out[key] = docKey{typ: "table of templates"}
 	case t.Kind() == reflect.Map && t.Elem().Kind() == reflect.String:
 		out[key] = docKey{typ: "table of strings"}
+	case t.Kind() == reflect.Map && t.Elem().Kind() == reflect.Slice:
+		out[key] = docKey{typ: "table of arrays of strings"}
 	case t.Kind() == reflect.Map:
 		wantKeys(t.Elem(), key+".NAME.", nil, out)
 	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct:

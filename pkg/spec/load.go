@@ -84,6 +84,8 @@ func build(root *node, top *source, catalog Catalog, p *problems) *Spec {
 	}
 	s.fillQuant()
 	(&checker{p: p, known: ch.all()}).spec(root, s)
+	ch.ofFamilies(s.Groups)
+	ch.addGroups(s)
 	if len(p.list) > 0 {
 		return nil
 	}

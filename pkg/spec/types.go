@@ -88,27 +88,48 @@ type Dataset struct {
 	Cluster     string            `toml:"cluster" json:"cluster,omitempty"`                           // a column: rows with the same value of it share something and are not independent
 	Truncate    string            `toml:"truncate" spec:"oneof=error|left" json:"truncate,omitempty"` // when a prompt is too long even without examples: "error" (default) or "left"
 	CostFactor  int               `toml:"cost_factor" spec:"min=1,max=1000000" json:"cost_factor,omitempty"`
+
+	// A family's: one dataset for each subset, ABBR-SUBSET. Load has taken families apart, so no Dataset of a Spec has these.
+	Subsets map[string]Subset   `toml:"subsets" json:"subsets,omitempty"`
+	Groups  map[string][]string `toml:"groups" json:"groups,omitempty"` // name -> subsets, summed up as ABBR-NAME
+}
+
+// Subset is one member of a family of datasets: in the family's texts {subset} stands for its name, {subset.title} for its title.
+type Subset struct {
+	Title      string   `toml:"title" json:"title,omitempty"` // default: the name with spaces for underscores
+	Post       []string `toml:"post" spec:"nonempty" json:"post,omitempty"`
+	PostGold   []string `toml:"post_gold" spec:"nonempty" json:"post_gold,omitempty"`
+	CostFactor int      `toml:"cost_factor" spec:"min=1,max=1000000" json:"cost_factor,omitempty"`
 }
 
 // Files is one split of a dataset on disk.
 type Files struct {
-	Path      string   `toml:"path" spec:"path" json:"path"`                                                // file; relative: under DataDir for a catalog entry, else beside the spec
-	Format    string   `toml:"format" spec:"oneof=jsonl|json|csv|tsv|text|parquet" json:"format,omitempty"` // jsonl, json, csv, tsv, text, parquet; default by extension
-	JSONPath  string   `toml:"json_path" json:"json_path,omitempty"`                                        // json: dotted path to the list of rows
-	Header    *bool    `toml:"header" json:"header,omitempty"`                                              // csv, tsv: first line names the columns; default: true unless Names is set
-	Names     []string `toml:"names" spec:"nonempty" json:"names,omitempty"`                                // csv, tsv without header: column names
-	Labels    string   `toml:"labels" spec:"path" json:"labels,omitempty"`                                  // a file with one label a line for jsonl rows
-	LabelName string   `toml:"label_name" json:"label_name,omitempty"`                                      // its column, default "label"
-	Unit      string   `toml:"unit" spec:"oneof=line|hf-line|paragraph|file" json:"unit,omitempty"`         // text: a row is a "line" (default), "hf-line", "paragraph" or the "file"; its column is "text"
+	Path      string   `toml:"path" spec:"path" json:"path"`                                                    // file; relative: under DataDir for a catalog entry, else beside the spec
+	Format    string   `toml:"format" spec:"oneof=jsonl|json|csv|tsv|text|parquet|xml" json:"format,omitempty"` // default by extension
+	JSONPath  string   `toml:"json_path" json:"json_path,omitempty"`                                            // json: dotted path to the list of rows; xml: name of the elements that are rows
+	Header    *bool    `toml:"header" json:"header,omitempty"`                                                  // csv, tsv: first line names the columns; default: true unless Names is set
+	Names     []string `toml:"names" spec:"nonempty" json:"names,omitempty"`                                    // csv, tsv without header: column names
+	Labels    string   `toml:"labels" spec:"path" json:"labels,omitempty"`                                      // a file with one label a line for jsonl rows
+	LabelName string   `toml:"label_name" json:"label_name,omitempty"`                                          // its column, default "label"
+	Unit      string   `toml:"unit" spec:"oneof=line|hf-line|paragraph|file" json:"unit,omitempty"`             // text: a row is a "line" (default), "hf-line", "paragraph" or the "file"; its column is "text"
+	Skip      int      `toml:"skip" spec:"max=1000000000" json:"skip,omitempty"`                                // rows left out at the beginning
+	Take      int      `toml:"take" spec:"max=1000000000" json:"take,omitempty"`                                // rows taken after those; 0: all
 }
 
 // Column makes a new column of a row from others, before templates see it.
 type Column struct {
-	From     string            `toml:"from" json:"from,omitempty"`         // a column, with .key and [i] into nested values
-	Template string            `toml:"template" json:"template,omitempty"` // or text with {column}s
-	Regex    string            `toml:"regex" json:"regex,omitempty"`       // RE2; keeps group 1, or the whole match
-	Map      map[string]string `toml:"map" json:"map,omitempty"`           // value -> value; a value not in it is an error
-	Split    string            `toml:"split" json:"split,omitempty"`       // makes a list
+	From     string            `toml:"from" json:"from,omitempty"`                                            // a column, with .key and [i] into nested values
+	Template string            `toml:"template" json:"template,omitempty"`                                    // or text with {column}s
+	File     string            `toml:"file" spec:"path" json:"file,omitempty"`                                // or a file's text, the same for every row
+	Parse    string            `toml:"parse" spec:"oneof=list" json:"parse,omitempty"`                        // "list": the text of a list, as JSON or Python writes it, is one
+	Regex    string            `toml:"regex" json:"regex,omitempty"`                                          // RE2; keeps group 1, or the whole match
+	Map      map[string]string `toml:"map" json:"map,omitempty"`                                              // value -> value; a value not in it is an error
+	Case     string            `toml:"case" spec:"oneof=upper|lower|capital|uncapital" json:"case,omitempty"` // of all letters, or of the first
+	Split    string            `toml:"split" json:"split,omitempty"`                                          // makes a list
+	Number   string            `toml:"number" json:"number,omitempty"`                                        // before each item of a list: "A. " counts A. B. C.
+	Index    string            `toml:"index" json:"index,omitempty"`                                          // of a list: the numbers, from 0, of the items that equal this text with {column}s
+	Join     string            `toml:"join" json:"join,omitempty"`                                            // makes one text of a list
+	JSON     bool              `toml:"json" json:"json,omitempty"`                                            // makes a text of any value
 }
 
 // Prompt says how a row becomes text. Exactly one of Template, Labels or (Context and Choice) is used: Template for gen, or for ppl with

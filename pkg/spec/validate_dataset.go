@@ -72,10 +72,10 @@ func (c *checker) files(n *node, key, split string, f *Files) {
 		return
 	}
 	if f.Format == "" && t.get("format") == nil {
-		c.add(t, key, []string{"path"}, `the extension does not tell the format; add format = "jsonl", "json", "csv", "tsv", "text" or "parquet"`)
+		c.add(t, key, []string{"path"}, `the extension does not tell the format; add format = "jsonl", "json", "csv", "tsv", "text", "parquet" or "xml"`)
 	}
 	for _, k := range []struct{ name, formats string }{
-		{"json_path", "json"}, {"header", "csv tsv"}, {"names", "csv tsv"}, {"labels", "jsonl"}, {"label_name", "jsonl"}, {"unit", "text"},
+		{"json_path", "json xml"}, {"header", "csv tsv"}, {"names", "csv tsv"}, {"labels", "jsonl"}, {"label_name", "jsonl"}, {"unit", "text"},
 	} {
 		if f.Format != "" && t.get(k.name) != nil && !slices.Contains(strings.Fields(k.formats), f.Format) {
 			c.add(t, key, []string{k.name}, "has no effect on a %s file, only on %s; take it out", f.Format, strings.ReplaceAll(k.formats, " ", " and "))
@@ -101,13 +101,13 @@ func (c *checker) column(n *node, key, name string, col *Column) {
 		return
 	}
 	origins := 0
-	for _, k := range []string{"from", "template"} {
+	for _, k := range []string{"from", "template", "file"} {
 		if at := t.get(k); at != nil && at.value != "" {
 			origins++
 		}
 	}
 	if origins != 1 && len(t.meant) == 0 {
-		c.add(n, key, path, `needs either from = "COLUMN" or template = "TEXT with {column}s"`)
+		c.add(n, key, path, `needs one of from = "COLUMN", template = "TEXT with {column}s" and file = "FILE"`)
 	}
 	if _, err := regexp.Compile(col.Regex); err != nil {
 		c.add(n, key, append(path, "regex"), "%q is not a regular expression (RE2): %v", col.Regex, strings.TrimPrefix(err.Error(), "error parsing regexp: "))
