@@ -113,7 +113,7 @@ func (e env) root(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		return e.dryRun(c, p)
+		return e.dryRun(c, p, p)
 	}
 	return e.evaluate(c)
 }

@@ -100,8 +100,9 @@ type scriptPreview struct {
 	Text string `json:"text"`
 }
 
-// dryRun prints what an evaluation would do. It changes nothing but the directory that --dry-run names.
-func (e env) dryRun(c *cli.Context, p *plan.Plan) error {
+// dryRun prints what would be done of a plan: all of it, or a part. It changes nothing but the directory that --dry-run names, where the whole
+// plan goes.
+func (e env) dryRun(c *cli.Context, whole, p *plan.Plan) error {
 	v, err := look(p, c.String("reuse"), c.String("dry-run"))
 	if err != nil {
 		return err
@@ -115,7 +116,7 @@ func (e env) dryRun(c *cli.Context, p *plan.Plan) error {
 			return badInput{err}
 		}
 		if dir != "" {
-			if err := writeDry(v.Run, p, scripts); err != nil {
+			if err := writeDry(v.Run, whole, scripts); err != nil {
 				return err
 			}
 			v.Written = v.Run

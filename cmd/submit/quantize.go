@@ -41,7 +41,7 @@ func (e env) quantize(c *cli.Context) error {
 		return badInput{fmt.Errorf("there is nothing to quantize: the spec has no [[quant]] recipe for a model")}
 	}
 	if c.IsSet("dry-run") {
-		return e.dryRun(c, p)
+		return e.dryRun(c, p, p.Quantizations())
 	}
 	return e.inRun(c, p, task{mode: modeInfer, quantize: true})
 }

@@ -32,7 +32,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		HideHelpCommand: true,
 		Writer:          stdout,
 		ErrWriter:       stderr,
-		Commands:        []*cli.Command{runCommand(stderr), logitsCommand(), tokenizeCommand(), infoCommand(), benchCommand(stderr)},
+		Commands:        []*cli.Command{runCommand(stderr), logitsCommand(), tokenizeCommand(), infoCommand(), benchCommand(stderr), quantizeCommand(stderr)},
 	}
 	cliargs.Harden(app)
 	args, err := cliargs.Reorder(app, args)

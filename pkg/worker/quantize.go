@@ -167,13 +167,26 @@ func (j *job) sample(s step, f plan.ModelFiles) (t *calib.Tokens, err error) {
 	return t, bad(err)
 }
 
+// packedOf is the variant that a recipe makes of a model, of what lies on the disk now.
+func packedOf(m spec.Model, q spec.Quant) (plan.Variant, error) {
+	in, err := plan.Survey(spec.Spec{Models: []spec.Model{m}, Quant: []spec.Quant{q}, Eval: spec.Eval{Positions: []string{spec.Packed}}})
+	if err != nil {
+		return plan.Variant{}, bad(err)
+	}
+	i := slices.IndexFunc(in.Variants, func(v plan.Variant) bool { return v.Position == spec.Packed })
+	if i < 0 {
+		return plan.Variant{}, bad(fmt.Errorf("the recipe %q is not for the model %q", q.Name, m.Abbr))
+	}
+	return in.Variants[i], nil
+}
+
 // unchanged refuses another model or text than those of the plan: what is made of them would go by a wrong name.
 func (j *job) unchanged(s step) error {
-	now, err := plan.Survey(spec.Spec{Models: []spec.Model{s.model}, Quant: []spec.Quant{s.recipe}, Eval: spec.Eval{Positions: []string{spec.Packed}}})
+	now, err := packedOf(s.model, s.recipe)
 	if err != nil {
-		return bad(err)
+		return err
 	}
-	if !slices.ContainsFunc(now.Variants, func(v plan.Variant) bool { return v.ID == s.packed.ID && v.Fingerprint == s.packed.Fingerprint }) {
+	if now.Fingerprint != s.packed.Fingerprint {
 		return bad(fmt.Errorf("%q, its tokenizer or the calibration text was changed after the plan was made: run submit again", s.model.Path))
 	}
 	return nil
