@@ -19,8 +19,8 @@ import (
 func (e env) quantizeCommand() *cli.Command {
 	return &cli.Command{
 		Name: "quantize", Usage: "make a spec's quantized models, and stop there", ArgsUsage: "[SPEC]",
-		Description: "Carries out the quantizations of the spec's [[quant]] recipes and says where the models and their exports are. The run is the one that\n" +
-			"submit SPEC evaluates in: that goes on from what is made here.\n\nExample: submit quantize eval.toml --slurm -p llmeval",
+		Description: "Carries out the quantizations of the spec's [[quant]] recipes and says where the models and their exports are. The run is\n" +
+			"the one that submit SPEC evaluates in: that goes on from what is made here.\n\nExample: submit quantize eval.toml --slurm -p llmeval",
 		Flags:  evaluateFlags(),
 		Action: e.quantize,
 	}

@@ -117,7 +117,8 @@ func CheckVariant(dir, fingerprint string) (Manifest, error) {
 		return m, err
 	}
 	if m.Fingerprint != fingerprint {
-		return m, fmt.Errorf("%q holds another quantization, %.8s and not %.8s: run submit again, which makes it anew", dir, m.Fingerprint, fingerprint)
+		return m, fmt.Errorf("%q holds another quantization, %.8s and not %.8s: run submit again, which makes it anew", dir,
+			m.Fingerprint, fingerprint)
 	}
 	weights := int64(0)
 	for _, name := range slices.Sorted(maps.Keys(m.Files)) {
@@ -130,7 +131,8 @@ func CheckVariant(dir, fingerprint string) (Manifest, error) {
 		}
 	}
 	if weights != m.Bytes {
-		return m, fmt.Errorf("%q: its weight files have %d bytes, and had %d when they were made: run submit again, which makes it anew", dir, weights, m.Bytes)
+		return m, fmt.Errorf("%q: its weight files have %d bytes, and had %d when they were made: run submit again, which makes it anew", dir,
+			weights, m.Bytes)
 	}
 	return m, nil
 }

@@ -37,8 +37,8 @@ func newBlame(retry int) blame {
 
 // take says which of the faults of an ended attempt count, and remembers what the next one needs: less memory used, more time.
 //
-// Giving way, a lost node, one on which workers do not begin, coming too early and being cancelled are nobody's fault, up to a limit. A time limit is none
-// while rows were done: the next attempt has fewer to do. The first time that memory runs out the next attempt uses half of it, the second
+// Giving way, a lost node, one on which workers do not begin, coming too early and being cancelled are nobody's fault, up to a limit. A time
+// limit is none while rows were done: the next attempt has fewer to do. The first time that memory runs out the next attempt uses half of it, the second
 // time it asks for twice as much too.
 func (b *blame) take(a *attempt, v verdict) []Fault {
 	job := a.job.ID

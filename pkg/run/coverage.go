@@ -20,7 +20,8 @@ type coverage struct {
 }
 
 func newCoverage(r *Run) *coverage {
-	return &coverage{run: r, store: result.NewStore(r.Dir), rows: map[string]int{}, done: map[string]int{}, final: map[string]bool{}, stale: map[string]int{}, spent: map[string]bool{}}
+	return &coverage{run: r, store: result.NewStore(r.Dir), rows: map[string]int{}, done: map[string]int{}, final: map[string]bool{},
+		stale: map[string]int{}, spent: map[string]bool{}}
 }
 
 // all looks at every file of the run, one task at a time.

@@ -58,7 +58,8 @@ func Reconcile(p *plan.Plan, o Observed) []Action {
 }
 
 func newReconciler(p *plan.Plan, o Observed) *reconciler {
-	r := &reconciler{o: o, shards: make(map[string]plan.Shard, len(p.Shards)), holder: map[string]string{}, slots: o.Slots, befores: map[string]*before{}}
+	r := &reconciler{o: o, shards: make(map[string]plan.Shard, len(p.Shards)), holder: map[string]string{}, slots: o.Slots,
+		befores: map[string]*before{}}
 	for _, s := range p.Shards {
 		r.shards[s.ID] = s
 	}

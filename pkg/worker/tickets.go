@@ -96,7 +96,8 @@ func (w *worker) own() (*job, error) {
 		return nil, bad(err)
 	}
 	if first := w.lacking(j); !taken && first != "" {
-		w.early = &fault{kind: result.FailRetry, err: fmt.Errorf("the ticket %s comes after the job %s, which has no result yet: it is left to others", t, first)}
+		err := fmt.Errorf("the ticket %s comes after the job %s, which has no result yet: it is left to others", t, first)
+		w.early = &fault{kind: result.FailRetry, err: err}
 		w.log.Info("not yet", "ticket", t, "after", first)
 		return nil, nil
 	}

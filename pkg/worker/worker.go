@@ -73,7 +73,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	w := &worker{o: o, log: o.Log, dir: result.Dir(o.RunDir), offers: map[string]result.Offer{}, refused: map[result.Ticket]bool{}, there: map[string]bool{}}
+	w := &worker{o: o, log: o.Log, dir: result.Dir(o.RunDir), offers: map[string]result.Offer{}, refused: map[result.Ticket]bool{},
+		there: map[string]bool{}}
 	defer w.release()
 	defer func() {
 		if r := recover(); r != nil {
