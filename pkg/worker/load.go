@@ -63,7 +63,7 @@ func (w *worker) load(ctx context.Context, variant string) (err error) {
 		return err
 	}
 	f := w.m.Footprint()
-	w.log.Info("model loaded", "model", w.variant.ID, "runs", cmp.Or(w.m.Runs(), "as it is"), "backend", l.backend, "device", where(info),
+	w.log.Info("model loaded", "model", w.variant.ID, "backend", l.backend, "runs", cmp.Or(w.m.Runs(), "as it is"), "device", where(info),
 		"seconds", time.Since(begun).Seconds(), "packed_bytes", f.Packed, "shared", f.Shared, "packed_here", f.Made, "unshared", f.Why, "device_bytes", f.Device)
 	return nil
 }
