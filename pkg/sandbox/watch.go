@@ -1,0 +1,155 @@
+package sandbox
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+)
+
+// How often a program is looked at, and its files where no quota holds them.
+const (
+	watchEvery = 10 * time.Millisecond
+	filesEvery = 5 // looks
+)
+
+// watch looks at one program from its start and says when it goes over a limit.
+type watch struct {
+	Limits
+	warden   int
+	program  int // the warden's child
+	started  time.Time
+	before   time.Duration // processor time before the start
+	peak     int64
+	cpu      time.Duration
+	looks    int
+	dir      string // "": a quota holds its files
+	diskFrom int64
+}
+
+func newWatch(l Limits, warden int, dir string) *watch {
+	w := &watch{Limits: l, warden: warden, started: time.Now(), dir: dir}
+	for _, p := range descendants(warden) {
+		w.before, w.program = w.before+p.cpu, p.pid
+	}
+	w.diskFrom = written(warden) + written(w.program)
+	return w
+}
+
+// look says which limit is passed; "": none.
+func (w *watch) look() (why string, timedOut bool) {
+	wall := time.Since(w.started)
+	if over := wall - w.Wall; over > 0 && over > min(waited(w.program), w.Wall/2) {
+		return fmt.Sprintf("wall time over %v", w.Wall), true
+	}
+	all := descendants(w.warden)
+	var cpu time.Duration
+	var rss, wrote int64
+	tasks := 0
+	for _, p := range all {
+		if p.state != 'Z' {
+			tasks += p.threads
+		}
+		cpu, rss = cpu+p.cpu, rss+p.rss
+		if w.dir != "" {
+			wrote += written(p.pid)
+		}
+	}
+	if self, ok := readProcess(w.warden); ok {
+		cpu += self.reaped()
+	}
+	if rss > w.Memory {
+		rss = proportional(all, rss)
+	}
+	w.peak, w.cpu, w.looks = max(w.peak, rss), max(w.cpu, cpu-w.before), w.looks+1
+	switch {
+	case w.cpu > w.CPU:
+		return fmt.Sprintf("processor time over %v", w.CPU), true
+	case rss > w.Memory:
+		return fmt.Sprintf("memory over %d bytes", w.Memory), false
+	case tasks > w.Processes:
+		return fmt.Sprintf("more than %d processes and threads", w.Processes), false
+	}
+	return w.disk(wrote), false
+}
+
+// disk bounds files where no quota does: those that are there, and all that was ever written, which counts those that were removed
+// while open.
+func (w *watch) disk(wrote int64) string {
+	if w.dir == "" {
+		return ""
+	}
+	if wrote-w.diskFrom > 4*w.Disk {
+		return fmt.Sprintf("more than %d bytes written", 4*w.Disk)
+	}
+	if w.looks%filesEvery != 0 {
+		return ""
+	}
+	count, size := usage(w.dir, w.Files)
+	switch {
+	case count > w.Files:
+		return fmt.Sprintf("more than %d files", w.Files)
+	case size > w.Disk:
+		return fmt.Sprintf("files over %d bytes", w.Disk)
+	}
+	return ""
+}
+
+// reaped is the processor time of the children that a process has waited for. Of a live one the rest is its own, which for a warden is
+// not the program's.
+func (p process) reaped() time.Duration {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(p.pid) + "/stat")
+	if err != nil {
+		return 0
+	}
+	f := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
+	if len(f) < 15 {
+		return 0
+	}
+	u, _ := strconv.ParseInt(string(f[13]), 10, 64)
+	s, _ := strconv.ParseInt(string(f[14]), 10, 64)
+	return time.Duration(u+s) * tick
+}
+
+// waited is how long a process was ready to run and had no processor, https://docs.kernel.org/scheduler/sched-stats.html.
+func waited(pid int) time.Duration {
+	text, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/schedstat")
+	f := bytes.Fields(text)
+	if len(f) < 2 {
+		return 0
+	}
+	ns, _ := strconv.ParseInt(string(f[1]), 10, 64)
+	return time.Duration(ns)
+}
+
+// field is the number after a name in a file of lines "name: number"; 0: it is not there.
+func field(path, name string) int64 {
+	text, _ := os.ReadFile(path)
+	for line := range bytes.Lines(text) {
+		if rest, ok := bytes.CutPrefix(line, []byte(name)); ok {
+			if f := bytes.Fields(rest); len(f) > 0 {
+				v, _ := strconv.ParseInt(string(f[0]), 10, 64)
+				return v
+			}
+		}
+	}
+	return 0
+}
+
+// written is what a process and the children that it has waited for had written to disk.
+func written(pid int) int64 { return field("/proc/"+strconv.Itoa(pid)+"/io", "write_bytes:") }
+
+// proportional counts memory that several processes share once. It is slow, so that it is asked only of those whose plain sum, which is
+// never less, is over the limit.
+func proportional(all []process, sum int64) int64 {
+	total := int64(0)
+	for _, p := range all {
+		pss := field("/proc/"+strconv.Itoa(p.pid)+"/smaps_rollup", "Pss:") << 10
+		if pss == 0 {
+			pss = p.rss
+		}
+		total += pss
+	}
+	return min(total, sum)
+}
