@@ -23,6 +23,8 @@ var floors = map[string]int{
 	"pkg/cliargs":             0,
 	"pkg/metric":              0,
 	"pkg/packstore":           0,
+	"pkg/pickle":              0,
+	"pkg/pickle/pickletest":   0,
 	"pkg/sandbox":             0,
 	"pkg/qformat":             0,
 	"pkg/quant":               3,
