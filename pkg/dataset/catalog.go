@@ -40,11 +40,28 @@ func NewCatalog() (*Catalog, error) {
 	return c, problems.ErrorOrNil()
 }
 
-// Names lists the catalog's datasets, sorted.
+// Names lists the catalog's datasets, sorted. A family is one of them, its members are not.
 func (c *Catalog) Names() []string { return keys(c.entries) }
 
-// Lookup gives an entry as it is written: paths are relative to the data directory.
+// Lookup gives an entry, or a family's member (ABBR-SUBSET, or ABBR/SUBSET), as it is written: paths are relative to the data directory.
 func (c *Catalog) Lookup(name string) (spec.Dataset, bool) {
-	d, ok := c.entries[name]
-	return d, ok
+	name = strings.ReplaceAll(name, "/", "-")
+	if d, ok := c.entries[name]; ok {
+		return d, true
+	}
+	for i := range len(name) {
+		d, ok := c.entries[name[:i]]
+		if !ok || name[i] != '-' {
+			continue
+		}
+		if _, ok := d.Subsets[name[i+1:]]; !ok {
+			continue
+		}
+		for _, m := range d.Members() {
+			if m.Abbr == name {
+				return m, true
+			}
+		}
+	}
+	return spec.Dataset{}, false
 }

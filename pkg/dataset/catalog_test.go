@@ -25,19 +25,7 @@ func fromCatalog(t testing.TB, name, dataDir string) spec.Dataset {
 	if !ok {
 		t.Fatalf("no catalog entry %q in %q", name, c.Names())
 	}
-	place := func(f *spec.Files) {
-		f.Path = filepath.Join(dataDir, f.Path)
-		if f.Labels != "" {
-			f.Labels = filepath.Join(dataDir, f.Labels)
-		}
-	}
-	place(&d.Test)
-	if d.Train != nil {
-		train := *d.Train
-		d.Train = &train
-		place(d.Train)
-	}
-	return d
+	return d.Under(dataDir)
 }
 
 func TestCatalog(t *testing.T) {
@@ -45,22 +33,17 @@ func TestCatalog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := strings.Fields(`gsm8k_gen hellaswag_ppl lambada_gen piqa_ppl pocket_cloze pocket_gsm pocket_lambada pocket_piqa pocket_siqa
-		pocket_siqa_ppl pocket_text pocket_winograd siqa_gen siqa_ppl wikitext2_rolling winograd_ppl`)
-	if !slices.Equal(c.Names(), want) {
-		t.Errorf("names are %q", c.Names())
-	}
 	hashes := map[string]string{}
-	for _, name := range c.Names() {
-		d, _ := c.Lookup(name)
-		if d.Abbr != name || d.Description == "" || d.Source == "" {
-			t.Errorf("%s: abbr %q, description %q, source %q", name, d.Abbr, d.Description, d.Source)
+	for _, d := range entries(t) {
+		name := d.Abbr
+		if d.Description == "" || d.Source == "" {
+			t.Errorf("%s: description %q, source %q", name, d.Description, d.Source)
 		}
 		if filepath.IsAbs(d.Test.Path) {
 			t.Errorf("%s: test.path %q is not under the data directory", name, d.Test.Path)
 		}
 		h := PromptHash(d, nil)
-		if other, ok := hashes[h]; ok {
+		if other, ok := hashes[h]; ok && !strings.Contains(sameQuestions, name+" "+other) {
 			t.Errorf("%s and %s have one prompt hash", name, other)
 		}
 		hashes[h] = name
@@ -123,49 +106,117 @@ func TestPocketText(t *testing.T) {
 	}
 }
 
-// realShapes are rows of our own in the shapes of the real files.
-var realShapes = map[string]map[string]string{
-	"winograd_ppl": {"winograd/wsc285.jsonl": `{"text":"The cup fell off the shelf because it was wet.","pronoun":"it","options":["The cup","the shelf"],"label":1,"source":"own"}`},
-	"siqa_ppl": {"siqa/dev.jsonl": `{"context":"Ana lent Bo her umbrella.","question":"How does Bo feel?","answerA":"angry","answerB":"thankful","answerC":"bored"}`,
-		"siqa/dev-labels.lst": "2"},
-	"piqa_ppl": {"piqa/dev.jsonl": `{"id":"own","goal":"Keep soup warm","sol1":"Put it in a sieve.","sol2":"Put a lid on it."}`, "piqa/dev-labels.lst": "1"},
-	"hellaswag_ppl": {"hellaswag/hellaswag.jsonl": `{"query":"Baking: A man mixes dough: flour and water. He","choices":["sleeps.","kneads it.","flies.","paints."],"gold":1}
-{"query":"No activity here","choices":["a","b","c","d"],"gold":3}`},
-	"gsm8k_gen":         {"gsm8k/test.jsonl": `{"question":"How much are 1,000 + 34 {things}?","answer":"1000 + 34 = <<1000+34=1034>>1034\n#### 1,034"}`},
-	"lambada_gen":       {"lambada/test.jsonl": `{"prompt":"The clock struck twelve. It was","label":"midnight"}`},
-	"wikitext2_rolling": {"wikitext-2-raw/wiki.test.raw": " \n = Title = \n \n Some text . \n"},
+// sameQuestions are entries that ask other rows in the same words.
+const sameQuestions = "arc_e_gen arc_c_gen, arc_e_ll arc_c_ll, arc_e_ppl arc_c_ppl, wsc273_ppl winograd_ppl, nq_open_gen nq_gen, triviaqa_gen nq_gen, triviaqa_wiki_gen nq_open_gen"
+
+// entries are the catalog's, and those of catalog/next, which wait for their metric.
+func entries(t *testing.T) []spec.Dataset {
+	t.Helper()
+	c, err := NewCatalog()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []spec.Dataset
+	for _, name := range c.Names() {
+		d, _ := c.Lookup(name)
+		out = append(out, d)
+	}
+	waiting, err := filepath.Glob("catalog/next/*.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range waiting {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := spec.DecodeDataset(strings.TrimSuffix(filepath.Base(path), ".toml"), data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, d)
+	}
+	return out
 }
 
-// TestCatalogPrompts renders each entry from a file of the real shape, for a model without and one with roles.
+// TestCatalogPrompts renders each entry from the files under testdata/data, which are our own in the shapes and places of the real ones:
+// every row for a model without roles, the first also for one with. Of a family, the members whose file is there.
 func TestCatalogPrompts(t *testing.T) {
-	realShapes["siqa_gen"] = realShapes["siqa_ppl"]
-	var out strings.Builder
-	for _, name := range keys(realShapes) {
-		dir := t.TempDir()
-		for file, text := range realShapes[name] {
-			path := filepath.Join(dir, file)
-			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(path, []byte(text+"\n"), 0o644); err != nil {
-				t.Fatal(err)
-			}
+	for _, d := range entries(t) {
+		if strings.HasPrefix(d.Abbr, "pocket_") {
+			continue // TestPocketPrompts
 		}
-		s := open(t, fromCatalog(t, name, dir))
-		fmt.Fprintf(&out, "======== %s\n", name)
-		if s.d.Mode == spec.Rolling {
-			fmt.Fprintf(&out, "%q\n", s.Documents()[0].Text)
-			continue
-		}
-		for row := range s.Len() {
-			for _, meta := range metas {
-				it := item(t, s, row, meta)
-				fmt.Fprintf(&out, "---- row %d: labels %q, gold %q; meta template: %v\n", row, it.Labels, it.Gold, meta != nil)
-				for _, p := range it.Prompts(0) {
-					fmt.Fprintf(&out, "%q %q\n", p.Text, p.Continuations)
+		t.Run(d.Abbr, func(t *testing.T) {
+			var out strings.Builder
+			for _, m := range d.Members() {
+				m = m.Under("testdata/data")
+				if _, err := os.Stat(m.Test.Path); err == nil || len(d.Subsets) == 0 {
+					fmt.Fprintf(&out, "======== %s\n", m.Abbr)
+					renderRows(t, &out, open(t, m))
 				}
+			}
+			golden(t, "testdata/prompts/"+d.Abbr+".txt", out.String())
+		})
+	}
+}
+
+func renderRows(t *testing.T, out *strings.Builder, s *Set) {
+	t.Helper()
+	if s.d.Mode == spec.Rolling {
+		fmt.Fprintf(out, "%q\n", s.Documents()[0].Text)
+		return
+	}
+	for row := range min(3, s.Len()) {
+		for i, meta := range metas {
+			if i > 0 && row > 0 {
+				continue
+			}
+			it := item(t, s, row, meta)
+			fmt.Fprintf(out, "---- row %d: labels %q, gold %q; meta template: %v\n", row, it.Labels, it.Gold, meta != nil)
+			for _, p := range it.Prompts(it.Examples()) {
+				fmt.Fprintf(out, "%q %q\n", p.Text, p.Continuations)
 			}
 		}
 	}
-	golden(t, "testdata/catalog.txt", out.String())
+}
+
+// TestFamilies: a family's members are found by their names, and differ in what their subset says alone.
+func TestFamilies(t *testing.T) {
+	c, err := NewCatalog()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]int{
+		"mmlu_ppl": 57, "mmlu_gen": 57, "ceval_ppl": 52, "ceval_gen": 52, "cmmlu_ppl": 67, "cmmlu_gen": 67,
+		"bbh_gen": 27, "bbh_0shot_gen": 27, "race_ppl": 2, "race_gen": 2,
+	} {
+		d, _ := c.Lookup(name)
+		if len(d.Subsets) != want {
+			t.Errorf("%s has %d subsets, want %d", name, len(d.Subsets), want)
+		}
+		in := map[string]int{} // subset -> groups
+		for group, members := range d.Groups {
+			for _, m := range members {
+				if in[m]++; group == "hard" || group == "china-specific" {
+					in[m]--
+				}
+			}
+		}
+		for subset := range d.Subsets {
+			if len(d.Groups) > 0 && in[subset] != 1 {
+				t.Errorf("%s: %s is in %d groups", name, subset, in[subset])
+			}
+			if m, ok := c.Lookup(name + "/" + subset); !ok || m.Abbr != name+"-"+subset || m.Subsets != nil {
+				t.Errorf("%s/%s: %v %q", name, subset, ok, m.Abbr)
+			}
+		}
+	}
+	d, _ := c.Lookup("mmlu_ppl")
+	_, err = Open(d, 0)
+	wantError(t, err, "mmlu_ppl", "57 datasets", "mmlu_ppl-abstract_algebra")
+	for _, name := range []string{"mmlu_ppl-nothing", "mmlu_ppl-", "-mmlu_ppl", "siqa_ppl-a"} {
+		if d, ok := c.Lookup(name); ok {
+			t.Errorf("%s is found: %q", name, d.Abbr)
+		}
+	}
 }

@@ -44,7 +44,7 @@ func (m maker) arrange(v any, row view) (any, error) {
 	if c.Number != "" || c.Index != "" || c.Join != "" {
 		items, ok := v.([]any)
 		if !ok {
-			return nil, fmt.Errorf("number, index and join want a list, and %s is %s: make one with split or parse", shorten(v), kindOf(v))
+			return nil, fmt.Errorf("number, index and join want a list, and %s is %s: make one with list, split or parse", shorten(v), kindOf(v))
 		}
 		var err error
 		if v, err = m.arrangeList(items, row); err != nil {

@@ -17,6 +17,7 @@ type maker struct {
 	name  string
 	from  *ref
 	text  body
+	list  []body
 	file  *string // the text of column.file
 	index body
 	regex *regexp.Regexp
@@ -45,36 +46,16 @@ func newMakers(columns map[string]spec.Column, known map[string]bool) (makers, e
 func newMaker(name string, c spec.Column, known map[string]bool) (maker, error) {
 	m := maker{name: name, spec: c}
 	origins := 0
-	for _, o := range []string{c.From, c.Template, c.File} {
+	for _, o := range []string{c.From, c.Template, c.File, strings.Join(c.List, "")} {
 		if o != "" {
 			origins++
 		}
 	}
 	if origins != 1 {
-		return m, errors.New("it needs one of from, template and file")
+		return m, errors.New("it needs one of from, template, list and file")
 	}
-	switch {
-	case c.Template != "":
-		text, err := scope{known: known}.compile(c.Template)
-		if err != nil {
-			return m, fmt.Errorf("template: %w", err)
-		}
-		m.text = text
-	case c.File != "":
-		text, err := readColumnFile(c.File)
-		if err != nil {
-			return m, err
-		}
-		m.file = &text
-	default:
-		r, ok := parseRef(c.From, known)
-		if !ok {
-			return m, fmt.Errorf("from = %q is no column: write a column's name, then .key or [i]", c.From)
-		}
-		if !known[r.name] {
-			return m, fmt.Errorf("from = %q: no such column%s", c.From, nearest(r.name, keys(known)))
-		}
-		m.from = &r
+	if err := m.compile(c, known); err != nil {
+		return m, err
 	}
 	if c.Regex != "" {
 		re, err := regexp.Compile(c.Regex)
@@ -90,13 +71,47 @@ func newMaker(name string, c spec.Column, known map[string]bool) (maker, error) 
 	return m, nil
 }
 
+// compile reads what the column is made of.
+func (m *maker) compile(c spec.Column, known map[string]bool) (err error) {
+	s := scope{known: known}
+	switch {
+	case c.Template != "":
+		if m.text, err = s.compile(c.Template); err != nil {
+			return fmt.Errorf("template: %w", err)
+		}
+	case c.File != "":
+		text, err := readColumnFile(c.File)
+		if err != nil {
+			return err
+		}
+		m.file = &text
+	case c.From != "":
+		r, ok := parseRef(c.From, known)
+		if !ok {
+			return fmt.Errorf("from = %q is no column: write a column's name, then .key, [i] or []", c.From)
+		}
+		if !known[r.name] {
+			return fmt.Errorf("from = %q: no such column%s", c.From, nearest(r.name, keys(known)))
+		}
+		m.from = &r
+	}
+	for i, text := range c.List {
+		b, err := s.compile(text)
+		if err != nil {
+			return fmt.Errorf("list[%d]: %w", i, err)
+		}
+		m.list = append(m.list, b)
+	}
+	return nil
+}
+
 // needs lists the columns a maker reads. Its own name is the file's column, which it replaces.
 func (m maker) needs() []string {
 	var names []string
 	if m.from != nil {
 		names = append(names, m.from.name)
 	}
-	for _, p := range slices.Concat(m.text, m.index) {
+	for _, p := range slices.Concat(slices.Concat(m.list, []body{m.text, m.index})...) {
 		if p.ref != nil {
 			names = append(names, p.ref.name)
 		}
@@ -138,16 +153,7 @@ func ordered(all map[string]maker) (makers, error) {
 
 // make computes the column's value for a row.
 func (m maker) make(row view) (any, error) {
-	var v any
-	var err error
-	switch {
-	case m.from != nil:
-		v, err = m.from.value(row)
-	case m.file != nil:
-		v = *m.file
-	default:
-		v, err = m.text.render(env{row: row}, "")
-	}
+	v, err := m.origin(row)
 	if err != nil || !changes(m.spec) {
 		return v, err
 	}
@@ -166,6 +172,27 @@ func (m maker) make(row view) (any, error) {
 		}
 	}
 	return m.arrange(v, row)
+}
+
+// origin is what the column is made of, in a row.
+func (m maker) origin(row view) (any, error) {
+	switch {
+	case m.from != nil:
+		return m.from.value(row)
+	case m.file != nil:
+		return *m.file, nil
+	case m.list == nil:
+		return m.text.render(env{row: row}, "")
+	}
+	out := make([]any, len(m.list))
+	for i, b := range m.list {
+		s, err := b.render(env{row: row}, "")
+		if err != nil {
+			return nil, fmt.Errorf("list[%d]: %w", i, err)
+		}
+		out[i] = s
+	}
+	return out, nil
 }
 
 // changeAll changes a value, or each item of a list.

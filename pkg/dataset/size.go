@@ -3,6 +3,7 @@ package dataset
 import (
 	"bytes"
 	"math"
+	"slices"
 
 	"sextant/pkg/spec"
 )
@@ -50,7 +51,9 @@ func (p *program) shown() map[string]bool {
 			continue
 		}
 		delete(shown, m.name)
-		see(m.text)
+		for _, b := range slices.Concat(m.list, []body{m.text, m.index}) {
+			see(b)
+		}
 		if m.from != nil {
 			shown[m.from.name] = true
 		}

@@ -3,6 +3,7 @@ package spec
 import (
 	"fmt"
 	"maps"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -207,4 +208,29 @@ func (c *chooser) ofFamilies(groups []Group) {
 		}
 		groups[i].Members = members
 	}
+}
+
+// Under is the dataset with its relative files put below dir, as Load puts a catalog entry's below data_dir.
+func (d Dataset) Under(dir string) Dataset {
+	place := func(path string) string {
+		if path == "" || filepath.IsAbs(path) {
+			return path
+		}
+		return filepath.Join(dir, path)
+	}
+	split := func(f Files) Files {
+		f.Path, f.Labels = place(f.Path), place(f.Labels)
+		return f
+	}
+	d.Test = split(d.Test)
+	if d.Train != nil {
+		train := split(*d.Train)
+		d.Train = &train
+	}
+	d.Columns = maps.Clone(d.Columns)
+	for name, c := range d.Columns {
+		c.File = place(c.File)
+		d.Columns[name] = c
+	}
+	return d
 }

@@ -209,7 +209,7 @@ func mergeDataset(base, over *node) *node {
 	base = displace(base, over, "prompt", [][]string{{"template", "choices"}, {"labels"}, {"context", "choice", "choices"}})
 	if cols, o := base.get("columns"), over.get("columns"); cols != nil && cols.kind == table && o != nil {
 		for _, name := range cols.keys {
-			cols = displace(cols, o, name, [][]string{{"from"}, {"template"}, {"file"}})
+			cols = displace(cols, o, name, [][]string{{"from"}, {"template"}, {"list"}, {"file"}})
 		}
 		base = base.without()
 		base.fields["columns"] = cols

@@ -120,6 +120,7 @@ type Files struct {
 type Column struct {
 	From     string            `toml:"from" json:"from,omitempty"`                                            // a column, with .key and [i] into nested values
 	Template string            `toml:"template" json:"template,omitempty"`                                    // or text with {column}s
+	List     []string          `toml:"list" spec:"nonempty" json:"list,omitempty"`                            // or a list of such texts
 	File     string            `toml:"file" spec:"path" json:"file,omitempty"`                                // or a file's text, the same for every row
 	Parse    string            `toml:"parse" spec:"oneof=list" json:"parse,omitempty"`                        // "list": the text of a list, as JSON or Python writes it, is one
 	Regex    string            `toml:"regex" json:"regex,omitempty"`                                          // RE2; keeps group 1, or the whole match

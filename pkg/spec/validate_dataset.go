@@ -101,13 +101,13 @@ func (c *checker) column(n *node, key, name string, col *Column) {
 		return
 	}
 	origins := 0
-	for _, k := range []string{"from", "template", "file"} {
+	for _, k := range []string{"from", "template", "list", "file"} {
 		if at := t.get(k); at != nil && at.value != "" {
 			origins++
 		}
 	}
 	if origins != 1 && len(t.meant) == 0 {
-		c.add(n, key, path, `needs one of from = "COLUMN", template = "TEXT with {column}s" and file = "FILE"`)
+		c.add(n, key, path, `needs one of from = "COLUMN", template = "TEXT with {column}s", list = ["TEXT", ...] and file = "FILE"`)
 	}
 	if _, err := regexp.Compile(col.Regex); err != nil {
 		c.add(n, key, append(path, "regex"), "%q is not a regular expression (RE2): %v", col.Regex, strings.TrimPrefix(err.Error(), "error parsing regexp: "))
