@@ -17,21 +17,27 @@ import (
 )
 
 // supported is what every "not this kind of model" error ends in.
-const supported = "supported: a local directory with config.json and model.safetensors, or shards with model.safetensors.index.json"
+const supported = "supported: a local directory with config.json and model.safetensors or pytorch_model.bin, or shards of either with their " +
+	"index.json; or Meta's params.json and consolidated.00.pth, consolidated.01.pth and so on"
 
 // Checkpoint is an open model directory. Its weights are mapped: they are read from disk when touched, and the files must not be
 // changed or truncated while it is open. All methods may be called by several goroutines at once; Close by one, last.
 type Checkpoint struct {
 	dir         string
 	config      *Config
-	description []byte // config.json in canonical form
+	raw         []byte // config.json, or what Meta's params.json says as one
+	description []byte // it in canonical form
+	source      string // "config.json" or "params.json", for messages
 	tensors     map[string]Tensor
+	merged      map[string]*merged         // those of them that do not lie in one piece; they have no Data in tensors
+	unfit       map[string]string          // why a tensor of a file cannot be used; it is in no other map
 	quantized   map[string]*qformat.Matrix // by the weight's name: sizes, without codes
 	files       []*mapping
 	fingerprint func() string // made when it is first asked for
 }
 
-// Tensor is a tensor as it lies in its file: row-major, little-endian, in the mapped memory (valid until Close, never written).
+// Tensor is a tensor as it lies in its file: row-major, little-endian, in the mapped memory (valid until Close, never written); or, where it does
+// not lie in one piece, as the architecture has it, in memory of its own.
 type Tensor struct {
 	Name  string
 	DType string // "F32", "F16", "BF16"; others exist in files, but only in tensors that Matrix reads or no architecture needs
@@ -39,13 +45,15 @@ type Tensor struct {
 	Data  []byte
 }
 
-// Open opens the model in dir: it parses config.json, maps the safetensors files and checks their tables, file sizes, and every
-// tensor the architecture needs with its shape and dtype. Weights are not read.
+// Open opens the model in dir: it parses config.json, or Meta's params.json, maps the weight files and checks their tables, file sizes, and
+// every tensor the architecture needs with its shape and dtype. Weights are not read. Files are taken in the order of transformers:
+// model.safetensors, its shards, pytorch_model.bin, its shards; consolidated.NN.pth where there are none of these.
 func Open(dir string) (*Checkpoint, error) {
 	if strings.Contains(dir, "s3://") {
 		return nil, fmt.Errorf("model %q: object stores are not supported; %s", dir, supported)
 	}
-	c := &Checkpoint{dir: dir, tensors: map[string]Tensor{}, quantized: map[string]*qformat.Matrix{}}
+	c := &Checkpoint{dir: dir, source: "config.json", tensors: map[string]Tensor{}, merged: map[string]*merged{}, unfit: map[string]string{},
+		quantized: map[string]*qformat.Matrix{}}
 	c.fingerprint = sync.OnceValue(c.digest)
 	if err := c.open(dir); err != nil {
 		c.Close()
@@ -61,6 +69,9 @@ func (c *Checkpoint) open(dir string) error {
 	}
 	if !info.IsDir() {
 		return errors.New("is a file; " + supported)
+	}
+	if isOriginal(dir) {
+		return c.openOriginal(dir)
 	}
 	if err := c.readConfig(dir); err != nil {
 		return err
@@ -84,16 +95,22 @@ func (c *Checkpoint) readConfig(dir string) error {
 	} else if err != nil {
 		return err
 	}
-	generation, err := os.ReadFile(filepath.Join(dir, "generation_config.json"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if data, err = withQuantFile(dir, data); err != nil {
 		return err
 	}
-	if data, err = withQuantFile(dir, data); err != nil {
+	return c.describe(dir, data)
+}
+
+// describe takes a config.json.
+func (c *Checkpoint) describe(dir string, data []byte) error {
+	generation, err := os.ReadFile(filepath.Join(dir, "generation_config.json"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if c.config, err = parseConfig(data, generation); err != nil {
 		return err
 	}
+	c.raw = data
 	c.description, err = canonical(data)
 	return err
 }
@@ -115,7 +132,7 @@ func (c *Checkpoint) load(dir string, s shard) error {
 	for _, name := range s.tensors {
 		e, ok := table[name]
 		if !ok {
-			return fmt.Errorf("no tensor %q, which %s says is here", name, indexFile)
+			return fmt.Errorf("no tensor %q, which %s says is here", name, s.index)
 		}
 		c.add(m, e)
 	}
@@ -123,8 +140,11 @@ func (c *Checkpoint) load(dir string, s shard) error {
 }
 
 func (c *Checkpoint) add(m *mapping, e entry) {
-	data := m.data[m.base+e.begin : m.base+e.end]
-	c.tensors[e.name] = Tensor{Name: e.name, DType: e.dtype, Shape: e.shape, Data: data[:len(data):len(data)]}
+	if e.unfit != "" {
+		c.unfit[e.name] = e.unfit
+		return
+	}
+	c.tensors[e.name] = Tensor{Name: e.name, DType: e.dtype, Shape: e.shape, Data: m.of(e)}
 }
 
 // shownErrors is how many tensor errors are spelt out; one wrong config.json makes hundreds.
@@ -142,6 +162,8 @@ func (c *Checkpoint) check() error {
 		}
 		t, ok := c.tensors[w.name]
 		switch {
+		case c.unfit[w.name] != "":
+			faults = append(faults, fmt.Sprintf("tensor %q %s", w.name, c.unfit[w.name]))
 		case !ok:
 			faults = append(faults, fmt.Sprintf("tensor %q %v is missing", w.name, w.shape))
 		case !slices.Equal(t.Shape, w.shape):
@@ -150,15 +172,22 @@ func (c *Checkpoint) check() error {
 			faults = append(faults, fmt.Sprintf("tensor %q has dtype %s, which is not supported; supported: F32, F16, BF16", w.name, t.DType))
 		}
 	}
-	faults = append(faults, c.cacheFaults()...)
-	if len(faults) > 0 {
-		more := ""
-		if n := len(faults) - shownErrors; n > 0 {
-			faults, more = faults[:shownErrors], fmt.Sprintf("\n  and %d more", n)
-		}
-		return fmt.Errorf("the weights do not fit config.json (%s):\n  %s%s", c.config.Family, strings.Join(faults, "\n  "), more)
+	if err := c.misfit(append(faults, c.cacheFaults()...)); err != nil {
+		return err
 	}
 	return c.checkTied()
+}
+
+// misfit makes an error of faults of tensors; nil: there are none.
+func (c *Checkpoint) misfit(faults []string) error {
+	if len(faults) == 0 {
+		return nil
+	}
+	more := ""
+	if n := len(faults) - shownErrors; n > 0 {
+		faults, more = faults[:shownErrors], fmt.Sprintf("\n  and %d more", n)
+	}
+	return fmt.Errorf("the weights do not fit %s (%s):\n  %s%s", c.source, c.config.Family, strings.Join(faults, "\n  "), more)
 }
 
 // checkTied refuses a model that says its output matrix is the embedding and yet brings another one: transformers 4 would use the
@@ -169,7 +198,7 @@ func (c *Checkpoint) checkTied() error {
 	}
 	embed := c.tensors[c.config.EmbedName()]
 	head, ok := c.tensors[c.config.family().head]
-	if !ok || head.DType == embed.DType && slices.Equal(head.Shape, embed.Shape) && slices.Equal(samples(head.Data), samples(embed.Data)) {
+	if !ok || head.DType == embed.DType && slices.Equal(head.Shape, embed.Shape) && slices.Equal(c.samples(head), c.samples(embed)) {
 		return nil
 	}
 	return fmt.Errorf("config.json says tie_word_embeddings = true, but %q differs from %q; set it to false, or remove the tensor",
@@ -185,13 +214,13 @@ func (c *Checkpoint) Dir() string { return c.dir }
 // Names returns the names of all tensors, sorted.
 func (c *Checkpoint) Names() []string { return slices.Sorted(maps.Keys(c.tensors)) }
 
-// Tensor returns a tensor by its name in the files.
+// Tensor returns a tensor by its name in the architecture. One that does not lie in one piece is copied at each call: see View.
 func (c *Checkpoint) Tensor(name string) (Tensor, error) {
-	t, ok := c.tensors[name]
-	if !ok {
-		return Tensor{}, fmt.Errorf("no tensor %q", name)
+	v, err := c.View(name)
+	if err == nil && v.merged != nil {
+		v.Data = v.Rows(nil, 0, v.merged.rows)
 	}
-	return t, nil
+	return v.Tensor, err
 }
 
 // Release says that data, all or part of a Tensor's, will not be read again soon: its pages no longer count as this process's memory. They

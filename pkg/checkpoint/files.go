@@ -12,44 +12,69 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"sextant/pkg/pickle"
 )
 
-const (
-	singleFile = "model.safetensors"
-	indexFile  = "model.safetensors.index.json"
-)
+const indexFile = "model.safetensors.index.json"
+
+// weightFiles are the names that weights may have, alone or, with an index, in shards. The first that is there is taken, as transformers does.
+var weightFiles = []struct{ single, index string }{{"model.safetensors", indexFile}, {"pytorch_model.bin", "pytorch_model.bin.index.json"}}
 
 // shard is one weight file and the tensors to take of it; nil: all.
 type shard struct {
 	file    string
+	index   string // which says so
 	tensors []string
 }
 
-// findShards lists the weight files of dir: model.safetensors, else what the index names.
+// hasWeights tells whether dir has weights under one of the names of transformers.
+func hasWeights(dir string) bool {
+	for _, w := range weightFiles {
+		for _, name := range []string{w.single, w.index} {
+			if _, err := os.Lstat(filepath.Join(dir, name)); err == nil { // a link to nothing is told when it is opened
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// findShards lists the weight files of dir.
 func findShards(dir string) ([]shard, error) {
-	if _, err := os.Lstat(filepath.Join(dir, singleFile)); err == nil { // a link to nothing is told when it is opened
-		return []shard{{file: singleFile}}, nil
+	for _, w := range weightFiles {
+		if _, err := os.Lstat(filepath.Join(dir, w.single)); err == nil {
+			return []shard{{file: w.single}}, nil
+		}
+		data, err := os.ReadFile(filepath.Join(dir, w.index))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		shards, err := parseIndex(data)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", w.index, err)
+		}
+		return shards, checkShards(dir, w.index, shards)
 	}
-	data, err := os.ReadFile(filepath.Join(dir, indexFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("no %s and no %s%s; %s", singleFile, indexFile, foundInstead(dir), supported)
-	} else if err != nil {
-		return nil, err
-	}
-	shards, err := parseIndex(data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", indexFile, err)
-	}
+	return nil, fmt.Errorf("no %s and no %s%s; %s", weightFiles[0].single, indexFile, foundInstead(dir), supported)
+}
+
+// checkShards tells of all files at once that an index names and that are not there.
+func checkShards(dir, index string, shards []shard) error {
 	var missing []string
-	for _, s := range shards {
+	for i := range shards {
+		s := &shards[i]
+		s.index = index
 		if _, err := os.Stat(filepath.Join(dir, s.file)); err != nil {
 			missing = append(missing, fmt.Sprintf("%s (%d tensors)", s.file, len(s.tensors)))
 		}
 	}
 	if len(missing) > 0 {
-		return nil, fmt.Errorf("%d of %d files that %s names are missing: %s", len(missing), len(shards), indexFile, strings.Join(missing, ", "))
+		return fmt.Errorf("%d of %d files that %s names are missing: %s", len(missing), len(shards), index, strings.Join(missing, ", "))
 	}
-	return shards, nil
+	return nil
 }
 
 // parseIndex reads the index of a sharded model: its weight_map names the file of every tensor. Files are in the order of their names.
@@ -82,8 +107,10 @@ func parseIndex(data []byte) ([]shard, error) {
 // foundInstead names what a directory without the files wanted holds, where it is a known kind of model.
 func foundInstead(dir string) string {
 	for _, kind := range []struct{ pattern, what string }{
-		{"*.pth", "an official Llama .pth directory, which is not supported"},
-		{"pytorch_model*.bin", "PyTorch pickles, which are not supported"},
+		{"consolidated.*.pth", "Meta's weights, which need params.json beside them"},
+		{"*.pth", "a PyTorch file under another name"},
+		{"pytorch_model-*.bin", "shards, which need pytorch_model.bin.index.json beside them"},
+		{"*.bin", "perhaps a PyTorch file under another name"},
 		{"*.gguf", "a GGUF model, which is not supported"},
 		{"*.safetensors", "safetensors under another name"},
 	} {
@@ -94,7 +121,7 @@ func foundInstead(dir string) string {
 	return ""
 }
 
-// mapping is a safetensors file mapped into memory.
+// mapping is a weight file mapped into memory.
 type mapping struct {
 	data    []byte
 	base    int64 // where the tensors' data begins
@@ -118,13 +145,38 @@ func mapFile(path string) (*mapping, error) {
 		return nil, err
 	}
 	m := &mapping{}
-	if m.entries, m.base, err = readHeader(f, info.Size()); err != nil {
+	if m.entries, m.base, err = readTensors(f, info.Size()); err != nil {
 		return nil, err
 	}
 	if m.data, err = unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED); err != nil {
 		return nil, fmt.Errorf("mapping %d bytes: %w", info.Size(), err)
 	}
 	return m, nil
+}
+
+// readTensors reads the tensor table of a file of either kind, and the offset from which it counts.
+func readTensors(f *os.File, size int64) ([]entry, int64, error) {
+	if ext := filepath.Ext(f.Name()); ext != ".bin" && ext != ".pth" {
+		return readHeader(f, size)
+	}
+	found, err := pickle.Read(f, size)
+	if err != nil {
+		return nil, 0, err
+	}
+	entries := make([]entry, len(found))
+	for i, t := range found {
+		e := entry{name: t.Name, dtype: t.DType, shape: t.Shape, begin: t.Offset, end: t.Offset + t.Bytes}
+		if !t.Contiguous() {
+			e.unfit = fmt.Sprintf("%v is stored with stride %v, not row after row; save it again as tensor.contiguous()", t.Shape, t.Stride)
+		}
+		entries[i] = e
+	}
+	return entries, 0, nil
+}
+
+// of is the data of an entry.
+func (m *mapping) of(e entry) []byte {
+	return m.data[m.base+e.begin : m.base+e.end : m.base+e.end]
 }
 
 func (m *mapping) close() error { return unix.Munmap(m.data) }

@@ -41,7 +41,7 @@ func (c *Checkpoint) digest() string {
 		t := c.tensors[name]
 		writePart(h, []byte(name))
 		writePart(h, fmt.Append(nil, t.DType, t.Shape))
-		writePart(h, samples(t.Data))
+		writePart(h, c.samples(t))
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }
@@ -52,6 +52,19 @@ func writePart(h hash.Hash, p []byte) {
 	binary.LittleEndian.PutUint64(n[:], uint64(len(p)))
 	h.Write(n[:])
 	h.Write(p)
+}
+
+// samples are a tensor's sampled blocks: those of each of its pieces, and how they lie, where it has several.
+func (c *Checkpoint) samples(t Tensor) []byte {
+	m := c.merged[t.Name]
+	if m == nil {
+		return samples(t.Data)
+	}
+	all := fmt.Appendf(nil, "%d pieces, columns %v, heads of %d\n", len(m.parts), m.columns, m.head)
+	for _, p := range m.parts {
+		all = append(all, samples(p)...)
+	}
+	return all
 }
 
 // samples returns the three sampled blocks of a tensor's bytes, or all of one that is not large.

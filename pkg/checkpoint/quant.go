@@ -124,7 +124,7 @@ func (c *Checkpoint) Stored(weight string) *qformat.Matrix { return c.quantized[
 // WeightBytes is what the tensors take on disk.
 func (c *Checkpoint) WeightBytes() (n int64) {
 	for _, t := range c.tensors {
-		n += int64(len(t.Data))
+		n += c.bytes(t)
 	}
 	return n
 }

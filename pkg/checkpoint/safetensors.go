@@ -27,6 +27,7 @@ type entry struct {
 	dtype      string
 	shape      []int
 	begin, end int64
+	unfit      string // why it cannot be used; "": it can
 }
 
 // readHeader reads the tensor table of a safetensors file of size bytes, in the order of the data, and the offset at which the data

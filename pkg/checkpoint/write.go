@@ -119,15 +119,12 @@ var auxFiles = []string{"generation_config.json", "tokenizer.json", "tokenizer_c
 	"added_tokens.json", "vocab.json", "merges.txt", "encoder.json", "vocab.bpe", "*.tiktoken", "chat_template.jinja", "chat_template.json"}
 
 // CopyAux makes dir, once weights are written to it, a model like this one: it writes config.json, with quant as quantization_config, or
-// without one for nil, and copies generation_config.json and the tokenizer's files. Keys that are not about quantization stay as they are.
+// without one for nil, and copies generation_config.json and the tokenizer's files. Keys that are not about quantization stay as they are; those of
+// Meta's params.json are written as config.json has them.
 func (c *Checkpoint) CopyAux(dir string, quant map[string]any) error {
-	data, err := os.ReadFile(filepath.Join(c.dir, "config.json"))
+	f, err := newFields(c.raw)
 	if err != nil {
 		return fmt.Errorf("copying a model's configuration: %w", err)
-	}
-	f, err := newFields(data)
-	if err != nil {
-		return fmt.Errorf("copying %q: %w", filepath.Join(c.dir, "config.json"), err)
 	}
 	config := f.values
 	for _, key := range quantKeys {
