@@ -24,19 +24,20 @@ type source struct {
 	runs       []string // for Model.Runs, of each matrix it is made of that is quantized
 }
 
-// span is rows that follow one another: of a tensor as it lies in its file, or of a quantized matrix.
+// span is rows that follow one another: of a tensor as it lies in its file, of one that does not lie in one piece, or of a quantized matrix.
 type span struct {
 	rows int
-	data []byte
-	of   string // the quantized matrix
-	from int    // its first row here
+	data []byte          // nil: see view
+	view checkpoint.View // of the tensor, which is in no piece
+	of   string          // the quantized matrix
+	from int             // its first row here
 }
 
 func (s source) rowBytes() int { return s.cols * valueBytes(s.dtype) }
 
-// read gives n rows of p as they lie in the file; nothing of a quantized matrix, whose file is not read in rows.
+// read gives n rows of p as they lie in the file; nothing of a quantized matrix, whose file is not read in rows, nor of what lies in no piece.
 func (s *source) read(p span, from, n int) []byte {
-	if p.of != "" {
+	if p.of != "" || p.data == nil {
 		return nil
 	}
 	return p.data[from*s.rowBytes() : (from+n)*s.rowBytes()]
@@ -56,12 +57,13 @@ func (l *loader) source(name string) source {
 		l.quantized(&s, about)
 		return s
 	}
-	t := l.tensor(name)
-	if l.err != nil {
+	t, err := l.ck.View(name)
+	if err != nil {
+		l.err = err
 		return source{}
 	}
 	s.dtype, s.rows, s.cols = t.DType, t.Shape[0], t.Shape[1]
-	s.form, s.spans = form{dtype: dtypes[t.DType]}, []span{{rows: s.rows, data: t.Data}}
+	s.form, s.spans = form{dtype: dtypes[t.DType]}, []span{{rows: s.rows, data: t.Data, view: t}}
 	return s
 }
 
@@ -175,6 +177,7 @@ type shaper struct {
 	s     *source
 	rtn   *rounding
 	codes *recoder
+	made  []byte // of what lies in no piece, what was read last
 }
 
 // shaper makes room for so many rows at once.
@@ -192,7 +195,7 @@ func (l *loader) shaper(s *source, r rtn, rows int) *shaper {
 // rows describes n rows of a span, from row `from` on. It is valid until the next call.
 func (h *shaper) rows(p span, from, n int) (kernels.WeightDesc, error) {
 	if h.codes == nil {
-		return h.plain(h.s.read(p, from, n)), nil
+		return h.plain(h.read(p, from, n)), nil
 	}
 	m, err := h.l.unpacked(p.of, h.s.form)
 	if err != nil {
@@ -200,6 +203,15 @@ func (h *shaper) rows(p span, from, n int) (kernels.WeightDesc, error) {
 	}
 	h.codes.take(0, m, p.from+from, n, h.l.threads())
 	return h.codes.desc(n), nil
+}
+
+// read gives n rows of a span that is not quantized.
+func (h *shaper) read(p span, from, n int) []byte {
+	if p.data != nil {
+		return h.s.read(p, from, n)
+	}
+	h.made = p.view.Rows(h.made, p.from+from, n)
+	return h.made
 }
 
 func (h *shaper) plain(data []byte) kernels.WeightDesc {
@@ -212,15 +224,17 @@ func (h *shaper) plain(data []byte) kernels.WeightDesc {
 // all describes all rows. Borrowed: they lie in the checkpoint's file.
 func (h *shaper) all() (d kernels.WeightDesc, err error) {
 	if h.codes == nil {
-		data := h.s.spans[0].data
-		if len(h.s.spans) > 1 {
-			data = nil
-			for _, p := range h.s.spans {
-				data = append(data, p.data...)
-			}
+		one := h.s.spans[0]
+		if len(h.s.spans) == 1 {
+			d = h.plain(h.read(one, 0, one.rows))
+			d.Borrow = h.rtn == nil && one.data != nil
+			return d, nil
+		}
+		var data []byte
+		for _, p := range h.s.spans {
+			data = append(data, h.read(p, 0, p.rows)...)
 		}
 		d = h.plain(data)
-		d.Borrow = h.rtn == nil && len(h.s.spans) == 1
 		return d, nil
 	}
 	at := 0
