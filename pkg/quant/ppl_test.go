@@ -2,6 +2,8 @@ package quant
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -35,7 +37,7 @@ func perplexity(t testing.TB, dir, text string, windows int, o model.Options) fl
 	if err != nil {
 		t.Fatal(err)
 	}
-	tok, err := tokenizer.Load(filepath.Join(pocketDir, "model"))
+	tok, err := tokenizer.Load(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,5 +112,29 @@ func TestPocketPerplexity(t *testing.T) {
 	}
 	if got["awq"] >= got["rtn"] || got["gptq"] >= got["rtn"] {
 		t.Errorf("perplexities at 3 bits: %v", got)
+	}
+}
+
+// TestPocketGoldens: rounding to nearest gives the perplexities that a float64 program got of the same formula. Scales are the recipe's
+// default, f16 below 8 bits, and the goldens' are not rounded.
+func TestPocketGoldens(t *testing.T) {
+	var golden struct {
+		Modes map[string]struct{ PPL float64 }
+	}
+	data, err := os.ReadFile(pocketDir + "/golden/rtn.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(data, &golden); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ bits, group int }{{8, 0}, {4, 128}, {3, 128}, {2, 128}} {
+		job := pocketJob(t, "rtn", c.bits, c.group)
+		mustRun(t, job)
+		want := golden.Modes[fmt.Sprintf("int%d", c.bits)].PPL
+		got := perplexity(t, job.Out, pocketDir+"/data/text/test.txt", 1000, model.Options{})
+		if t.Logf("%d bits: %.6f, golden %.6f", c.bits, got, want); !(math.Abs(got/want-1) <= 1e-3) {
+			t.Errorf("%d bits: perplexity %v, want %v within 0.1 %%", c.bits, got, want)
+		}
 	}
 }
