@@ -46,3 +46,21 @@ func BenchmarkOpenMillion(b *testing.B) {
 		b.ReportMetric(float64(size)/rows, "file-bytes/row")
 	}
 }
+
+// BenchmarkLoadWithCatalog is what the catalog costs every command: a spec of one dataset, and one of a family.
+func BenchmarkLoadWithCatalog(b *testing.B) {
+	c, err := NewCatalog()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, name := range []string{"siqa_ppl", "mmlu_ppl"} {
+		path := write(b, "eval.toml", "datasets = [\""+name+"\"]\n[[models]]\npath = \"/m\"\n")
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := spec.Load(path, spec.Options{Catalog: c}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

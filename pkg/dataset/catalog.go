@@ -54,13 +54,8 @@ func (c *Catalog) Lookup(name string) (spec.Dataset, bool) {
 		if !ok || name[i] != '-' {
 			continue
 		}
-		if _, ok := d.Subsets[name[i+1:]]; !ok {
-			continue
-		}
-		for _, m := range d.Members() {
-			if m.Abbr == name {
-				return m, true
-			}
+		if m, ok := d.Member(name[i+1:]); ok {
+			return m, true
 		}
 	}
 	return spec.Dataset{}, false

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // rule is what a struct tag `spec:"..."` asks of a value, comma separated:
@@ -72,8 +73,14 @@ type field struct {
 	rule  rule
 }
 
-// fieldsOf gives a struct's keys in order; those of embedded structs are its own.
+// structFields holds what fieldsOf has found: a family is decoded once a member.
+var structFields sync.Map // reflect.Type -> []field
+
+// fieldsOf gives a struct's keys in order; those of embedded structs are its own. The list is shared and must not be changed.
 func fieldsOf(t reflect.Type) []field {
+	if have, ok := structFields.Load(t); ok {
+		return have.([]field)
+	}
 	var out []field
 	for _, f := range reflect.VisibleFields(t) {
 		name := f.Tag.Get("toml")
@@ -86,6 +93,7 @@ func fieldsOf(t reflect.Type) []field {
 		}
 		out = append(out, field{name, f.Index, f.Type, r})
 	}
+	structFields.Store(t, out)
 	return out
 }
 

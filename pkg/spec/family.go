@@ -75,14 +75,25 @@ func (d Dataset) Members() []Dataset {
 	if len(d.Subsets) == 0 {
 		return []Dataset{d}
 	}
-	family := encode(reflect.ValueOf(d), &source{name: d.Abbr})
 	var out []Dataset
 	for _, subset := range slices.Sorted(maps.Keys(d.Subsets)) {
-		m := Dataset{}
-		(&decoder{p: &problems{}, raw: true}).decode(member(family, subset), reflect.ValueOf(&m).Elem(), "", rule{})
+		m, _ := d.Member(subset)
 		out = append(out, m)
 	}
 	return out
+}
+
+// Member gives a family's dataset of one subset; false: it has no such subset.
+func (d Dataset) Member(subset string) (Dataset, bool) {
+	one, ok := d.Subsets[subset]
+	if !ok {
+		return Dataset{}, false
+	}
+	d.Subsets, d.Groups = map[string]Subset{subset: one}, nil
+	var m Dataset
+	tree := member(encode(reflect.ValueOf(d), &source{name: d.Abbr}), subset)
+	(&decoder{p: &problems{}, raw: true}).decode(tree, reflect.ValueOf(&m).Elem(), "", rule{})
+	return m, true
 }
 
 // checkFamily reports what is wrong in the keys that taking a family apart leaves behind.

@@ -83,8 +83,8 @@ func build(root *node, top *source, catalog Catalog, p *problems) *Spec {
 		s.Datasets = append(s.Datasets, d.WithDefaults())
 	}
 	s.fillQuant()
-	(&checker{p: p, known: ch.all()}).spec(root, s)
 	ch.ofFamilies(s.Groups)
+	(&checker{p: p, known: ch.all()}).spec(root, s)
 	ch.addGroups(s)
 	if len(p.list) > 0 {
 		return nil
