@@ -17,7 +17,7 @@ var cue = regexp.MustCompile(`(?i:\b(?:answer|choose|chose|choice|correct option
 // What follows, or comes before, a letter that is only named to be ruled out.
 var (
 	ruledOutAfter  = regexp.MustCompile(`^[)\]）】]?\s*(?:(?:is|was)\s+)?(?:not|wrong|incorrect|false|isn['’]t|can['’]?not|can['’]t|错|不)`)
-	ruledOutBefore = regexp.MustCompile(`(?i:\bnot\s+(?:option\s+)?|n['’]t\s+(?:be\s+)?|不选|不是|排除)[(\[（【]?$`)
+	ruledOutBefore = regexp.MustCompile(`(?i:\b(?:not|neither|nor)\s+(?:option\s+)?|n['’]t\s+(?:be\s+)?|不选|不是|排除)[(\[（【]?$`)
 	verbAfter      = regexp.MustCompile(`^\s+(?:is|was|because|as|since|seems|would|fits|and)\b`)
 )
 
