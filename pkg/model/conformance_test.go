@@ -102,3 +102,24 @@ func hidden(t *testing.T, m *Model, ids []int32) []float32 {
 	}
 	return out
 }
+
+// TestStoriesLayouts holds that the trained model gives the same bits from Meta's files, in one part and in two, and from .bin files, in each of
+// its dtypes.
+func TestStoriesLayouts(t *testing.T) {
+	data := os.Getenv("SEXTANT_DATA")
+	if data == "" {
+		t.Fatal("SEXTANT_DATA is not set: it names the folder of the conformance data")
+	}
+	for _, dtype := range []string{"hf", "hf-f16", "hf-bf16"} {
+		from := filepath.Join(data, "stories260k", dtype)
+		ck := open(t, from)
+		c := ck.Config()
+		params := map[string]any{"dim": c.Hidden, "n_layers": c.Layers, "n_heads": c.Heads, "n_kv_heads": c.KVHeads, "vocab_size": c.Vocab,
+			"hidden_dim": c.Intermediate, "norm_eps": c.NormEps, "max_seq_len": c.MaxPositions}
+		ids := []int32{1, 403, 407, 261, 378, 432, 285, 410, 335, 13}
+		want := alone(t, load(t, "cpu", ck), ids)
+		for name, dir := range layouts(t, ck, readFile(t, from, "config.json"), params) {
+			sameBits(t, dtype+", "+name, alone(t, load(t, "cpu", open(t, dir)), ids), want)
+		}
+	}
+}

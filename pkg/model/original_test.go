@@ -45,7 +45,7 @@ func writeOriginal(t testing.TB, ck *checkpoint.Checkpoint, parts int, embedColu
 		}
 		data := tensor.Data
 		if heads > 0 {
-			data = neighbours(data, heads)
+			data = neighbours(data, heads, c.HeadDim)
 		}
 		for i := range files {
 			part := pickletest.Tensor{Name: name, DType: tensor.DType, Shape: slices.Clone(tensor.Shape), Data: data}
@@ -94,11 +94,11 @@ func write(t testing.TB, dir, name string, data []byte) {
 }
 
 // neighbours brings the two halves of each head's rows into turns: Meta's order, the inverse of what transformers' converter does.
-func neighbours(data []byte, heads int) (out []byte) {
+func neighbours(data []byte, heads, dims int) (out []byte) {
 	for _, head := range split(data, heads) {
-		rows := split(head, 8) // the heads of these models have 8 rows
-		for i := range 4 {
-			out = append(append(out, rows[i]...), rows[4+i]...)
+		rows := split(head, dims)
+		for i := range dims / 2 {
+			out = append(append(out, rows[i]...), rows[dims/2+i]...)
 		}
 	}
 	return out
@@ -194,6 +194,24 @@ func sameTensors(t *testing.T, layout string, got, want *checkpoint.Checkpoint) 
 		b, err2 := want.Tensor(name)
 		if err1 != nil || err2 != nil || a.DType != b.DType || !slices.Equal(a.Shape, b.Shape) || !bytes.Equal(a.Data, b.Data) {
 			t.Errorf("%s: tensor %q is another one: %v, %v", layout, name, err1, err2)
+		}
+	}
+}
+
+// TestOriginal reads a model that torch wrote in Meta's layout, in two parts with the embedding's columns shared out. testdata/make/original.py
+// holds its logits, by a rotation of neighbours as Meta's programs have it, against those of transformers.
+func TestOriginal(t *testing.T) {
+	ck, g := openGolden(t, "llama")
+	original := open(t, filepath.Join("testdata", "llama-original"))
+	sameTensors(t, "original", original, ck)
+	if c := original.Config(); c.MaxPositions != 4096 || c.Vocab != 64 || c.Intermediate != 40 || c.BOS != 1 {
+		t.Errorf("%+v", c)
+	}
+	for i, ids := range g.Lists {
+		got := alone(t, load(t, "cpu", original), ids)
+		sameBits(t, "original", got, alone(t, load(t, "cpu", ck), ids))
+		if e := maxError(got, g.logits[i]); !(e <= 1e-4) {
+			t.Errorf("logits differ by %g", e)
 		}
 	}
 }
