@@ -73,6 +73,22 @@ func (w *worker) onto() loading {
 	return loading{backend: w.o.Backend, threads: w.o.Threads, limit: w.o.Limits.Memory, log: w.log}
 }
 
+// deviceTokens fill a GPU's matrix units in every product of a pass.
+const deviceTokens = 8192
+
+// passTokens are those of a pass: few on processors, whose caches hold what they make; on a device with memory of its own as many as an
+// eighth of what is free has room for, up to deviceTokens.
+func passTokens(m *model.Model, info kernels.Info, rows int) int {
+	if m.Footprint().Device == 0 {
+		return engine.UsualTokens
+	}
+	n := deviceTokens
+	for n > engine.UsualTokens && m.PassBytes(max(n, rows), rows) > info.Free/8 {
+		n /= 2
+	}
+	return n
+}
+
 // build makes the engine, anew when a ticket asks for a smaller one: memory, batches and passes are halved shrink times. What a task knows
 // of the old one goes with it.
 func (w *worker) build(shrink int) error {
@@ -81,17 +97,18 @@ func (w *worker) build(shrink int) error {
 		return fmt.Errorf("asking the backend: %w", err)
 	}
 	rows := shrunk(cmp.Or(w.model.BatchSize, engine.UsualBatch), shrink)
-	work := w.m.PassBytes(max(shrunk(engine.UsualTokens, shrink), rows), rows)
+	tokens := shrunk(passTokens(w.m, info, rows), shrink)
+	work := w.m.PassBytes(max(tokens, rows), rows)
 	memory := w.o.Memory
 	if w.m.Footprint().Device == 0 {
 		memory = w.cacheMemory(info.Free, work, processors(w.o.Threads, info.Threads))
 	} else if memory == 0 && info.Free > 0 {
 		memory = deviceCache(info.Free, work)
 	}
-	o := engine.Options{MaxSeqLen: w.model.MaxSeqLen, BatchSize: w.model.BatchSize, Memory: memory,
+	o := engine.Options{MaxSeqLen: w.model.MaxSeqLen, BatchSize: w.model.BatchSize, TokenBudget: tokens, Memory: memory,
 		NewDecoder: func(prompt []int32) engine.Decoder { return w.tok.NewDecoder(prompt) }}
 	if shrink > 0 {
-		o.BatchSize, o.TokenBudget = shrunk(cmp.Or(o.BatchSize, engine.UsualBatch), shrink), shrunk(engine.UsualTokens, shrink)
+		o.BatchSize = rows
 		if o.Memory > 0 {
 			o.Memory = shrunk(o.Memory, shrink)
 		}
