@@ -39,12 +39,14 @@ func Write(dir string, s score.Scores) error {
 // CSV renders one row a dataset and model, with full precision; empty where there is no number. The header names the columns; low and
 // high are the 95 % interval. Of a run that quantizes, rows of the kind "variant" have each variant's bits, bytes and seconds, and those of
 // the kinds "change" and "group change" how it stands to its baseline: the unit is "points" or "ratio", n the rows that both have, missing
-// those that one of them has alone, p of McNemar's test.
+// those that one of them has alone, p of McNemar's test or another that is exact for the metric. Worst and best are the value were all
+// missing rows wrong, or right; detectable is the smallest difference that a test of level 5 % finds with a power of 80 %.
 func CSV(s score.Scores) ([]byte, error) {
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
 	records := [][]string{{"kind", "dataset", "version", "metric", "mode", "note", "unit", "model",
-		"value", "stderr", "low", "high", "n", "missing", "correct", "hash", "reason", "baseline", "better", "worse", "p"}}
+		"value", "stderr", "low", "high", "n", "missing", "correct", "hash", "reason", "baseline", "better", "worse", "p",
+		"worst", "best", "detectable"}}
 	for _, e := range entries(s) {
 		kind, correct := "dataset", ""
 		if len(e.Members) > 0 {
@@ -53,7 +55,8 @@ func CSV(s score.Scores) ([]byte, error) {
 			correct = strconv.Itoa(e.Correct)
 		}
 		records = append(records, []string{kind, e.Dataset, e.Prompt, e.Metric, e.Mode, e.Note, string(e.Unit), e.Model,
-			full(e.Value), full(e.StdErr), full(e.Low), full(e.High), strconv.Itoa(e.N), strconv.Itoa(e.Missing), correct, e.Hash, clean(e.Reason), "", "", "", ""})
+			full(e.Value), full(e.StdErr), full(e.Low), full(e.High), strconv.Itoa(e.N), strconv.Itoa(e.Missing), correct, e.Hash, clean(e.Reason), "", "", "", "",
+			full(e.Worst), full(e.Best), full(e.Detectable)})
 	}
 	records = append(records, variantRecords(s)...)
 	err := w.WriteAll(records)
@@ -63,8 +66,9 @@ func CSV(s score.Scores) ([]byte, error) {
 // entry is a score with its interval, as summary.json has it.
 type entry struct {
 	score.Score
-	Low  *float64 `json:"low"` // of the interval; null where there is none
-	High *float64 `json:"high"`
+	Low        *float64 `json:"low"` // of the interval; null where there is none
+	High       *float64 `json:"high"`
+	Detectable *float64 `json:"detectable,omitempty"` // see score.Score.Detectable
 }
 
 // entries gives the scores of the datasets, then of the groups.
@@ -72,7 +76,7 @@ func entries(s score.Scores) []entry {
 	out := make([]entry, 0, len(s.Scores)+len(s.Groups))
 	for _, list := range [][]score.Score{s.Scores, s.Groups} {
 		for _, x := range list {
-			e := entry{Score: x}
+			e := entry{Score: x, Detectable: x.Detectable()}
 			if low, high, ok := x.Interval(); ok {
 				e.Low, e.High = &low, &high
 			}
@@ -87,7 +91,7 @@ func variantRecords(s score.Scores) [][]string {
 	var out [][]string
 	add := func(v score.Variant, metric, unit string, x float64) {
 		if x > 0 {
-			out = append(out, []string{"variant", "", "", metric, v.Position, v.Runs, unit, v.Model, full(&x), "", "", "", "", "", "", "", "", "", "", "", ""})
+			out = append(out, []string{"variant", "", "", metric, v.Position, v.Runs, unit, v.Model, full(&x), "", "", "", "", "", "", "", "", "", "", "", "", "", "", ""})
 		}
 	}
 	for _, v := range s.Variants {
@@ -105,7 +109,7 @@ func variantRecords(s score.Scores) [][]string {
 			kind, better, worse, missing = "group change", "", "", len(c.Missing)
 		}
 		out = append(out, []string{kind, c.Dataset, "", c.Metric, "", "", unit, c.Model, full(c.Change), full(c.StdErr), full(c.Low), full(c.High),
-			strconv.Itoa(c.N), strconv.Itoa(missing), "", "", "", c.Baseline, better, worse, full(c.P)})
+			strconv.Itoa(c.N), strconv.Itoa(missing), "", "", "", c.Baseline, better, worse, full(c.P), "", "", full(c.Detectable)})
 	}
 	return out
 }

@@ -15,32 +15,24 @@ type choices struct {
 	mode      spec.Mode
 	all       bool // ppl: divide by all tokens, the unpredicted first one too
 	normalize bool
-	tally
-	gold float64 // clp: summed probability of the gold choice
+	list      []sheet // one a metric
+	gold      float64 // clp: summed probability of the gold choices
 }
 
-// tally counts rows that are right or wrong.
-type tally struct {
-	rows    []outcome
-	correct int
-}
-
-func (t *tally) count(row int, right bool) {
-	o := outcome{row: row, size: 1}
-	if right {
-		o.value = 1
-		t.correct++
-	}
-	t.rows = append(t.rows, o)
-}
-
-func (t *tally) outcomes() []outcome { return t.rows }
-
-func newChoices(mode spec.Mode, o spec.PPLOptions) (*choices, error) {
+func newChoices(d spec.Dataset, metrics []string) (*choices, error) {
+	mode, o := d.Mode, d.PPL
 	if !slices.Contains([]string{"", "n", "n-1"}, o.Denominator) {
 		return nil, unknown("denominator", o.Denominator, []string{"n", "n-1"})
 	}
-	return &choices{mode: mode, all: o.Denominator != "n-1", normalize: mode == spec.PPL && o.Normalizing != ""}, nil
+	c := &choices{mode: mode, all: o.Denominator != "n-1", normalize: mode == spec.PPL && o.Normalizing != ""}
+	for _, m := range metrics {
+		k := byShare
+		if m == mc2 {
+			k = byMean
+		}
+		c.list = append(c.list, sheet{metric: m, kind: k})
+	}
+	return c, nil
 }
 
 func (c *choices) note() string {
@@ -89,17 +81,19 @@ func (c *choices) values(r *result.Record) ([]float64, error) {
 	return values, nil
 }
 
-func (c *choices) add(r *result.Record) error {
+// add ranks a row's labels. Of several gold labels any is right; mc1 wants one.
+//
+//	accuracy, mc1   whether the best label is a gold one (mc1: S. Lin et al., TruthfulQA, ACL 2022, where one of the labels is true)
+//	mc2             the probability of the gold labels among all labels, their likelihoods made to sum to 1 (the same)
+func (c *choices) add(q *question) error {
+	r := q.samples[0]
 	values, err := c.values(r)
 	if err != nil {
 		return err
 	}
-	if len(r.Gold) == 0 {
-		return errors.New("the row has no gold label")
-	}
-	gold := slices.Index(r.Labels, r.Gold[0])
-	if gold < 0 {
-		return fmt.Errorf("the gold label %q is none of the labels", r.Gold[0])
+	gold, err := c.golds(r)
+	if err != nil {
+		return err
 	}
 	best := 0
 	for i, v := range values {
@@ -107,35 +101,58 @@ func (c *choices) add(r *result.Record) error {
 			best = i
 		}
 	}
-	c.count(r.Row, best == gold)
-	if c.mode == spec.CLP {
-		c.gold += softmax(values, gold)
+	p := likely(values, gold)
+	for i := range c.list {
+		o := outcome{row: q.row, size: 1, asks: asks(r)}
+		switch {
+		case c.list[i].kind == byMean:
+			o.value = p
+		case gold[best]:
+			o.value = 1
+		}
+		c.list[i].rows = append(c.list[i].rows, o)
 	}
+	c.gold += p
 	return nil
 }
 
-// softmax is the probability of choice i among choices with these losses.
-func softmax(nll []float64, i int) float64 {
-	low := slices.Min(nll)
-	sum := 0.0
-	for _, v := range nll {
-		sum += math.Exp(low - v)
+// golds says of each label whether it is right.
+func (c *choices) golds(r *result.Record) ([]bool, error) {
+	if len(r.Gold) == 0 {
+		return nil, errors.New("the row has no gold label")
 	}
-	return math.Exp(low-nll[i]) / sum
+	gold := make([]bool, len(r.Labels))
+	for _, g := range r.Gold {
+		i := slices.Index(r.Labels, g)
+		if i < 0 {
+			return nil, fmt.Errorf("the gold label %q is none of the labels", g)
+		}
+		gold[i] = true
+	}
+	if len(r.Gold) > 1 && slices.ContainsFunc(c.list, func(s sheet) bool { return s.metric == mc1 }) {
+		return nil, fmt.Errorf("mc1 wants one gold label, the row has %d", len(r.Gold))
+	}
+	return gold, nil
+}
+
+func (c *choices) sheets() []sheet { return c.list }
+
+// likely is the probability of the gold choices among choices with these losses.
+func likely(nll []float64, gold []bool) float64 {
+	low := slices.Min(nll)
+	var right, all float64
+	for i, v := range nll {
+		p := math.Exp(low - v)
+		all += p
+		if gold[i] {
+			right += p
+		}
+	}
+	return right / all
 }
 
 func (c *choices) finish(s *Score, _ *losses) {
-	s.share(c.correct, len(c.rows))
-	if c.mode == spec.CLP && len(c.rows) > 0 {
-		s.detail("gold_probability", c.gold/float64(len(c.rows)))
+	if c.mode == spec.CLP && s.N > 0 {
+		s.detail("gold_probability", c.gold/float64(s.N))
 	}
-}
-
-// share fills in a share of rows in percent.
-func (s *Score) share(correct, n int) {
-	s.Correct = correct
-	if n > 0 {
-		s.Value = ptr(100 * float64(correct) / float64(n))
-	}
-	s.StdErr = binomialStdErr(correct, n)
 }

@@ -9,7 +9,7 @@ import (
 	"sextant/pkg/spec"
 )
 
-// Comparison is what a quantization did to one metric: a variant beside the untouched model, on the rows that both have.
+// Comparison is one metric of two models on the rows that both have: of a variant beside the untouched model, or of any two.
 type Comparison struct {
 	Model        string   `json:"model"`    // the variant
 	Baseline     string   `json:"baseline"` // the untouched model
@@ -19,15 +19,20 @@ type Comparison struct {
 	N            int      `json:"n"`                       // rows that both have; of a group, members
 	Only         int      `json:"only,omitempty"`          // rows that the variant alone has
 	OnlyBaseline int      `json:"only_baseline,omitempty"` // rows that the untouched model alone has
+	Other        int      `json:"other,omitempty"`         // rows of both that were not asked the same: other labels or gold answers
+	Note         string   `json:"note,omitempty"`          // what else is not the same: the prompt
+	Further      bool     `json:"further,omitempty"`       // not the dataset's main metric
 	Change       *float64 `json:"change"`                  // percent: the difference, in points; perplexity: the ratio; nil without a row
 	StdErr       *float64 `json:"stderr"`                  // of Change; nil where none is defined
 	Low          *float64 `json:"low"`                     // of the 95 % interval
 	High         *float64 `json:"high"`
-	Better       int      `json:"better,omitempty"`  // percent: rows that the variant alone has right
-	Worse        int      `json:"worse,omitempty"`   // rows that the untouched model alone has right
-	P            *float64 `json:"p,omitempty"`       // percent: of the exact McNemar test
-	Members      []string `json:"members,omitempty"` // groups: the datasets in it
-	Missing      []string `json:"missing,omitempty"` // groups: those of them that cannot be compared
+	Detectable   *float64 `json:"detectable,omitempty"` // the smallest change that a two-sided test of level 5 % finds with a power of 80 %, by the differences seen
+	Better       int      `json:"better,omitempty"`     // percent: rows that the variant alone has right, or on which it is better
+	Worse        int      `json:"worse,omitempty"`      // rows that the untouched model alone has right, or on which it is better
+	P            *float64 `json:"p,omitempty"`          // percent: of the exact McNemar test, or of Test
+	Test         string   `json:"test,omitempty"`       // percent: what else P is of, "sign" or "bootstrap"
+	Members      []string `json:"members,omitempty"`    // groups: the datasets in it
+	Missing      []string `json:"missing,omitempty"`    // groups: those of them that cannot be compared
 }
 
 // Differs says that the interval leaves out "no change".
@@ -56,31 +61,19 @@ func baselines(p *plan.Plan) map[string]string {
 }
 
 // compare gives a comparison for each score whose variant has a baseline, in the order of the scores, then those of the groups.
-func (s *Scores) compare(p *plan.Plan, rows map[key][]outcome) {
+func (s *Scores) compare(p *plan.Plan, all map[key]sheet) {
 	base := baselines(p)
-	rolling := map[string]spec.RollingOptions{}
-	for _, d := range p.Spec.Datasets {
-		rolling[d.Abbr] = d.Rolling
-	}
 	done := map[key]Comparison{}
 	for _, x := range s.Scores {
 		b, ok := base[x.Model]
 		if !ok {
 			continue
 		}
-		ab := pair(rows[key{x.Model, x.Dataset}], rows[key{b, x.Dataset}])
-		c := Comparison{Model: x.Model, Baseline: b, Dataset: x.Dataset, Metric: x.Metric, Unit: x.Unit, N: len(ab.a), Only: ab.onlyA, OnlyBaseline: ab.onlyB}
-		if x.Unit == Percent {
-			ab.shares(&c)
-		} else {
-			scale := 1.0
-			if rolling[x.Dataset].Convention == "lm-eval" {
-				m := mean(ab.b)
-				scale = m.size / m.words
-			}
-			ab.losses(&c, scale)
+		d, _ := p.Dataset(x.Dataset)
+		c := contrast(x, b, pair(all[key{x.Model, x.Dataset, x.Metric}], all[key{b, x.Dataset, x.Metric}], false), d)
+		if !x.Further {
+			done[key{x.Model, x.Dataset, ""}] = c
 		}
-		done[key{x.Model, x.Dataset}] = c
 		s.Comparisons = append(s.Comparisons, c)
 	}
 	for _, g := range s.Groups {
@@ -90,6 +83,18 @@ func (s *Scores) compare(p *plan.Plan, rows map[key][]outcome) {
 	}
 }
 
+// contrast compares a score with the baseline of that name.
+func contrast(x Score, baseline string, p paired, d spec.Dataset) Comparison {
+	c := Comparison{Model: x.Model, Baseline: baseline, Dataset: x.Dataset, Metric: x.Metric, Unit: x.Unit, Further: x.Further}
+	scale := 1.0
+	if d.Rolling.Convention == "lm-eval" {
+		m := average(p.b)
+		scale = m.size / m.words
+	}
+	p.compare(&c, scale)
+	return c
+}
+
 // compareGroup is the mean of the members' differences, weighted as the group is. The standard error takes the members as independent, as
 // the group's own does: sqrt(sum w^2 se^2) / sum w. So does the interval, which is about the mean of the middles of the members' intervals,
 // with their half widths added up in the same way.
@@ -97,14 +102,14 @@ func (s Scores) compareGroup(g Score, base string, done map[key]Comparison) Comp
 	c := Comparison{Model: g.Model, Baseline: base, Dataset: g.Dataset, Metric: g.Metric, Unit: g.Unit, Members: g.Members}
 	var sum, variance, weights, middle, squares float64
 	for _, m := range g.Members {
-		d, ok := done[key{g.Model, m}]
-		if !ok || d.Change == nil || d.Unit != Percent {
+		d, ok := done[key{g.Model, m, ""}]
+		if !ok || d.Change == nil || d.Low == nil || d.High == nil || d.Unit != Percent {
 			c.Missing = append(c.Missing, m)
 			continue
 		}
 		w, se := 1.0, math.NaN()
 		if g.Metric == "weighted" {
-			at := slices.IndexFunc(s.Scores, func(x Score) bool { return x.Model == g.Model && x.Dataset == m })
+			at := slices.IndexFunc(s.Scores, func(x Score) bool { return x.Model == g.Model && x.Dataset == m && !x.Further })
 			w = float64(s.Scores[at].N + s.Scores[at].Missing)
 		}
 		if d.StdErr != nil {
@@ -126,10 +131,10 @@ func (s Scores) compareGroup(g Score, base string, done map[key]Comparison) Comp
 	return c
 }
 
-// key names a score.
-type key struct{ model, dataset string }
+// key names a score; metric is "" where the main one is meant.
+type key struct{ model, dataset, metric string }
 
-// Comparison finds the comparison of a variant on a dataset or, where group is set, of a group.
+// Comparison finds the comparison of a variant on a dataset, by its main metric, or, where group is set, of a group.
 func (s Scores) Comparison(model, dataset string, group bool) *Comparison {
 	for i := range s.Comparisons {
 		if c := &s.Comparisons[i]; c.Model == model && c.Dataset == dataset && (len(c.Members) > 0) == group {

@@ -1,149 +1,208 @@
 package score
 
 import (
-	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
+	"context"
 	"fmt"
-	"reflect"
-	"slices"
+	"maps"
 
 	"sextant/pkg/plan"
 	"sextant/pkg/result"
 	"sextant/pkg/spec"
 )
 
-// version is of the scorers' meaning: raise it when the same records give another number. It is part of every Score.Hash.
-const version = 1
-
 // scorer adds up one task's rows, in row order, and then fills in the score.
 type scorer interface {
 	// add scores a row. The error says why it cannot be; the row then counts as missing and leaves no trace.
-	add(r *result.Record) error
-	// finish fills in Value, StdErr and Detail; N and Missing are set. It may take rows back: then it moves them from N to Missing and
-	// adds to lost.
+	add(q *question) error
+	// finish fills in what is not of one metric alone; N and Missing are set. It may take rows back: then it moves them from N to Missing
+	// and adds to lost.
 	finish(s *Score, lost *losses)
 	// note names the conventions that change the number.
 	note() string
-	// outcomes are those of the rows that count, in row order; after finish.
-	outcomes() []outcome
+	// sheets are the rows that count, by metric, the main one first; after finish.
+	sheets() []sheet
 }
 
 // newScorer makes the scorer of a dataset, or tells what in the dataset cannot be scored.
 func newScorer(d spec.Dataset) (scorer, error) {
-	metric, err := metricOf(d.Mode, d.Metric)
+	metrics, err := metricsOf(d)
 	if err != nil {
 		return nil, err
 	}
 	switch d.Mode {
 	case spec.Gen:
-		return newTexts(d, metric)
+		return newTexts(d, metrics)
 	case spec.Rolling:
 		return newWindows(d.Rolling)
 	}
-	return newChoices(d.Mode, d.PPL)
+	return newChoices(d, metrics)
+}
+
+// Options are what scoring may need beside the plan and the records. The zero value has all that most metrics want.
+type Options struct {
+	Reasons map[string]string // why rows have no record, by task; it may lack a task
+
+	// Clusters gives for a dataset with the key cluster each row's value of that column (dataset.Set.Clusters, or what Kept.Clusters has of
+	// it). Where it gives none, the score's note says that the clusters are not known and rows are taken as independent. nil: it gives none.
+	Clusters func(dataset string) ([]string, error)
+
+	Runner   Runner    // runs generated code; nil: it is not run, and rows whose programs have no verdict yet are missing
+	Verdicts *Verdicts // of programs that were run before; nil: none, and they are not kept
+	Programs int       // run at once; 0: one a processor
+}
+
+// Compute is Options.Compute with the reasons alone, for plans that run no code.
+func Compute(p *plan.Plan, rows func(taskID string) ([]result.Record, error), reasons map[string]string) (Scores, error) {
+	return Options{Reasons: reasons}.Compute(context.Background(), p, rows)
 }
 
 // Compute scores every task of a plan that evaluates, in the plan's order, and then its spec's groups for every variant. Of a plan that
 // quantizes it compares the variants with the untouched model; what the quantizations made is for Fill to add.
 //
 // rows gives a task's records, in any order; a record of a row that the plan does not ask for is ignored, and two different records of
-// one row make that row missing. reasons says by task why rows have no record, and may be nil or lack a task. The value of a task
-// without a scored row is nil. An error means that rows failed, or that the spec holds what Validate refuses.
-func Compute(p *plan.Plan, rows func(taskID string) ([]result.Record, error), reasons map[string]string) (Scores, error) {
-	datasets := make(map[string]spec.Dataset, len(p.Spec.Datasets))
-	for _, d := range p.Spec.Datasets {
-		datasets[d.Abbr] = d
-	}
-	out := Scores{Version: fileVersion, Scores: []Score{}, Variants: variants(p, reasons)}
-	outcomes := map[key][]outcome{}
+// one row make that row missing. The value of a task without a scored row is nil. An error means that rows failed, that the spec holds
+// what Validate refuses, or that ctx ended while programs were run.
+func (o Options) Compute(ctx context.Context, p *plan.Plan, rows func(taskID string) ([]result.Record, error)) (Scores, error) {
+	out := Scores{Version: fileVersion, Scores: []Score{}, Variants: variants(p, o.Reasons)}
+	all := map[key]sheet{}
 	for _, t := range p.Tasks {
 		if t.Kind == plan.Quantize {
 			continue
 		}
-		d, ok := datasets[t.Dataset]
-		if !ok {
-			return Scores{}, fmt.Errorf("scoring task %q: the plan's spec has no dataset %q", t.ID, t.Dataset)
-		}
-		recs, err := rows(t.ID)
-		if err != nil {
-			return Scores{}, fmt.Errorf("scoring task %q: reading its rows: %w", t.ID, err)
-		}
-		s, rows, err := scoreTask(t, d, recs, reasons[t.ID])
+		scores, sheets, err := o.taskOf(ctx, p, t, rows)
 		if err != nil {
 			return Scores{}, fmt.Errorf("scoring task %q: %w", t.ID, err)
 		}
-		out.Scores = append(out.Scores, s)
+		out.Scores = append(out.Scores, scores...)
 		if out.Variants != nil {
-			outcomes[key{t.Variant, t.Dataset}] = rows
+			for _, sh := range sheets {
+				all[key{t.Variant, t.Dataset, sh.metric}] = sh
+			}
 		}
 	}
 	var err error
 	if out.Groups, err = groupScores(p, out.Scores); err != nil {
 		return Scores{}, err
 	}
-	out.compare(p, outcomes)
+	out.compare(p, all)
 	return out, nil
 }
 
-func scoreTask(t plan.Task, d spec.Dataset, recs []result.Record, reason string) (Score, []outcome, error) {
+// taskOf scores a task of a plan.
+func (o Options) taskOf(ctx context.Context, p *plan.Plan, t plan.Task, rows func(string) ([]result.Record, error)) ([]Score, []sheet, error) {
+	d, ok := p.Dataset(t.Dataset)
+	if !ok {
+		return nil, nil, fmt.Errorf("the plan's spec has no dataset %q", t.Dataset)
+	}
+	recs, err := rows(t.ID)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading its rows: %w", err)
+	}
+	return o.task(ctx, t, d, recs)
+}
+
+// task scores one task: a score and a sheet for each metric, the main one first.
+func (o Options) task(ctx context.Context, t plan.Task, d spec.Dataset, recs []result.Record) ([]Score, []sheet, error) {
 	sc, err := newScorer(d)
 	if err != nil {
-		return Score{}, nil, err
+		return nil, nil, err
 	}
-	metric, err := metricOf(d.Mode, d.Metric)
+	samples := samplesOf(d)
+	if t.Rows%samples != 0 {
+		return nil, nil, fmt.Errorf("the plan has %d items, which are no %d samples a row: plan the run anew", t.Rows, samples)
+	}
+	rows := t.Rows / samples
+	all := questions(recs, rows, samples)
+	if c, ok := sc.(coder); ok {
+		if err := o.execute(ctx, c, all); err != nil {
+			return nil, nil, err
+		}
+	}
+	s := Score{Model: t.Variant, Dataset: t.Dataset, Mode: string(d.Mode), Unit: unitOf(d.Mode), Note: sc.note(), Prompt: t.Prompt}
+	lost := tallyUp(&s, sc, all, loss{rows: rows, reason: o.Reasons[t.ID]})
+	sc.finish(&s, lost)
+	ids, err := o.clustersOf(d, rows)
 	if err != nil {
-		return Score{}, nil, err
+		return nil, nil, err
 	}
-	s := Score{Model: t.Variant, Dataset: t.Dataset, Metric: metric, Mode: string(d.Mode), Unit: unitOf(d.Mode),
-		Note: sc.note(), Prompt: t.Prompt, Hash: hash(t, d, metric)}
-	var lost losses
+	if d.Cluster != "" && ids == nil {
+		s.Note = noted(s.Note, "clusters not known")
+	}
+	s.Reason = lost.String()
+	sheets := sc.sheets()
+	scores := make([]Score, len(sheets))
+	for i := range sheets {
+		sheets[i].cluster(ids)
+		scores[i] = s
+		scores[i].Metric, scores[i].Hash, scores[i].Further = sheets[i].metric, hash(t, d, sheets[i].metric), i > 0
+		scores[i].Detail = maps.Clone(s.Detail)
+		sheets[i].fill(&scores[i])
+	}
+	return scores, sheets, nil
+}
+
+// tallyUp adds every row to a scorer and counts them in s. planned has the number of rows, and why some may have no result.
+func tallyUp(s *Score, sc scorer, all func(func(*question, error) bool), planned loss) *losses {
+	lost := &losses{}
 	have := 0
-	for r, err := range distinct(recs, t.Rows) {
+	for q, err := range all {
 		have++
 		if err == nil {
-			err = sc.add(r)
+			err = sc.add(q)
 		}
 		if err != nil {
-			lost.add(r.Row, err.Error())
+			lost.add(q.row, err.Error())
 			continue
 		}
 		s.N++
-		s.observe(r)
+		for _, r := range q.samples {
+			s.observe(r)
+		}
 	}
-	if have < t.Rows {
-		lost.absent(t.Rows-have, reason)
+	if have < planned.rows {
+		lost.absent(planned.rows-have, planned.reason)
 	}
-	s.Missing = t.Rows - s.N
-	sc.finish(&s, &lost)
-	s.Reason = lost.String()
-	return s, sc.outcomes(), nil
+	s.Missing = planned.rows - s.N
+	return lost
 }
 
-// distinct yields, in row order, one record a row of [0,rows); with an error where a row has two different records.
-func distinct(recs []result.Record, rows int) func(yield func(*result.Record, error) bool) {
-	order := make([]*result.Record, 0, len(recs))
-	for i := range recs {
-		if recs[i].Row >= 0 && recs[i].Row < rows {
-			order = append(order, &recs[i])
-		}
+// samplesOf is how many texts a row of the dataset has.
+func samplesOf(d spec.Dataset) int {
+	if d.Mode != spec.Gen {
+		return 1
 	}
-	slices.SortStableFunc(order, func(a, b *result.Record) int { return cmp.Compare(a.Row, b.Row) })
-	return func(yield func(*result.Record, error) bool) {
-		for i := 0; i < len(order); {
-			first := order[i]
-			var err error
-			for i++; i < len(order) && order[i].Row == first.Row; i++ {
-				if !reflect.DeepEqual(first, order[i]) {
-					err = fmt.Errorf("two different records")
-				}
-			}
-			if !yield(first, err) {
-				return
-			}
-		}
+	return max(1, d.Gen.Samples)
+}
+
+// clustersOf numbers the rows' clusters from 0 in the order of their first rows; nil where there are none or they are not known.
+func (o Options) clustersOf(d spec.Dataset, rows int) ([]int, error) {
+	if d.Cluster == "" || o.Clusters == nil {
+		return nil, nil
 	}
+	values, err := o.Clusters(d.Abbr)
+	if err != nil {
+		return nil, fmt.Errorf("the clusters of its rows: %w", err)
+	}
+	if len(values) < rows {
+		return nil, nil
+	}
+	numbers := map[string]int{}
+	out := make([]int, rows)
+	for i, v := range values[:rows] {
+		if _, ok := numbers[v]; !ok {
+			numbers[v] = len(numbers)
+		}
+		out[i] = numbers[v]
+	}
+	return out, nil
+}
+
+// noted appends to a list of notes.
+func noted(notes, note string) string {
+	if notes == "" {
+		return note
+	}
+	return notes + ", " + note
 }
 
 // observe counts what a reader of the score should know of how rows were asked.
@@ -168,14 +227,4 @@ func (s *Score) detail(name string, v float64) {
 	if finite(v) {
 		s.Detail[name] = v
 	}
-}
-
-// hash identifies what was measured: equal hashes of two runs mean that their values may be compared as they are.
-func hash(t plan.Task, d spec.Dataset, metric string) string {
-	raw, err := json.Marshal([]any{version, t.Prompt, t.Digest, t.Rows, d.Mode, metric, d.Post, d.PostGold, d.PPL, d.Rolling})
-	if err != nil {
-		panic("score: hash: " + err.Error()) // strings and integers always marshal
-	}
-	sum := sha256.Sum256(raw)
-	return hex.EncodeToString(sum[:6])
 }

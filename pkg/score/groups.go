@@ -46,7 +46,9 @@ func groupScores(p *plan.Plan, scores []Score) ([]Score, error) {
 	}
 	byKey := make(map[key]Score, len(scores))
 	for _, s := range scores {
-		byKey[key{s.Model, s.Dataset}] = s
+		if !s.Further {
+			byKey[key{s.Model, s.Dataset, ""}] = s
+		}
 	}
 	var out []Score
 	for _, g := range p.Spec.Groups {
@@ -62,7 +64,7 @@ func groupScores(p *plan.Plan, scores []Score) ([]Score, error) {
 			for j, i := range found {
 				d := p.Spec.Datasets[i]
 				members[j] = Score{Dataset: d.Abbr, Mode: string(d.Mode), Unit: unitOf(d.Mode)}
-				if s, ok := byKey[key{v.ID, d.Abbr}]; ok {
+				if s, ok := byKey[key{v.ID, d.Abbr, ""}]; ok {
 					members[j] = s
 				}
 			}
@@ -75,10 +77,12 @@ func groupScores(p *plan.Plan, scores []Score) ([]Score, error) {
 }
 
 // groupScore is the mean of the members that have a value. Weighted, a member counts by its planned rows, so that weights do not move
-// while rows arrive. The standard error takes the members as independent: sqrt(sum w^2 se^2) / sum w.
+// while rows arrive. The standard error takes the members as independent: sqrt(sum w^2 se^2) / sum w. So does the interval, which puts those
+// of the members together, whatever these are, by the distances of their ends (G. Y. Zou and A. Donner, Statistics in Medicine 27, 2008):
+// v - sqrt(sum w^2 (v_i - low_i)^2) / sum w, and likewise above. It has a width where every member is at 100.
 func groupScore(g spec.Group, members []Score, unmatched []string) Score {
 	s := Score{Dataset: g.Name, Metric: cmp.Or(g.Mean, "mean"), Mode: members[0].Mode, Unit: members[0].Unit}
-	var sum, variance, weights float64
+	var sum, variance, weights, below, above float64
 	var missing, partial, hashes []string
 	for _, m := range members {
 		s.Members = append(s.Members, m.Dataset)
@@ -101,13 +105,21 @@ func groupScore(g spec.Group, members []Score, unmatched []string) Score {
 		if m.StdErr != nil {
 			se = *m.StdErr
 		}
+		low, high, ok := m.Interval()
+		if !ok {
+			low, high = math.NaN(), math.NaN()
+		}
 		sum, variance, weights = sum+w**m.Value, variance+w*w*se*se, weights+w
+		below, above = below+w*w*(*m.Value-low)*(*m.Value-low), above+w*w*(high-*m.Value)*(high-*m.Value)
 		s.N++
 	}
 	if s.N > 0 {
 		s.Value = ptr(sum / weights)
 		if se := math.Sqrt(variance) / weights; finite(se) {
 			s.StdErr = ptr(se)
+		}
+		if low, high := *s.Value-math.Sqrt(below)/weights, *s.Value+math.Sqrt(above)/weights; finite(low) && finite(high) {
+			s.Low, s.High = &low, &high
 		}
 	}
 	s.Missing = len(missing) + len(unmatched)

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"sextant/pkg/metric"
 )
 
 func TestPostProcessors(t *testing.T) {
@@ -57,6 +59,16 @@ func TestPostChain(t *testing.T) {
 	}
 }
 
+// chained gives what one post-processor makes of a text.
+func chained(t *testing.T, post, text string) string {
+	t.Helper()
+	f, err := compilePost("post", []string{post})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f(text)
+}
+
 func TestLastNumber(t *testing.T) {
 	for in, want := range map[string]string{
 		"72":                              "72",
@@ -105,7 +117,7 @@ func TestLastNumber(t *testing.T) {
 		"18,":                             "18",
 		"9999999999999999999999":          "9999999999999999999999",
 	} {
-		if got := lastNumber(in); got != want {
+		if got := chained(t, "last_number", in); got != want {
 			t.Errorf("last number of %q = %q, want %q", in, got, want)
 		}
 	}
@@ -171,7 +183,7 @@ func TestFirstOption(t *testing.T) {
 		{"", ""},
 		{"sorry", ""},
 	} {
-		if got := firstOption(c.in, "ABC"); got != c.want {
+		if got := chained(t, "first_option:ABC", c.in); got != c.want {
 			t.Errorf("first option of %q = %q, want %q", c.in, got, c.want)
 		}
 	}
@@ -183,7 +195,7 @@ func TestCompilePost(t *testing.T) {
 	}
 	for post, want := range map[string]string{
 		"first_wrod":       `did you mean "first_word"`,
-		"nonsense_at_all":  "known are after, cut",
+		"nonsense_at_all":  "known are after, after_last",
 		"cut":              "needs an argument",
 		"cut:":             "needs an argument",
 		"strip:x":          "takes no argument",
@@ -212,7 +224,7 @@ func FuzzPost(f *testing.F) {
 		f.Add(s, "\n")
 	}
 	f.Fuzz(func(t *testing.T, text, arg string) {
-		for _, name := range processorNames() {
+		for _, name := range metric.Processors() {
 			for _, post := range []string{name, name + ":" + arg, "first_option:ABCDEFGHI"} {
 				p, err := compilePost("post", []string{post})
 				if err != nil {

@@ -1,6 +1,7 @@
 package score
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -18,15 +19,16 @@ const (
 	exactMatch     = "exact_match" // accuracy under the name it has for generated text
 	contains       = "contains"    // share of rows whose text holds any accepted answer
 	perplexity     = "perplexity"
+	mc1            = "mc1" // TruthfulQA's: see choices.add
+	mc2            = "mc2"
 	wordPerplexity = "word_perplexity" // what perplexity is called in a score of the lm-eval convention
 )
 
-// metrics lists each mode's metrics, its default first.
+// metrics lists the metrics of each mode but gen, its default first. Those of gen are in measures.go.
 var metrics = map[spec.Mode][]string{
 	spec.PPL:     {accuracy},
-	spec.LL:      {accuracy},
+	spec.LL:      {accuracy, mc1, mc2},
 	spec.CLP:     {accuracy},
-	spec.Gen:     {exactMatch, accuracy, contains},
 	spec.Rolling: {perplexity},
 }
 
@@ -48,19 +50,26 @@ func Validate(s *spec.Spec) error {
 	return faults.ErrorOrNil()
 }
 
-// metricOf gives a metric that exists and fits the mode. "" is the mode's default: exact_match for gen, perplexity for rolling, else
-// accuracy.
-func metricOf(mode spec.Mode, metric string) (string, error) {
-	known, ok := metrics[mode]
-	switch {
-	case !ok:
-		return "", unknown("mode", string(mode), modes)
-	case metric == "":
-		return known[0], nil
-	case !slices.Contains(known, metric):
-		return "", unknown("metric of mode "+string(mode), metric, known)
+// metricsOf gives the names of a dataset's metrics, the main one first. "" is the mode's default: exact_match for gen, perplexity for
+// rolling, else accuracy. The names fit the mode; of gen, measuresOf says.
+func metricsOf(d spec.Dataset) ([]string, error) {
+	known, ok := metrics[d.Mode]
+	if d.Mode == spec.Gen {
+		known, ok = []string{exactMatch}, true
 	}
-	return metric, nil
+	if !ok {
+		return nil, unknown("mode", string(d.Mode), modes)
+	}
+	names := append([]string{cmp.Or(d.Metric, known[0])}, d.Metrics...)
+	for i, name := range names {
+		if d.Mode != spec.Gen && !slices.Contains(known, name) {
+			return nil, unknown("metric of mode "+string(d.Mode), name, known)
+		}
+		if slices.Contains(names[:i], name) {
+			return nil, fmt.Errorf("the metric %q is there twice", name)
+		}
+	}
+	return names, nil
 }
 
 func validateGroup(g spec.Group, datasets []spec.Dataset) error {

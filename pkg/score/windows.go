@@ -7,7 +7,6 @@ import (
 	"math"
 	"slices"
 
-	"sextant/pkg/result"
 	"sextant/pkg/spec"
 )
 
@@ -35,6 +34,17 @@ func newWindows(o spec.RollingOptions) (*windows, error) {
 	return &windows{o: o}, nil
 }
 
+func (w *windows) sheets() []sheet {
+	return []sheet{{metric: w.metric(), kind: byLoss, rows: w.outcomes()}}
+}
+
+func (w *windows) metric() string {
+	if w.o.Convention == "lm-eval" {
+		return wordPerplexity
+	}
+	return perplexity
+}
+
 func (w *windows) outcomes() []outcome {
 	out := make([]outcome, len(w.rows))
 	for i, r := range w.rows {
@@ -53,7 +63,8 @@ func (w *windows) note() string {
 	return fmt.Sprintf("%s %d", w.o.Convention, w.o.SeqLen)
 }
 
-func (w *windows) add(r *result.Record) error {
+func (w *windows) add(q *question) error {
+	r := q.samples[0]
 	if len(r.NLL) != 1 || len(r.Tokens) != 1 || r.Tokens[0] < 1 {
 		return errors.New("the record has not one loss of one token or more")
 	}
@@ -75,7 +86,6 @@ func (w *windows) add(r *result.Record) error {
 // are somewhat alike, so it is rather small.
 func (w *windows) finish(s *Score, lost *losses) {
 	if w.o.Convention == "lm-eval" {
-		s.Metric = wordPerplexity
 		w.keepWholeDocuments(s, lost)
 	}
 	if len(w.rows) == 0 {
@@ -85,7 +95,7 @@ func (w *windows) finish(s *Score, lost *losses) {
 	for _, r := range w.rows {
 		sum = window{nll: sum.nll + r.nll, tokens: sum.tokens + r.tokens, words: sum.words + r.words, bytes: sum.bytes + r.bytes}
 	}
-	mean, stderr := ratio(w.outcomes())
+	mean, stderr := deltaRatio(w.outcomes())
 	s.detail("tokens", sum.tokens)
 	if w.o.Convention == "lm-eval" {
 		s.detail("words", sum.words)
@@ -96,19 +106,6 @@ func (w *windows) finish(s *Score, lost *losses) {
 		mean, stderr = sum.nll/sum.words, stderr*sum.tokens/sum.words
 	}
 	s.exponential(mean, stderr, lost)
-}
-
-// ratio is sum(x)/sum(t), values over sizes, and its standard error by the delta method for a ratio of means over independent pairs,
-// sqrt(k/(k-1) sum (x - r t)^2) / sum(t) (W. G. Cochran, Sampling Techniques, 1977). With every t = 1 it is the mean and
-// its standard error. NaN for a single pair.
-func ratio(rows []outcome) (r, stderr float64) {
-	m, squares := mean(rows), 0.0
-	for _, o := range rows {
-		d := o.value - m.value*o.size
-		squares += d * d
-	}
-	k := float64(len(rows))
-	return m.value, math.Sqrt(k/(k-1)*squares) / m.size
 }
 
 // exponential fills in exp(mean) with the standard error that the delta method gives it.
