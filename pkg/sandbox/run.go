@@ -184,13 +184,26 @@ func (r *running) config() (config, *syscall.SysProcAttr, error) {
 		}
 	}
 	c.Layers = r.layers
-	c.Tasks = r.program.Processes
-	if user == 0 { // the limit counts all that the user has
-		c.Tasks += userTasks() + 128
-	}
+	c.Tasks = r.tasks(user != 0)
 	c.Env = append([]string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + c.inside(), "TMPDIR=" + c.inside(), "LANG=C.UTF-8",
 		"PYTHONDONTWRITEBYTECODE=1", "PYTHONHASHSEED=0", "OMP_NUM_THREADS=1", "OPENBLAS_NUM_THREADS=1"}, r.program.Env...)
 	return c, attr, nil
+}
+
+// othersTasks is room for what the user's other programs and their wardens start meanwhile.
+const othersTasks = 256
+
+// tasks is the limit of processes and threads for the kernel, which counts those of a user, not of a program. It is as tight as it can
+// be without counting others': the watch has the exact one.
+func (r *running) tasks(ownUser bool) int {
+	switch {
+	case ownUser:
+		return r.program.Processes
+	case r.layers.Has(Namespaces) && countsByNamespace():
+		return r.program.Processes + 12 // the warden's
+	default:
+		return r.program.Processes + userTasks() + othersTasks
+	}
 }
 
 // follow waits for the program's end, or brings it about.

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -38,6 +39,19 @@ func (r *running) reachable() bool {
 		}
 	}
 	return r.probe || unix.Access(r.program.Argv[0], unix.X_OK) == nil
+}
+
+// countsByNamespace says whether the kernel counts a user's processes in each user namespace apart: since Linux 5.14.
+func countsByNamespace() bool {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return false
+	}
+	var major, minor int
+	if n, _ := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor); n < 2 {
+		return false
+	}
+	return major > 5 || major == 5 && minor >= 14
 }
 
 var tasksSeen struct {
