@@ -1,14 +1,11 @@
 package metric
 
 import (
-	"fmt"
 	"regexp"
 	"strings"
-	"sync"
+	"unicode/utf8"
 
 	"github.com/abadojack/whatlanggo"
-	punkt "github.com/neurosnap/sentences"
-	"github.com/neurosnap/sentences/data"
 )
 
 // languages are those IFEval asks for, by ISO 639-1.
@@ -70,38 +67,7 @@ func speaks(text, code string) bool {
 	return whatlanggo.DetectWithOptions(text, options).Lang == languages[code]
 }
 
-// splitter is Punkt (Kiss and Strunk 2006) with NLTK's English parameters, which the library brings along: what the reference uses.
-var splitter = sync.OnceValues(func() (*punkt.DefaultSentenceTokenizer, error) {
-	b, err := data.Asset("data/english.json")
-	if err != nil {
-		return nil, fmt.Errorf("reading the parameters of Punkt: %w", err)
-	}
-	training, err := punkt.LoadTraining(b)
-	if err != nil {
-		return nil, fmt.Errorf("reading the parameters of Punkt: %w", err)
-	}
-	return punkt.NewSentenceTokenizer(training), nil
-})
-
-// sentences cuts a text into sentences. The parameters are in the program, so that reading them does not fail; if it did, a text would
-// be one sentence.
-func sentences(text string) (list []string) {
-	tokenizer, err := splitter()
-	if err != nil {
-		return []string{text}
-	}
-	for _, s := range tokenizer.Tokenize(text) {
-		if t := strings.TrimFunc(s.Text, space); t != "" {
-			list = append(list, t)
-		}
-	}
-	return list
-}
-
-func sentenceCount(text string) int { return len(sentences(text)) }
-
-// treebank holds the steps of NLTK's word_tokenize on one sentence. Left out are its opening quotes before one letter, which change no
-// word's case.
+// treebank holds the steps of NLTK's word_tokenize on one sentence, those of opening quotes first.
 var treebank = []struct {
 	re *regexp.Regexp
 	to string
@@ -132,8 +98,32 @@ var treebank = []struct {
 
 // treebankWords cuts a sentence into words as NLTK's word_tokenize does.
 func treebankWords(sentence string) []string {
-	for _, step := range treebank {
+	for i, step := range treebank {
 		sentence = step.re.ReplaceAllString(sentence, step.to)
+		if i == openingQuotes-1 {
+			sentence = openLetters(sentence)
+		}
 	}
 	return strings.FieldsFunc(sentence, space)
+}
+
+// openingQuotes is the number of steps of treebank that are about opening quotes.
+const openingQuotes = 3
+
+// openLetters puts a space between a quote and a single letter after it, but for the letters of contractions.
+func openLetters(s string) string {
+	var b strings.Builder
+	last := 0
+	for i := range len(s) {
+		if s[i] != '\'' {
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(s[i+1:])
+		after, _ := utf8.DecodeRuneInString(s[i+1+size:])
+		if wordRune(r) && size > 0 && !wordRune(after) && !strings.ContainsRune("mtsdnMTSDN", r) {
+			b.WriteString(s[last:i+1] + " ")
+			last = i + 1
+		}
+	}
+	return b.String() + s[last:]
 }
