@@ -321,6 +321,9 @@ func TestHostileAsNobody(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("already not root")
 	}
+	if testing.Short() {
+		t.Skip("takes as long as TestHostile")
+	}
 	dir, err := os.MkdirTemp("", "nobody-")
 	if err != nil {
 		t.Fatal(err)

@@ -67,7 +67,7 @@ func finished(t *testing.T, o Outcome) {
 // Those that end by themselves have time to, on a busy machine; those that hang have little.
 var (
 	short = Limits{Wall: 5 * time.Second, Memory: 256 << 20, Disk: 16 << 20, Processes: 24}
-	hang  = Limits{Wall: 1500 * time.Millisecond, Memory: 256 << 20, Disk: 16 << 20, Processes: 24}
+	hang  = Limits{Wall: 1500 * time.Millisecond, CPU: 600 * time.Millisecond, Memory: 256 << 20, Disk: 16 << 20, Processes: 24}
 )
 
 func any1(*testing.T, Outcome) {}
