@@ -17,7 +17,8 @@ func readCSV(f spec.Files, emit func(int, []byte) error) error {
 		return err
 	}
 	defer in.close()
-	r := csv.NewReader(in.r)
+	m := &meter{r: in.r, format: f.Format}
+	r := csv.NewReader(m)
 	r.FieldsPerRecord, r.ReuseRecord = -1, true
 	if f.Format == "tsv" {
 		r.Comma, r.LazyQuotes = '\t', true
@@ -30,6 +31,8 @@ func readCSV(f spec.Files, emit func(int, []byte) error) error {
 		return err
 	}
 	for row := 0; ; row++ {
+		m.line(m.begun) // lets go of the lines before
+		m.begin(r.InputOffset())
 		fields, err := r.Read()
 		if errors.Is(err, io.EOF) {
 			return nil

@@ -93,3 +93,32 @@ func FuzzTemplate(f *testing.F) {
 		}
 	})
 }
+
+func FuzzXML(f *testing.F) {
+	f.Add([]byte("<a><b c='1'>x</b><b><d/><d>y</d></b></a>"), "")
+	f.Add([]byte("<a><b/><![CDATA[<b>]]></a>"), "b")
+	f.Fuzz(func(t *testing.T, data []byte, element string) {
+		fuzzRead(t, spec.Files{Format: "xml", JSONPath: element}, data)
+	})
+}
+
+// FuzzParseList: a text is a list of texts or an error, and what JSON reads as a list of texts is that list.
+func FuzzParseList(f *testing.F) {
+	f.Add(`['a', "b", 'c\'d', 5]`)
+	f.Add(`["\u00e9", ""]`)
+	f.Fuzz(func(t *testing.T, text string) {
+		got, err := parseList(text)
+		var want []string
+		if json.Unmarshal([]byte(text), &want) != nil || want == nil || strings.Contains(text, "null") {
+			return
+		}
+		if err != nil || len(got) != len(want) {
+			t.Fatalf("%q: %q, %v", text, got, err)
+		}
+		for i := range want {
+			if got[i] != want[i] {
+				t.Fatalf("%q: %q", text, got)
+			}
+		}
+	})
+}

@@ -41,15 +41,31 @@ func openInput(path string) (*input, error) {
 		}
 		r = in.gz
 	}
-	in.reset(r)
+	in.r = bufio.NewReaderSize(r, 256<<10)
+	if err := in.takeMark(); err != nil {
+		in.close()
+		return nil, fmt.Errorf("%s: line 1: %w", path, err)
+	}
 	return in, nil
 }
 
-func (in *input) reset(r io.Reader) {
-	in.r = bufio.NewReaderSize(r, 256<<10)
-	if head, _ := in.r.Peek(len(byteOrderMark)); bytes.Equal(head, byteOrderMark) {
+// takeMark passes the mark of UTF-8, and refuses what another mark or the first bytes tell to be no UTF-8.
+func (in *input) takeMark() error {
+	head, _ := in.r.Peek(4)
+	switch {
+	case bytes.HasPrefix(head, byteOrderMark):
 		_, _ = in.r.Discard(len(byteOrderMark))
+	case bytes.HasPrefix(head, []byte("\xff\xfe")), bytes.HasPrefix(head, []byte("\xfe\xff")),
+		len(head) == 4 && (head[0] == 0) != (head[1] == 0) && (head[0] == 0) == (head[2] == 0) && (head[1] == 0) == (head[3] == 0):
+		return errors.New("the file is in UTF-16: convert it to UTF-8, as with iconv -f UTF-16 -t UTF-8")
+	case bytes.HasPrefix(head, []byte("PAR1")):
+		return errors.New(`the file is parquet: set format = "parquet"`)
+	case bytes.HasPrefix(head, []byte("PK\x03\x04")):
+		return errors.New("the file is a zip archive: unpack it")
+	case bytes.HasPrefix(head, []byte("\x1f\x8b")):
+		return errors.New("the file is gzipped: its name must end in .gz")
 	}
+	return nil
 }
 
 func (in *input) close() {

@@ -19,7 +19,8 @@ func readJSON(f spec.Files, emit func(int, []byte) error) error {
 		return err
 	}
 	defer in.close()
-	r := &jsonList{path: f.Path, dec: json.NewDecoder(in.r)}
+	m := &meter{r: in.r, format: "JSON"}
+	r := &jsonList{path: f.Path, dec: json.NewDecoder(m), meter: m}
 	if err := r.descend(f.JSONPath); err != nil {
 		return err
 	}
@@ -31,9 +32,10 @@ func readJSON(f spec.Files, emit func(int, []byte) error) error {
 
 // jsonList reads one list out of a JSON document.
 type jsonList struct {
-	path string
-	dec  *json.Decoder
-	open int // brackets entered and not yet left
+	path  string
+	dec   *json.Decoder
+	meter *meter
+	open  int // brackets entered and not yet left
 }
 
 func (r *jsonList) fail(err error) error { return fmt.Errorf("%s: %w", r.path, r.at(err)) }
@@ -43,7 +45,11 @@ func (r *jsonList) at(err error) error {
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
-	return fmt.Errorf("byte %d: %w", r.dec.InputOffset(), err)
+	at := r.dec.InputOffset()
+	if ahead, _ := io.ReadAll(io.LimitReader(r.dec.Buffered(), 4096)); len(ahead) > 0 {
+		at += int64(len(ahead) - len(bytes.TrimLeft(ahead, ", \t\r\n"))) // to where the bad value begins
+	}
+	return fmt.Errorf("line %d (byte %d): %w", r.meter.line(at), at, err)
 }
 
 // descend leaves the decoder after the '[' of the list that the dotted path names.
@@ -105,12 +111,24 @@ func (r *jsonList) enter(step, parent string) error {
 	return fmt.Errorf("%s: json_path: %s has no key %q%s", r.path, place(parent), step, nearest(step, seen))
 }
 
+// skip passes the value that comes next without holding it.
 func (r *jsonList) skip() error {
-	var v json.RawMessage
-	if err := r.dec.Decode(&v); err != nil {
-		return r.fail(err)
+	for depth := 0; ; {
+		tok, err := r.dec.Token()
+		if err != nil {
+			return r.fail(err)
+		}
+		r.meter.begin(r.dec.InputOffset())
+		switch tok {
+		case json.Delim('{'), json.Delim('['):
+			depth++
+		case json.Delim('}'), json.Delim(']'):
+			depth--
+		}
+		if depth == 0 {
+			return nil
+		}
 	}
-	return nil
 }
 
 // keys names the keys of the object entered.
@@ -131,21 +149,23 @@ func (r *jsonList) keys() ([]string, error) {
 
 func (r *jsonList) rows(emit func(int, []byte) error) error {
 	for row := 0; r.dec.More(); row++ {
+		r.meter.begin(r.dec.InputOffset())
 		var raw json.RawMessage
 		if err := r.dec.Decode(&raw); err != nil {
 			return fmt.Errorf("%s: malformed row: %w", where(r.path, 0, row), r.at(err))
 		}
+		line := r.meter.line(r.dec.InputOffset() - int64(len(raw)))
 		if raw[0] != '{' {
-			return fmt.Errorf("%s: malformed row: a JSON %s where an object {...} is wanted", where(r.path, 0, row), jsonKind(raw))
+			return fmt.Errorf("%s: malformed row: a JSON %s where an object {...} is wanted", where(r.path, line, row), jsonKind(raw))
 		}
 		if err := checkText(raw); err != nil {
-			return fmt.Errorf("%s: %w", where(r.path, 0, row), err)
+			return fmt.Errorf("%s: %w", where(r.path, line, row), err)
 		}
 		var compact bytes.Buffer
 		if err := json.Compact(&compact, raw); err != nil {
-			return fmt.Errorf("%s: malformed row: %w", where(r.path, 0, row), err)
+			return fmt.Errorf("%s: malformed row: %w", where(r.path, line, row), err)
 		}
-		if err := emit(0, bytes.Clone(compact.Bytes())); err != nil {
+		if err := emit(line, bytes.Clone(compact.Bytes())); err != nil {
 			return err
 		}
 	}
@@ -159,6 +179,7 @@ func (r *jsonList) rows(emit func(int, []byte) error) error {
 // drain reads to the end, so that a document cut short or with more behind it is not taken for a whole one.
 func (r *jsonList) drain() error {
 	for {
+		r.meter.begin(r.dec.InputOffset())
 		tok, err := r.dec.Token()
 		if errors.Is(err, io.EOF) && r.open == 0 {
 			return nil

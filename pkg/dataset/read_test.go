@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"compress/gzip"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -39,6 +41,12 @@ func TestReadFormats(t *testing.T) {
 			[]string{`{"text":""}`, `{"text":" = T = \n"}`, `{"text":""}`, `{"text":"last"}`}},
 		{"text paragraphs", "a.txt", "\none\nmore\n\n\ntwo\n", spec.Files{Unit: "paragraph"}, []string{`{"text":"one\nmore"}`, `{"text":"two"}`}},
 		{"text file", "a.txt", "one\n\ntwo\n", spec.Files{Unit: "file"}, []string{`{"text":"one\n\ntwo\n"}`}},
+		{"xml", "a.xml", "\xef\xbb\xbf<?xml version='1.0' encoding='UTF-8'?>\r\n<!DOCTYPE c SYSTEM 'c.dtd'>\n<c v='1'>\n<!-- no --><item id='1' asks-for='cause'>\n" +
+			"<p> One &amp; two. </p><a>x</a><a>y</a></item><item>plain</item></c>\n", spec.Files{},
+			[]string{`{"a":["x","y"],"asks-for":"cause","id":"1","p":"One & two."}`, `{"text":"plain"}`}},
+		{"xml by name", "a.xml", "<a><s><q n='1'>x</q></s><s><q n='2'><r>y</r></q></s></a>", spec.Files{JSONPath: "q"},
+			[]string{`{"n":"1","text":"x"}`, `{"n":"2","r":"y"}`}},
+		{"skip and take", "a.jsonl", "{\"q\":1}\n{\"q\":2}\n{\"q\":3}\n{\"q\":4}\n", spec.Files{Skip: 1, Take: 2}, []string{`{"q":2}`, `{"q":3}`}},
 		{"format by name", "a.dat", `{"q":1}`, spec.Files{Format: "jsonl"}, []string{`{"q":1}`}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -91,7 +99,7 @@ func TestReadErrors(t *testing.T) {
 		{"no csv at all", "a.csv", "", spec.Files{}, []string{"a.csv", "the dataset is empty"}},
 		{"empty text", "a.txt", "\n", spec.Files{}, []string{"the dataset is empty"}},
 		{"nul", "a.jsonl", good + "{\"q\":\"\x00\"}", spec.Files{}, []string{"line 17", "NUL byte at column 7"}},
-		{"utf-16", "a.txt", "a\x00b\x00", spec.Files{}, []string{"line 1", "NUL", "UTF-8"}},
+		{"utf-16", "a.txt", "a\x00b\x00", spec.Files{}, []string{"line 1", "UTF-16", "UTF-8"}},
 		{"invalid utf-8", "a.jsonl", good + "{\"q\":\"\xff\"}", spec.Files{}, []string{"line 17", "invalid UTF-8 at column 7"}},
 		{"invalid utf-8 in csv", "a.csv", "q,a\nx,\xff\n", spec.Files{}, []string{"line 2", `column "a"`, "UTF-8"}},
 		{"nul in csv", "a.csv", "q,a\nx,\x00\n", spec.Files{}, []string{"line 2", `column "a"`, "NUL"}},
@@ -106,13 +114,26 @@ func TestReadErrors(t *testing.T) {
 		{"json path through a list", "a.json", `{"a":[3]}`, spec.Files{JSONPath: "a.b"}, []string{`"a" is no object`}},
 		{"json object at top", "a.json", `{"rows":[{}], "meta": 1}`, spec.Files{}, []string{"set json_path", "rows, meta"}},
 		{"json row no object", "a.json", `[{"q":1}, 3]`, spec.Files{}, []string{"row 1", "JSON number"}},
-		{"json malformed", "a.json", `[{"q":1}, {"q":}]`, spec.Files{}, []string{"row 1 (from 0): malformed row: byte"}},
-		{"json cut off in the list", "a.json", `[{"q":1}`, spec.Files{}, []string{"a.json: byte 8", "unexpected EOF"}},
+		{"json malformed", "a.json", `[{"q":1}, {"q":}]`, spec.Files{}, []string{"row 1 (from 0): malformed row: line 1 (byte"}},
+		{"json cut off in the list", "a.json", `[{"q":1}`, spec.Files{}, []string{"a.json: line 1 (byte 8)", "unexpected EOF"}},
 		{"json cut off behind", "a.json", `{"a":[{"q":1}]`, spec.Files{JSONPath: "a"}, []string{"unexpected EOF"}},
+		{"json row in line 4", "a.json", "[{\"q\":1},\n\n {\"q\":2},\n {\"q\":\"\xff\"}]", spec.Files{}, []string{"a.json: line 4 (row 2)", "UTF-8"}},
+		{"json in utf-16", "a.json", "\xff\xfe[\x00{\x00", spec.Files{}, []string{"a.json: ", "UTF-16", "UTF-8"}},
+		{"jsonl in utf-16", "a.jsonl", "\xfe\xff\x00{\x00}", spec.Files{}, []string{"a.jsonl: ", "UTF-16", "UTF-8"}},
+		{"csv in utf-16", "a.csv", "\xff\xfeq\x00,\x00", spec.Files{}, []string{"a.csv: ", "UTF-16", "UTF-8"}},
+		{"xml in utf-16", "a.xml", "\xff\xfe<\x00", spec.Files{}, []string{"a.xml: ", "UTF-16", "UTF-8"}},
+		{"xml in another encoding", "a.xml", "<?xml version='1.0' encoding='ISO-8859-1'?><a><b/></a>", spec.Files{}, []string{"a.xml: line 1", "ISO-8859-1", "UTF-8"}},
+		{"xml cut off", "a.xml", "<a>\n<b>x</b>\n<b>y", spec.Files{}, []string{"a.xml: line 3", "malformed XML", "cut short"}},
+		{"xml badly closed", "a.xml", "<a>\n<b>x</c></a>", spec.Files{}, []string{"a.xml: line 2", "<b> closed by </c>"}},
+		{"xml without rows", "a.xml", "<a><b>x</b></a>", spec.Files{JSONPath: "item"}, []string{"a.xml", "the dataset is empty"}},
+		{"skip leaves nothing", "a.jsonl", good, spec.Files{Skip: 16}, []string{"a.jsonl: skip leaves no row", "16"}},
 		{"json and more", "a.json", "[{\"q\":1}]\n[]", spec.Files{}, []string{"after the end", "jsonl"}},
 		{"unknown extension", "a.dat", "x", spec.Files{}, []string{`".dat"`, "set format to one of", "parquet"}},
 		{"unknown format", "a.jsonl", "x", spec.Files{Format: "jsnl"}, []string{`unknown format "jsnl"; did you mean jsonl?`}},
 		{"unknown unit", "a.txt", "x", spec.Files{Unit: "lines"}, []string{`unknown unit "lines"; did you mean line?`}},
+		{"gzip by another name", "a.jsonl", "\x1f\x8b\x08\x00", spec.Files{}, []string{"a.jsonl: line 1", "must end in .gz"}},
+		{"zip", "a.csv", "PK\x03\x04data", spec.Files{}, []string{"a.csv: line 1", "unpack"}},
+		{"parquet by another name", "a.jsonl", "PAR1data", spec.Files{}, []string{"a.jsonl: line 1", `format = "parquet"`}},
 		{"not gzip", "a.jsonl.gz", "{}", spec.Files{}, []string{"a.jsonl.gz: not a gzip file"}},
 		{"not parquet", "a.parquet", "PAR1 no", spec.Files{}, []string{"a.parquet: not a parquet file"}},
 	} {
@@ -134,7 +155,82 @@ func TestReadErrors(t *testing.T) {
 func TestOverLongLine(t *testing.T) {
 	path := write(t, "a.jsonl", "{}\n\""+strings.Repeat("x", maxLine))
 	_, err := rowsOf(spec.Files{Path: path}, 0)
-	wantError(t, err, "a.jsonl: line 2", "longer than 64 MiB")
+	wantError(t, err, "a.jsonl: line 2", "longer than 64 MiB", "text file of the format named")
+}
+
+// endless gives the head, and then more bytes than a row may have; used counts those taken.
+type endless struct {
+	head string
+	used int64
+}
+
+func (e *endless) Read(p []byte) (int, error) {
+	if e.used > 1<<30 {
+		return 0, io.EOF
+	}
+	n := copy(p, e.head)
+	e.head = e.head[n:]
+	for i := n; i < len(p); i++ {
+		p[i] = 'x'
+	}
+	e.used += int64(len(p))
+	return len(p), nil
+}
+
+// TestOverLongRow: a row of a gigabyte is refused early, whatever the format, with the line where it begins.
+func TestOverLongRow(t *testing.T) {
+	for name, head := range map[string]string{
+		"a.json": "[{\"q\":1},\n{\"q\":\"", "a.csv": "q\n\"", "a.tsv": "q\n\"", "a.xml": "<a>\n<b>", "a.jsonl": "{}\n\"", "a.txt": "x\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), name)
+			f, err := os.Create(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if _, err := f.WriteString(head); err != nil {
+				t.Fatal(err)
+			}
+			// The rest is a hole of NUL bytes: no disk is used. A reader that holds a row must stop before it has seen them all.
+			if err := f.Truncate(1 << 30); err != nil {
+				t.Fatal(err)
+			}
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, err = rowsOf(spec.Files{Path: path}, 0)
+			runtime.ReadMemStats(&after)
+			wantError(t, err, name+": ", "line 2")
+			if used := after.TotalAlloc - before.TotalAlloc; used > 8*maxRow {
+				t.Errorf("%d MiB were allocated", used>>20)
+			}
+		})
+	}
+}
+
+// TestMeter: what a row holds is bounded, and the lines of offsets are known.
+func TestMeter(t *testing.T) {
+	src := &endless{head: "one\ntwo\n"}
+	m := &meter{r: src, format: "csv"}
+	buf := make([]byte, 64<<10)
+	for range 3 {
+		if _, err := m.Read(buf); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		offset int64
+		line   int
+	}{{0, 1}, {3, 1}, {4, 2}, {7, 2}, {8, 3}, {2, 3}, {1 << 40, 3}} {
+		if got := m.line(c.offset); got != c.line {
+			t.Errorf("line of byte %d is %d, want %d", c.offset, got, c.line)
+		}
+	}
+	_, err := io.Copy(io.Discard, m)
+	wantError(t, err, "line 3", "longer than 64 MiB", "no csv of rows")
+	if src.used > maxRow+4<<20 {
+		t.Errorf("%d bytes were read", src.used)
+	}
 }
 
 func TestLabels(t *testing.T) {

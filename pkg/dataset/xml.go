@@ -19,11 +19,14 @@ func readXML(f spec.Files, emit func(int, []byte) error) error {
 		return err
 	}
 	defer in.close()
-	r := &xmlRows{path: f.Path, dec: xml.NewDecoder(in.r), element: f.JSONPath}
+	m := &meter{r: in.r, format: "XML"}
+	r := &xmlRows{path: f.Path, dec: xml.NewDecoder(m), element: f.JSONPath}
 	r.dec.CharsetReader = func(charset string, _ io.Reader) (io.Reader, error) {
-		return nil, fmt.Errorf("the file says that it is in %s: convert it to UTF-8", charset)
+		return nil, fmt.Errorf("it says that it is in %s", charset)
 	}
 	for depth := 0; ; {
+		m.line(m.begun) // lets go of the lines before
+		m.begin(r.dec.InputOffset())
 		tok, err := r.dec.Token()
 		if errors.Is(err, io.EOF) && depth == 0 {
 			return nil
@@ -55,11 +58,8 @@ func readXML(f spec.Files, emit func(int, []byte) error) error {
 	}
 }
 
-// maxXMLDepth and maxXMLRow bound an element that is a row.
-const (
-	maxXMLDepth = 100
-	maxXMLRow   = 64 << 20
-)
+// maxXMLDepth bounds how deep a row's elements may be nested.
+const maxXMLDepth = 100
 
 type xmlRows struct {
 	path    string
@@ -80,6 +80,9 @@ func (r *xmlRows) fail(err error) error {
 	if errors.As(err, &syntax) {
 		err = errors.New(syntax.Msg)
 	}
+	if strings.Contains(err.Error(), "opening charset") {
+		return fmt.Errorf("%s: line %d: the file is not in UTF-8: convert it, and take the encoding out of its first line: %w", r.path, line, err)
+	}
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
@@ -91,7 +94,6 @@ func (r *xmlRows) value(e xml.StartElement, depth int) (any, error) {
 	if depth > maxXMLDepth {
 		return nil, fmt.Errorf("elements are nested more than %d deep", maxXMLDepth)
 	}
-	start := r.dec.InputOffset()
 	object := map[string]any{}
 	for _, a := range e.Attr {
 		addField(object, a.Name.Local, a.Value)
@@ -101,9 +103,6 @@ func (r *xmlRows) value(e xml.StartElement, depth int) (any, error) {
 		tok, err := r.dec.Token()
 		if err != nil {
 			return nil, err
-		}
-		if r.dec.InputOffset()-start > maxXMLRow {
-			return nil, fmt.Errorf("an element is longer than %d MiB", maxXMLRow>>20)
 		}
 		switch tok := tok.(type) {
 		case xml.StartElement:
