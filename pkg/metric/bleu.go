@@ -104,11 +104,15 @@ func (b *BLEU) Count(prediction string, references []string) BLEUStats {
 	var s BLEUStats
 	grams, n := b.words(prediction)
 	s.Length = n
-	known := map[string]int{}
+	var known map[string]int
 	for i, r := range references {
 		g, length := b.words(r)
-		for k, c := range g {
-			known[k] = max(known[k], c)
+		if i == 0 {
+			known = g
+		} else {
+			for k, c := range g {
+				known[k] = max(known[k], c)
+			}
 		}
 		near, far := abs(n-length), abs(n-s.RefLength)
 		if i == 0 || near < far || near == far && length < s.RefLength {
@@ -188,17 +192,22 @@ func CHRF(prediction string, references []string, words bool) CHRFStats {
 	var best CHRFStats
 	score := -1.0
 	p := chrfGrams(prediction, words)
+	left := map[string]int{}
 	for _, r := range references {
 		var s CHRFStats
 		for n, ref := range chrfGrams(r, words) {
-			for g, c := range ref {
-				s[n][1] += c
-				s[n][2] += min(c, p[n][g])
+			clear(left)
+			for _, g := range ref {
+				left[g]++
 			}
-			for _, c := range p[n] {
-				if len(ref) > 0 {
-					s[n][0] += c
+			for _, g := range p[n] {
+				if c := left[g]; c > 0 {
+					left[g] = c - 1
+					s[n][2]++
 				}
+			}
+			if s[n][1] = len(ref); len(ref) > 0 {
+				s[n][0] = len(p[n])
 			}
 		}
 		if f := s.Score(); f > score {
@@ -225,7 +234,8 @@ func (s *CHRFStats) Score() float64 {
 	return 100 * 5 * precision * recall / (4*precision + recall)
 }
 
-func chrfGrams(text string, words bool) (grams [chrfChars + chrfWords]map[string]int) {
+// chrfGrams lists the n-grams of each order, with their repetitions.
+func chrfGrams(text string, words bool) (grams [chrfChars + chrfWords][]string) {
 	tight := strings.Map(func(r rune) rune {
 		if space(r) {
 			return -1
@@ -238,9 +248,9 @@ func chrfGrams(text string, words bool) (grams [chrfChars + chrfWords]map[string
 	}
 	starts = append(starts, len(tight))
 	for n := range chrfChars {
-		grams[n] = make(map[string]int, len(starts))
+		grams[n] = make([]string, 0, len(starts))
 		for i := 0; i+n+1 < len(starts); i++ {
-			grams[n][tight[starts[i]:starts[i+n+1]]]++
+			grams[n] = append(grams[n], tight[starts[i]:starts[i+n+1]])
 		}
 	}
 	if !words {
@@ -248,9 +258,8 @@ func chrfGrams(text string, words bool) (grams [chrfChars + chrfWords]map[string
 	}
 	list := chrfWordList(text)
 	for n := range chrfWords {
-		grams[chrfChars+n] = map[string]int{}
 		for i := 0; i+n < len(list); i++ {
-			grams[chrfChars+n][strings.Join(list[i:i+n+1], " ")]++
+			grams[chrfChars+n] = append(grams[chrfChars+n], strings.Join(list[i:i+n+1], " "))
 		}
 	}
 	return grams

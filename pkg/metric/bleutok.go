@@ -12,7 +12,7 @@ var bleuTokenizers = map[string]func(string) string{"13a": tokens13a, "intl": to
 
 // tokens13a is the tokenisation of mteval-v13a.pl, the one of the WMT shared tasks and sacreBLEU's default.
 func tokens13a(line string) string {
-	line = strings.NewReplacer("<skipped>", "").Replace(line)
+	line = strings.ReplaceAll(line, "<skipped>", "")
 	line = strings.ReplaceAll(strings.ReplaceAll(line, "-\n", ""), "\n", " ")
 	if strings.Contains(line, "&") {
 		for _, e := range [][2]string{{"&quot;", `"`}, {"&amp;", "&"}, {"&lt;", "<"}, {"&gt;", ">"}} {
@@ -24,13 +24,14 @@ func tokens13a(line string) string {
 
 // westernTokens puts ASCII punctuation apart, periods and commas but between digits, and a dash after a digit.
 func westernTokens(line string) string {
-	text := make([]rune, 0, len(line)+len(line)/4)
+	text := make([]rune, 0, len(line)+len(line)/2)
 	for _, r := range line {
-		if r < 128 && r != '\'' && r != ',' && r != '-' && r != '.' && (punct(r) || r == ' ') {
+		switch {
+		case punct(r) && r != '\'' && r != ',' && r != '-' && r != '.':
 			text = append(text, ' ', r, ' ')
-			continue
+		default:
+			text = append(text, r)
 		}
-		text = append(text, r)
 	}
 	digit := func(r rune) bool { return r >= '0' && r <= '9' }
 	stop := func(r rune) bool { return r == '.' || r == ',' }

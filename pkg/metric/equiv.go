@@ -61,6 +61,8 @@ var (
 	oneScript = regexp.MustCompile(`([_^])\{(\w)\}`)
 )
 
+func isThousands(s string) bool { return strings.Contains(s, ",") && thousands.MatchString(s) }
+
 // leftSide drops "x =" and "x ∈" before an answer, where the other answer is no equation.
 func leftSide(s, other string) string {
 	for _, sign := range []string{"=", "∈"} {
@@ -75,14 +77,19 @@ func leftSide(s, other string) string {
 // element gives one element of an answer in the form that is compared: without spaces, a mixed number as a sum, thousands without commas.
 func element(s string) string {
 	s = strings.TrimSpace(s)
-	if m := mixed.FindStringSubmatch(s); m != nil {
-		s = m[1] + "(" + m[2] + "+" + m[3] + "/" + m[4] + ")"
+	if strings.Contains(s, "/") {
+		if m := mixed.FindStringSubmatch(s); m != nil {
+			s = m[1] + "(" + m[2] + "+" + m[3] + "/" + m[4] + ")"
+		}
 	}
 	s = joinDigits(s)
-	if thousands.MatchString(s) {
+	if isThousands(s) {
 		s = strings.ReplaceAll(s, ",", "")
 	}
-	return oneScript.ReplaceAllString(s, "$1$2")
+	if strings.ContainsAny(s, "_^") {
+		s = oneScript.ReplaceAllString(s, "$1$2")
+	}
+	return s
 }
 
 // joinDigits removes spaces, but not those between digits and after commas, so that "1, 234" and "12 34" stay two numbers.
@@ -226,7 +233,10 @@ func nesting(r rune) int {
 
 // splitTop splits at a sign that stands in no brackets. Brackets need not match in kind: [0,1) is an interval.
 func splitTop(s, sign string) []string {
-	if thousands.MatchString(s) {
+	if !strings.Contains(s, sign) {
+		return []string{s}
+	}
+	if isThousands(s) {
 		return []string{strings.ReplaceAll(s, ",", "")}
 	}
 	var parts []string
@@ -313,8 +323,10 @@ func relation(s string) (signs string, sides []string) {
 
 // sameExpression compares two single expressions: as words, or by value.
 func sameExpression(a, b string) bool {
-	if m, n := optionIn.FindStringSubmatch(a), optionIn.FindStringSubmatch(b); m != nil && n != nil {
-		return m[1] == n[1]
+	if len(a) <= 6 && len(b) <= 6 {
+		if m, n := optionIn.FindStringSubmatch(a), optionIn.FindStringSubmatch(b); m != nil && n != nil {
+			return m[1] == n[1]
+		}
 	}
 	if strings.ContainsAny(a+b, `"`) || longWord(a) && longWord(b) {
 		return strings.EqualFold(plainWords(a), plainWords(b))

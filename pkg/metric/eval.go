@@ -186,7 +186,8 @@ func sameValue(a, b *node) bool {
 	return alike(func(point uint64) bool { return near(a.at(point), b.at(point)) }, a, b)
 }
 
-// alike asks eight points; a point where neither expression has a value says nothing, and three must agree.
+// alike asks eight points, and is content with five that agree; a point where neither expression has a value says nothing, and three
+// must agree.
 func alike(agree func(point uint64) bool, a, b *node) bool {
 	agreed := 0
 	for point := uint64(1); point <= 8; point++ {
@@ -197,6 +198,9 @@ func alike(agree func(point uint64) bool, a, b *node) bool {
 			return false
 		default:
 			agreed++
+		}
+		if agreed == 5 {
+			return true
 		}
 	}
 	return agreed >= 3

@@ -69,37 +69,40 @@ func speaks(text, code string) bool {
 
 // treebank holds the steps of NLTK's word_tokenize on one sentence, those of opening quotes first.
 var treebank = []struct {
-	re *regexp.Regexp
-	to string
+	re    *regexp.Regexp
+	to    string
+	needs string // what a sentence must have one rune of for the step to change it
 }{
-	{regexp.MustCompile("([«“‘„]|`+)"), " $1 "},
-	{regexp.MustCompile(`^"`), "`` "},
-	{regexp.MustCompile(`([ (\[{<])("|'')`), "$1 `` "},
-	{regexp.MustCompile(`([^.])(\.)([\])}>"'»”’ ]*)\s*$`), "$1 $2 $3 "},
-	{regexp.MustCompile(`([:,])([^\d])`), " $1 $2"},
-	{regexp.MustCompile(`([:,])$`), " $1 "},
-	{regexp.MustCompile(`\.{2,}`), " $0 "},
-	{regexp.MustCompile(`[;@#$%&]`), " $0 "},
-	{regexp.MustCompile(`([^.])(\.)([\])}>"']*)\s*$`), "$1 $2$3 "},
-	{regexp.MustCompile(`[?!]`), " $0 "},
-	{regexp.MustCompile(`([^'])' `), "$1 ' "},
-	{regexp.MustCompile(`[*\][(){}<>]`), " $0 "},
-	{regexp.MustCompile(`--`), " -- "},
-	{regexp.MustCompile(`^|$`), " "},
-	{regexp.MustCompile(`[»”’]`), " $0 "},
-	{regexp.MustCompile(`''|"`), " '' "},
-	{regexp.MustCompile(`([^' ])('[sS]|'[mM]|'[dD]|') `), "$1 $2 "},
-	{regexp.MustCompile(`([^' ])('ll|'LL|'re|'RE|'ve|'VE|n't|N'T) `), "$1 $2 "},
+	{regexp.MustCompile("([«“‘„]|`+)"), " $1 ", "«“‘„`"},
+	{regexp.MustCompile(`^"`), "`` ", "\""},
+	{regexp.MustCompile(`([ (\[{<])("|'')`), "$1 `` ", "\"'"},
+	{regexp.MustCompile(`([^.])(\.)([\])}>"'»”’ ]*)\s*$`), "$1 $2 $3 ", "."},
+	{regexp.MustCompile(`([:,])([^\d])`), " $1 $2", ":,"},
+	{regexp.MustCompile(`([:,])$`), " $1 ", ":,"},
+	{regexp.MustCompile(`\.{2,}`), " $0 ", "."},
+	{regexp.MustCompile(`[;@#$%&]`), " $0 ", ";@#$%&"},
+	{regexp.MustCompile(`([^.])(\.)([\])}>"']*)\s*$`), "$1 $2$3 ", "."},
+	{regexp.MustCompile(`[?!]`), " $0 ", "?!"},
+	{regexp.MustCompile(`([^'])' `), "$1 ' ", "'"},
+	{regexp.MustCompile(`[*\][(){}<>]`), " $0 ", "*[](){}<>"},
+	{regexp.MustCompile(`--`), " -- ", "-"},
+	{regexp.MustCompile(`^|$`), " ", ""},
+	{regexp.MustCompile(`[»”’]`), " $0 ", "»”’"},
+	{regexp.MustCompile(`''|"`), " '' ", "\"'"},
+	{regexp.MustCompile(`([^' ])('[sS]|'[mM]|'[dD]|') `), "$1 $2 ", "'"},
+	{regexp.MustCompile(`([^' ])('ll|'LL|'re|'RE|'ve|'VE|n't|N'T) `), "$1 $2 ", "'"},
 	{regexp.MustCompile(`(?i)\b(can)(not)\b|\b(d)('ye)\b|\b(gim)(me)\b|\b(gon)(na)\b|\b(got)(ta)\b|\b(lem)(me)\b|\b(more)('n)\b`),
-		" $1$3$5$7$9$11$13 $2$4$6$8$10$12$14 "},
-	{regexp.MustCompile(`(?i)\b(wan)(na)(\s)`), " $1 $2 $3"},
-	{regexp.MustCompile(`(?i) ('t)(is)\b| ('t)(was)\b`), " $1$3 $2$4 "},
+		" $1$3$5$7$9$11$13 $2$4$6$8$10$12$14 ", "nNeEaA'"},
+	{regexp.MustCompile(`(?i)\b(wan)(na)(\s)`), " $1 $2 $3", "wW"},
+	{regexp.MustCompile(`(?i) ('t)(is)\b| ('t)(was)\b`), " $1$3 $2$4 ", "'"},
 }
 
 // treebankWords cuts a sentence into words as NLTK's word_tokenize does.
 func treebankWords(sentence string) []string {
 	for i, step := range treebank {
-		sentence = step.re.ReplaceAllString(sentence, step.to)
+		if step.needs == "" || strings.ContainsAny(sentence, step.needs) {
+			sentence = step.re.ReplaceAllString(sentence, step.to)
+		}
 		if i == openingQuotes-1 {
 			sentence = openLetters(sentence)
 		}

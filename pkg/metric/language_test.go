@@ -31,7 +31,10 @@ func TestLanguages(t *testing.T) {
 		}
 	}
 	english := strings.Join(texts["en"], " ")
-	for id, change := range map[string]func(string) string{"change_case:english_capital": strings.ToUpper, "change_case:english_lowercase": strings.ToLower} {
+	for id, change := range map[string]func(string) string{
+		"change_case:english_capital":   strings.ToUpper,
+		"change_case:english_lowercase": strings.ToLower,
+	} {
 		in, err := NewInstruction(id, nil)
 		if err != nil {
 			t.Fatal(err)

@@ -38,13 +38,19 @@ var plainSigns = strings.NewReplacer("−", "-", "–", "-", "＝", "=", "，", 
 	"≦", "≤", "≧", "≥", "<=", "≤", ">=", "≥", "%", "", "％", "", "$", "", "£", "", "€", "", "¥", "", "~", " ", "{,}", "", "**", "^", "√", `\sqrt `,
 	"½", `\frac{1}{2}`, "²", "^2", "³", "^3", "\u00a0", " ", "∅", "∅", "`", "")
 
+var degreeSigns = strings.NewReplacer("^{°}", "", "^°", "", "°", "")
+
 // mathForm rewrites an answer so that what is written in several ways is written in one, spaces still in it: the rules are those that
 // Hendrycks et al. 2021 (MATH, _strip_string) and Lewkowycz et al. 2022 (Minerva, appendix D) publish, on tokens.
 func mathForm(answer string) string {
 	s := unwrap(strings.TrimSpace(answer))
-	s = plainSigns.Replace(expandCommands(thinComma.ReplaceAllString(s, "$1"), 0))
-	s = strings.NewReplacer("^{°}", "", "^°", "", "°", "", "'", "'").Replace(s)
-	s = repeating.ReplaceAllStringFunc(s, repeatingDecimal)
+	if strings.Contains(s, ",") {
+		s = thinComma.ReplaceAllString(s, "$1")
+	}
+	s = degreeSigns.Replace(plainSigns.Replace(expandCommands(s, 0)))
+	if strings.Contains(s, `\overline`) {
+		s = repeating.ReplaceAllStringFunc(s, repeatingDecimal)
+	}
 	s = dropUnits(strings.TrimSpace(s))
 	return strings.TrimSpace(s)
 }
