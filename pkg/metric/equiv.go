@@ -17,7 +17,7 @@ import (
 //     0.333 is not 1/3;
 //   - degrees, percent and currency signs and units after a number are dropped: 45^\circ and 45, 50\% and 50 (but not 0.5), 5\text{ cm}
 //     and 5;
-//   - x=5 and 5, x \in [0,1] and [0,1];
+//   - x=5 and 5, x=1 or x=2 and 1,2, x \in [0,1] and [0,1];
 //   - expressions of + - * / ^ ! roots, absolute values, trigonometric functions, logarithms (log to base 10), exp, binomials, π, e, i
 //     and variables whose values agree at random points between 0.5 and 2.5 to 12 digits: 2\sqrt{2} and \sqrt8, (x+1)^2 and x^2+2x+1.
 //     As variables are positive there, \sqrt{x^2} is x;
@@ -209,7 +209,7 @@ func sameItems(a, b []string, depth int) bool {
 next:
 	for _, x := range a {
 		for j, y := range b {
-			if !taken[j] && sameMath(element(x), element(y), depth+1) {
+			if !taken[j] && sameMath(element(leftSide(x, y)), element(leftSide(y, x)), depth+1) {
 				taken[j] = true
 				continue next
 			}

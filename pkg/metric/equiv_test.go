@@ -3,6 +3,7 @@ package metric
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -125,6 +126,23 @@ func TestEquivalent(t *testing.T) {
 		{`0`, `-0`, true},
 		{`11\sqrt2`, `11 \sqrt{2}`, true},
 		{`\theta`, `\phi`, false},
+		{`\text{no solution}`, `No solution`, true},
+		{`\text{Yes}`, `No`, false},
+		{`x=1 \text{ or } x=2`, `2, 1`, true},
+		{`1 \text{ or } 2`, `2,1`, true},
+		{`-\frac{\sqrt{3}}{2}`, `-sqrt(3)/2`, true},
+		{`\frac{-1}{2}`, `-\frac12`, true},
+		{`\left(\frac{3}{2}, -13\right)`, `(1.5,-13)`, true},
+		{`\$18.90`, `18.9`, true},
+		{`6.0`, `6`, true},
+		{`2x^2+3x`, `x(2x+3)`, true},
+		{`2, 3`, `2 3`, false},
+		{`2516_8`, `2516_{8}`, true},
+		{`5 \text{ apples}`, `5`, true},
+		{`3/4 cup`, `3/4`, false}, // cups are no unit here
+		{`(2,\infty)`, `(2, \infty)`, true},
+		{`\infty`, `-\infty`, false},
+		{`10:30`, `10:30`, true},
 		{`4\theta/2`, `2\theta`, true},
 	} {
 		if got := Equivalent(c.a, c.b); got != c.want {
@@ -163,4 +181,18 @@ func FuzzEquivalent(f *testing.F) {
 			t.Errorf("%q is not equivalent to itself", a)
 		}
 	})
+}
+
+func TestEquivalentIsBounded(t *testing.T) {
+	for _, piece := range []string{"(", "{1,", `\frac1`, `1\frac`, "1,", "1±", "|", "x!", "2^", `\sqrt{`, "-", `\{1,\{2,`, "(1,2)∪", `\text{a `, `\pm`, "x=", "9"} {
+		a := strings.Repeat(piece, maxMath/len(piece))
+		b := strings.Repeat(piece, maxMath/len(piece)-1) + "7"
+		start := time.Now()
+		if !Equivalent(a, a) || Equivalent(a, b) != Equivalent(b, a) {
+			t.Errorf("%q many times is not itself, or depends on the order", piece)
+		}
+		if took := time.Since(start); took > 5*time.Second {
+			t.Errorf("%q many times takes %v", piece, took)
+		}
+	}
 }
