@@ -184,7 +184,8 @@ func FuzzEquivalent(f *testing.F) {
 }
 
 func TestEquivalentIsBounded(t *testing.T) {
-	for _, piece := range []string{"(", "{1,", `\frac1`, `1\frac`, "1,", "1±", "|", "x!", "2^", `\sqrt{`, "-", `\{1,\{2,`, "(1,2)∪", `\text{a `, `\pm`, "x=", "9"} {
+	for _, piece := range []string{"(", "{1,", `\frac1`, `1\frac`, "1,", "1±", "|", "x!", "2^", `\sqrt{`, "-", `\{1,\{2,`, "(1,2)∪",
+		`\text{a `, `\pm`, "x=", "9"} {
 		a := strings.Repeat(piece, maxMath/len(piece))
 		b := strings.Repeat(piece, maxMath/len(piece)-1) + "7"
 		start := time.Now()

@@ -57,8 +57,8 @@ func dropArticles(text string) string {
 	return joined(text, func(word string) bool { return word == "a" || word == "an" || word == "the" })
 }
 
-// joined copies a text without the words drop names, words being runs of \w, and with one space for every run of white space inside.
-// A dropped word counts as white space.
+// joined copies a text without the words that drop names, words being runs of \w, and with one space for every run of white space
+// inside. A dropped word counts as white space.
 func joined(text string, drop func(word string) bool) string {
 	var b strings.Builder
 	b.Grow(len(text))
@@ -174,8 +174,7 @@ func ContainsAny(prediction string, golds []string, normalize func(string) strin
 
 // OCGeneral is OpenCompass's general_postprocess: the text before the first line break, period or comma, without what is neither word
 // character nor white space, without the articles (in any case), with single spaces. Unlike SQuAD's it cuts, keeps the case, and
-// removes the punctuation of every script and the combining marks. A dropped article leaves nothing, where SQuAD's leaves a space; as
-// only white space can stand beside it then, that is the same.
+// removes the punctuation of every script and the combining marks.
 func OCGeneral(text string) string {
 	if i := strings.IndexAny(text, "\n.,"); i >= 0 {
 		text = text[:i]
