@@ -3,16 +3,19 @@
 package dataset
 
 import (
-	"bytes"
+	"archive/zip"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
+	"sextant/internal/goldens"
 	"sextant/pkg/spec"
 )
 
@@ -61,90 +64,264 @@ func hash3(t *testing.T, s *Set) string {
 	return hex.EncodeToString(h.Sum(nil))[:16]
 }
 
-// TestCatalogOnRealFiles opens the entries whose real files are at hand, in their own names and in their own formats.
-func TestCatalogOnRealFiles(t *testing.T) {
-	for _, c := range []struct {
-		name  string
-		links map[string]string
-		alter func(*spec.Dataset)
-		rows  int
-		hash  string
-	}{
-		{"piqa_ppl", map[string]string{"piqa/dev.jsonl": "piqa/valid.jsonl", "piqa/dev-labels.lst": "piqa/valid-labels.lst"}, nil, 1838, "4f80faa270fea3e0"},
-		{"gsm8k_gen", map[string]string{"gsm8k/test.jsonl": "gsm8k/test.jsonl"}, nil, 1319, "ba34796096312e5f"},
-		{"gsm8k_gen", map[string]string{"gsm8k/test.jsonl": "gsm8k/test.jsonl", "gsm8k/train.jsonl": "gsm8k/train.jsonl"}, func(d *spec.Dataset) {
-			d.FewShot = spec.FewShot{Kind: "random", K: 2, Seed: 1}
-		}, 1319, "6d75425eadbfb9cb"},
-		// These files are not in OpenCompass's shape: what differs is said in columns, as a user would.
-		{"hellaswag_ppl", map[string]string{"hellaswag/hellaswag.jsonl": "hellaswag/hellaswag.jsonl"}, func(d *spec.Dataset) {
-			d.Columns = map[string]spec.Column{"choices": {From: "endings"}, "gold": {From: "label"}}
-		}, 1000, "00b724758c621531"},
-		{"lambada_gen", map[string]string{"lambada/test.jsonl": "lambada/lambada_test.jsonl"}, func(d *spec.Dataset) {
-			d.Columns = map[string]spec.Column{
-				"prompt": {From: "text", Regex: `(?s)^(.*) [^ ]*$`}, "label": {From: "text", Regex: `(?s)^.* ([^ ]*)$`},
-			}
-		}, 5153, "8570e33e6b446963"},
-		{"winograd_ppl", nil, func(d *spec.Dataset) { d.Test.Path = wsc273(t) }, 273, "1dab3d67cc7609e6"},
-	} {
-		d := fromCatalog(t, c.name, dataDir(t, c.links))
-		if c.alter != nil {
-			c.alter(&d)
-		}
-		s, err := Open(d, 0)
-		if err != nil {
-			t.Error(err)
-			continue
-		}
-		if s.Len() != c.rows || hash3(t, s) != c.hash {
-			t.Errorf("%s: %d rows, want %d; prompts %s, want %s", c.name, s.Len(), c.rows, hash3(t, s), c.hash)
-		}
-	}
+// real is a file of the outside data, and how a spec uses it: the lines below a [[dataset]] table over a catalog entry. Most files are
+// not quite in OpenCompass's shape, so that this also shows what a user writes for a file of another shape.
+type real struct {
+	entry string // the catalog's, or those of catalog/next; or a name of the test's own
+	lines string // BENCH is the folder of the data
+	rows  int
 }
 
-// wsc273 makes a file of winograd_ppl's shape from blocks of four lines: text with [MASK], the mask, options, answer.
-func wsc273(t *testing.T) string {
-	data, err := os.ReadFile(bench(t, "wsc273/wsc273.txt"))
+const arcOwn = `
+[dataset.columns]
+stem = { from = "query", regex = "^Question: (.*)$" }
+options = { from = "choices" }
+gold = { from = "gold" }
+`
+
+var realFiles = []real{
+	{entry: "piqa_ppl", lines: "test = { path = 'BENCH/piqa/valid.jsonl', labels = 'BENCH/piqa/valid-labels.lst' }", rows: 1838},
+	{entry: "piqa_gen", lines: "test = { path = 'BENCH/piqa/valid.jsonl', labels = 'BENCH/piqa/valid-labels.lst' }", rows: 1838},
+	{entry: "piqa_ll", lines: "test = { path = 'BENCH/piqa/valid.jsonl', labels = 'BENCH/piqa/valid-labels.lst' }", rows: 1838},
+	{entry: "gsm8k_gen", lines: "test.path = 'BENCH/gsm8k/test.jsonl'", rows: 1319},
+	{entry: "gsm8k_gen", lines: "test.path = 'BENCH/gsm8k/train.jsonl'\ntrain.path = 'BENCH/gsm8k/test.jsonl'\n" +
+		"few_shot = { kind = 'random', k = 2, seed = 1 }", rows: 200},
+	{entry: "hellaswag_ppl", lines: `test.path = 'BENCH/hellaswag/hellaswag.jsonl'
+columns = { ctx = { from = "ctx" }, choices = { from = "endings" }, gold = { from = "label" } }`, rows: 1000},
+	{entry: "hellaswag_ll", lines: `test.path = 'BENCH/hellaswag/hellaswag.jsonl'
+columns = { query = { template = "{activity_label}: {ctx}" }, choices = { from = "endings" }, gold = { from = "label" } }`, rows: 1000},
+	{entry: "lambada_gen", lines: `test.path = 'BENCH/lambada/lambada_test.jsonl'
+columns = { prompt = { from = "text", regex = '(?s)^(.*) [^ ]*$' }, label = { from = "text", regex = '(?s)^.* ([^ ]*)$' } }`, rows: 5153},
+	{entry: "wsc273_ppl", lines: `test = { path = 'BENCH/wsc273/wsc273.txt', unit = "paragraph" }
+[dataset.columns]
+pronoun = { template = "[MASK]" }
+options = { from = "text", regex = '^[^\n]*\n[^\n]*\n([^\n]*)', case = "lower", split = "," }
+right = { from = "text", regex = '^[^\n]*\n[^\n]*\n[^\n]*\n([^\n]*)', case = "lower" }
+label = { from = "options", index = "{right}", join = "," }
+line = { from = "text", regex = '^([^\n]*)' }
+[dataset.prompt]
+template = "{line} Q: In the previous text, what does '{pronoun}' refer to? A: {choice}"`, rows: 273},
+	{entry: "winogrande_ppl", lines: `test.path = 'BENCH/winogrande/winogrande.jsonl'
+[dataset.columns]
+option1 = { from = "context_options[0]" }
+option2 = { from = "context_options[1]" }
+before = { from = "continuation", regex = "^()" }
+after = { template = " {continuation}" }
+answer = { from = "gold", map = { 0 = "1", 1 = "2" } }`, rows: 1267},
+	{entry: "arc_e_ppl", lines: "test.path = 'BENCH/arc/arc_easy.jsonl'" + arcOwn + `[dataset.prompt]
+template.round = [{ role = "HUMAN", prompt = "Question: {stem}\nAnswer: " }, { role = "BOT", prompt = "{choice}" }]`, rows: 2376},
+	{entry: "arc_e_ll", lines: "test.path = 'BENCH/arc/arc_easy.jsonl'" + arcOwn + `[dataset.prompt]
+context = "Question: {stem}\nAnswer:"`, rows: 2376},
+	{entry: "boolq_ppl", lines: "test.path = 'BENCH/boolq/boolq.jsonl'\ncolumns.label = { from = 'answer' }", rows: 2474},
+	{entry: "boolq_gen", lines: "test.path = 'BENCH/boolq/boolq.jsonl'\ncolumns.label = { from = 'answer' }", rows: 2474},
+	{entry: "boolq_ll", lines: "test.path = 'BENCH/boolq/boolq.jsonl'\ncolumns.label = { from = 'answer' }", rows: 2474},
+	{entry: "commonsenseqa_ppl", lines: "test.path = 'BENCH/commonsenseqa/dev_rand_split.jsonl'\ntrain.path = 'BENCH/commonsenseqa/dev_rand_split.jsonl'", rows: 1221},
+	{entry: "commonsenseqa_gen", lines: "test.path = 'BENCH/commonsenseqa/dev_rand_split.jsonl'\nfew_shot.kind = 'none'", rows: 1221},
+	{entry: "commonsenseqa_ll", lines: "test.path = 'BENCH/commonsenseqa/dev_rand_split.jsonl'", rows: 1221},
+	{entry: "copa_ppl", lines: "test = { path = 'BENCH/copa/copa-dev.xml' }" + copaXML, rows: 500},
+	{entry: "copa_gen", lines: "test = { path = 'BENCH/copa/copa-test.xml', json_path = 'item' }" + copaXML, rows: 500},
+	{entry: "copa_ll", lines: "test = { path = 'BENCH/copa/copa-dev.xml' }" + copaXML, rows: 500},
+	{entry: "wikitext2_rolling", lines: "test.path = 'BENCH/wikitext2/wiki.test.raw'", rows: 4358},
+	{entry: "truthfulqa_mc1", lines: `test.path = 'BENCH/truthfulqa/TruthfulQA_817.csv'
+[dataset.columns]
+question = { from = "Question" }
+options = { template = "{Best Answer}; {Incorrect Answers}", split = "; " }
+true = { list = ["0"] }`, rows: 817},
+	{entry: "truthfulqa_mc2", lines: `test.path = 'BENCH/truthfulqa/TruthfulQA_817.csv'
+[dataset.columns]
+question = { from = "Question" }
+options = { template = "{Correct Answers}; {Incorrect Answers}", split = "; " }
+correct = { from = "Correct Answers", split = "; " }
+wrong = { from = "Incorrect Answers", split = "; " }
+yes = { from = "correct", regex = "^", map = { "" = "1" }, join = " " }
+no = { from = "wrong", regex = "^", map = { "" = "0" }, join = " " }
+marks = { template = "{yes} {no}", split = " " }
+true = { from = "marks", index = "1" }`, rows: 817},
+	{entry: "math500_gen", lines: "test.path = 'BENCH/math500/math500_test_ori.jsonl'", rows: 500},
+	{entry: "humaneval_gen", lines: "test.path = 'BENCH/humaneval/HumanEval.jsonl.gz'", rows: 164},
+	{entry: "humaneval_gen", lines: "test.path = 'BENCH/humaneval/example_problem.jsonl'", rows: 1},
+	{entry: "mbpp_gen", lines: "test.path = 'BENCH/mbpp/mbpp.jsonl'\ntrain.path = 'BENCH/mbpp/mbpp.jsonl'", rows: 500},
+	{entry: "mbpp_gen", lines: "test = { path = 'BENCH/mbpp/mbpp.jsonl', skip = 0, take = 0 }\nfew_shot.kind = 'none'", rows: 974},
+	{entry: "arc_pairs", lines: pairs + "test.path = 'BENCH/arc/arc_challenge.jsonl'", rows: 2000},
+	{entry: "arc_pairs", lines: pairs + "test.path = 'BENCH/arc/arc_challenge_val.jsonl'", rows: 598},
+	{entry: "siqa_own", lines: `mode = "gen"
+test.path = 'BENCH/siqa/social_i_qa_test.json'
+answer = "letter"
+post = ["first_option:ABC"]
+columns.letter = { from = "answer", map = { answer1 = "A", answer2 = "B", answer3 = "C" } }
+prompt.template = "{instruction}"`, rows: 1954},
+}
+
+// pairs are a question and one answer, right or wrong.
+const pairs = `mode = "ll"
+answer = "label"
+prompt = { context = "{question} {answer}\nIs that right?", choices = "options" }
+columns.options = { list = ["no", "yes"] }
+`
+
+const copaXML = `
+[dataset.columns]
+question = { from = "asks-for" }
+premise = { from = "p" }
+choice1 = { from = "a1" }
+choice2 = { from = "a2" }
+label = { from = "most-plausible-alternative", map = { 1 = "0", 2 = "1" } }
+`
+
+// shelf is the catalog with the entries that wait for their metric.
+func shelf(t *testing.T) *Catalog {
+	t.Helper()
+	c, err := NewCatalog()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out bytes.Buffer
-	for block := range strings.SplitSeq(strings.TrimSpace(strings.ReplaceAll(string(data), "\r", "")), "\n\n") {
-		lines := strings.Split(block, "\n")
-		options := strings.Split(lines[2], ",")
-		label := 0
-		if strings.EqualFold(strings.TrimSpace(options[1]), strings.TrimSpace(lines[3])) {
-			label = 1
+	for _, d := range entries(t) {
+		c.entries[d.Abbr] = d
+	}
+	return c
+}
+
+// load reads a spec as a user writes it, and opens its datasets.
+func load(t *testing.T, c *Catalog, text string) []*Set {
+	t.Helper()
+	s, err := spec.Load(write(t, "eval.toml", text+"\n[[models]]\npath = \"/m\"\n"), spec.Options{Catalog: c})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []*Set
+	for _, d := range s.Datasets {
+		out = append(out, open(t, d))
+	}
+	return out
+}
+
+// TestRealFiles: every file loads through its catalog entry, with its rows, and gives the prompts that it gave before (by hash, of the
+// first, middle and last row).
+func TestRealFiles(t *testing.T) {
+	root := filepath.Dir(bench(t, "x"))
+	c := shelf(t)
+	var hashes strings.Builder
+	for _, r := range realFiles {
+		sets := load(t, c, "[[dataset]]\nabbr = \""+r.entry+"\"\n"+strings.ReplaceAll(r.lines, "BENCH", root))
+		s := sets[0]
+		if len(sets) != 1 || len(s.test.rows) != r.rows {
+			t.Errorf("%s: %d datasets, %d rows, want %d", r.entry, len(sets), len(s.test.rows), r.rows)
 		}
-		row, err := json.Marshal(map[string]any{"text": lines[0], "pronoun": "[MASK]", "options": options, "label": label})
+		if s.d.Mode == spec.Rolling {
+			continue // TestWikitext2
+		}
+		fmt.Fprintf(&hashes, "%s %s %d %s\n", r.entry, filepath.Base(s.d.Test.Path), s.Len(), hash3(t, s))
+	}
+	for _, family := range []struct {
+		datasets string
+		members  int
+		rows     int
+	}{{"mmlu_ppl", 57, 14042}, {"mmlu_gen", 57, 14042}, {"bbh_0shot_gen", 27, 6511}} {
+		sets := load(t, c, "data_dir = '"+familyData(t, root)+"'\ndatasets = [\""+family.datasets+"\"]")
+		rows := 0
+		for _, s := range sets {
+			rows += s.Len()
+			fmt.Fprintf(&hashes, "%s %d %s\n", s.d.Abbr, s.Len(), hash3(t, s))
+		}
+		if len(sets) != family.members || rows != family.rows {
+			t.Errorf("%s: %d members, %d rows", family.datasets, len(sets), rows)
+		}
+	}
+	golden(t, "testdata/real.txt", hashes.String())
+}
+
+// TestReferenceContexts: the ll entries give the contexts, choices and gold that the independent reference scored.
+func TestReferenceContexts(t *testing.T) {
+	root := filepath.Dir(bench(t, "x"))
+	var golden struct {
+		Rows []struct {
+			Dataset string
+			Index   int
+			Context string
+			Choices []string
+			Gold    int
+		}
+	}
+	goldens.ReadJSON(t, filepath.Join(root, "../stories260k/golden/mc.json"), &golden)
+	entryOf := map[string]string{"piqa_valid": "piqa_ll", "arc_easy_test": "arc_e_ll", "copa_dev": "copa_ll"}
+	c := shelf(t)
+	sets := map[string]*Set{}
+	for _, r := range realFiles {
+		if strings.HasSuffix(r.entry, "_ll") {
+			sets[r.entry] = load(t, c, "[[dataset]]\nabbr = \""+r.entry+"\"\n"+strings.ReplaceAll(r.lines, "BENCH", root))[0]
+		}
+	}
+	if len(golden.Rows) == 0 {
+		t.Fatal("no rows")
+	}
+	for _, want := range golden.Rows {
+		it := item(t, sets[entryOf[want.Dataset]], want.Index, nil)
+		p := it.Prompts(0)[0]
+		if p.Text != want.Context || !slices.Equal(p.Continuations, want.Choices) || it.Gold[0] != strconv.Itoa(want.Gold) {
+			t.Errorf("%s row %d: %q %q gold %q, want %q %q %d", want.Dataset, want.Index, p.Text, p.Continuations, it.Gold, want.Context, want.Choices, want.Gold)
+		}
+	}
+}
+
+// familyData is a data directory with MMLU unpacked and BIG-Bench Hard linked.
+func familyData(t *testing.T, root string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "BBH"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(root, "bbh"), filepath.Join(dir, "BBH", "data")); err != nil {
+		t.Fatal(err)
+	}
+	z, err := zip.OpenReader(filepath.Join(root, "mmlu", "mmlu.zip"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer z.Close()
+	for _, f := range z.File {
+		name, ok := strings.CutPrefix(f.Name, "data/")
+		if !ok || !strings.HasSuffix(name, ".csv") || !filepath.IsLocal(name) {
+			continue
+		}
+		at := filepath.Join(dir, "mmlu", name)
+		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		r, err := f.Open()
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(&out, "%s\n", row)
+		data, err := io.ReadAll(r)
+		if err == nil {
+			err = os.WriteFile(at, data, 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
-	return write(t, "wsc273.jsonl", out.String())
+	return dir
 }
 
-// TestOtherRealFormats reads files whose shapes the catalog does not have yet.
-func TestOtherRealFormats(t *testing.T) {
-	for _, c := range []struct {
-		f    spec.Files
-		rows int
-		has  string
-	}{
-		{spec.Files{Path: bench(t, "bbh/word_sorting.json"), JSONPath: "examples"}, 250, `"target":`},
-		{spec.Files{Path: bench(t, "siqa/social_i_qa_test.json")}, 1954, `"answer":"answer`},
-		{spec.Files{Path: bench(t, "truthfulqa/TruthfulQA_817.csv")}, 817, `"Best Answer":`},
-		{spec.Files{Path: bench(t, "humaneval/HumanEval.jsonl.gz")}, 164, `"entry_point":`},
-		{spec.Files{Path: bench(t, "commonsenseqa/dev_rand_split.jsonl")}, 1221, `"choices":`},
-		{spec.Files{Path: bench(t, "mbpp/mbpp.jsonl")}, 974, `"test_list":`},
+// TestCanonicalPrograms: with the reference solution in the place of the answer, every program is whole: it holds the solution once, and
+// its tests after it.
+func TestCanonicalPrograms(t *testing.T) {
+	root := filepath.Dir(bench(t, "x"))
+	c := shelf(t)
+	for entry, solution := range map[string]string{
+		"humaneval_gen\"\ntest.path = 'BENCH/humaneval/HumanEval.jsonl.gz'":                                 "canonical_solution",
+		"mbpp_gen\"\ntest = { path = 'BENCH/mbpp/mbpp.jsonl', skip = 0, take = 0 }\nfew_shot.kind = 'none'": "code",
 	} {
-		rows, err := rowsOf(c.f, 0)
-		if err != nil {
-			t.Error(err)
-			continue
-		}
-		if len(rows) != c.rows || !strings.Contains(rows[c.rows-1], c.has) {
-			t.Errorf("%s: %d rows, want %d; the last is %s", c.f.Path, len(rows), c.rows, rows[len(rows)-1])
+		s := load(t, c, "[[dataset]]\nabbr = \""+strings.ReplaceAll(entry, "BENCH", root))[0]
+		for row := range s.Len() {
+			it := item(t, s, row, nil)
+			text, err := scalar(it.row[solution])
+			if err != nil {
+				t.Fatal(err)
+			}
+			before, after, ok := strings.Cut(it.Gold[0], "<|answer|>")
+			if !ok || strings.Contains(after, "<|answer|>") || strings.Contains(before, text) || !strings.Contains(after, "assert") {
+				t.Fatalf("%s: row %d: %q", s.d.Abbr, row, it.Gold[0])
+			}
 		}
 	}
 }

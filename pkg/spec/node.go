@@ -208,13 +208,23 @@ func mergeDataset(base, over *node) *node {
 	}
 	base = displace(base, over, "prompt", [][]string{{"template", "choices"}, {"labels"}, {"context", "choice", "choices"}})
 	if cols, o := base.get("columns"), over.get("columns"); cols != nil && cols.kind == table && o != nil {
-		for _, name := range cols.keys {
-			cols = displace(cols, o, name, [][]string{{"from"}, {"template"}, {"list"}, {"file"}})
-		}
 		base = base.without()
-		base.fields["columns"] = cols
+		base.fields["columns"] = cols.without(anew(o)...)
 	}
 	return merge(base, over)
+}
+
+// anew names the columns that a table makes from the beginning: it says what they are made of, so that nothing of a base's is meant.
+func anew(columns *node) []string {
+	var out []string
+	for _, name := range columns.keys {
+		for _, origin := range []string{"from", "template", "list", "file"} {
+			if columns.get(name, origin) != nil {
+				out = append(out, name)
+			}
+		}
+	}
+	return out
 }
 
 // mergeQuant is merge for recipes: another method takes the settings of the base's out.
