@@ -165,7 +165,7 @@ func change(c score.Comparison) string {
 	if c.Differs() {
 		text += " ≠"
 	}
-	if c.Only+c.OnlyBaseline+len(c.Missing) > 0 {
+	if c.Only+c.OnlyBaseline+c.Other+len(c.Missing) > 0 {
 		text += "*"
 	}
 	return text

@@ -126,6 +126,7 @@ func scenes(t testing.TB) map[string]score.Scores {
 			{ppl("ceval-高等数学"), 19, [][2]int{{19, 10}, {18, 12}}}, {gen("c3"), 1825, [][2]int{{1825, 900}, {1825, 1000}}}},
 			map[string]string{"model-b/ceval-高等数学": "第十九行的记录损坏"}),
 		"empty":      {Version: 1, Scores: []score.Score{}},
+		"metrics":    metricsScene(t),
 		"quant":      quantScene(t),
 		"quant_part": quantPartScene(t),
 	}

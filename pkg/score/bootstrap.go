@@ -48,13 +48,7 @@ func bootstrap(s sums, value func(sum []float64) float64) (b spread, ok bool) {
 	draw := rand.NewPCG(0x5ea50ae5, 0x7e87a97)
 	sum := make([]float64, s.d)
 	for range resamples {
-		clear(sum)
-		for range n {
-			i, _ := bits.Mul64(draw.Uint64(), uint64(n))
-			for k, v := range s.flat[int(i)*s.d:][:s.d] {
-				sum[k] += v
-			}
-		}
+		s.resample(draw, sum)
 		if v := value(sum); finite(v) {
 			values = append(values, v)
 		}
@@ -68,6 +62,28 @@ func bootstrap(s sums, value func(sum []float64) float64) (b spread, ok bool) {
 	lo, hi := bca(s, value, values)
 	b.low, b.high = quantile(values, lo), quantile(values, hi)
 	return b, true
+}
+
+// resample adds up as many rows as there are, drawn with replacement.
+func (s sums) resample(draw *rand.PCG, sum []float64) {
+	n := uint64(s.n())
+	clear(sum)
+	if s.d == 2 { // nearly all metrics
+		var x, y float64
+		for range n {
+			i, _ := bits.Mul64(draw.Uint64(), n)
+			pair := s.flat[2*i : 2*i+2]
+			x, y = x+pair[0], y+pair[1]
+		}
+		sum[0], sum[1] = x, y
+		return
+	}
+	for range n {
+		i, _ := bits.Mul64(draw.Uint64(), n)
+		for k, v := range s.flat[int(i)*s.d:][:s.d] {
+			sum[k] += v
+		}
+	}
 }
 
 // bca gives the two levels at which the sorted resampled values are to be read.

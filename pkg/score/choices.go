@@ -3,9 +3,9 @@ package score
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 
+	"sextant/pkg/metric"
 	"sextant/pkg/result"
 	"sextant/pkg/spec"
 )
@@ -101,7 +101,14 @@ func (c *choices) add(q *question) error {
 			best = i
 		}
 	}
-	p := likely(values, gold)
+	logs := make([]float64, len(values))
+	for i, v := range values {
+		logs[i] = -v
+	}
+	p, err := metric.MC2(logs, gold)
+	if err != nil {
+		return err
+	}
 	for i := range c.list {
 		o := outcome{row: q.row, size: 1, asks: asks(r)}
 		switch {
@@ -136,20 +143,6 @@ func (c *choices) golds(r *result.Record) ([]bool, error) {
 }
 
 func (c *choices) sheets() []sheet { return c.list }
-
-// likely is the probability of the gold choices among choices with these losses.
-func likely(nll []float64, gold []bool) float64 {
-	low := slices.Min(nll)
-	var right, all float64
-	for i, v := range nll {
-		p := math.Exp(low - v)
-		all += p
-		if gold[i] {
-			right += p
-		}
-	}
-	return right / all
-}
 
 func (c *choices) finish(s *Score, _ *losses) {
 	if c.mode == spec.CLP && s.N > 0 {

@@ -86,12 +86,7 @@ func (s *Scores) compare(p *plan.Plan, all map[key]sheet) {
 // contrast compares a score with the baseline of that name.
 func contrast(x Score, baseline string, p paired, d spec.Dataset) Comparison {
 	c := Comparison{Model: x.Model, Baseline: baseline, Dataset: x.Dataset, Metric: x.Metric, Unit: x.Unit, Further: x.Further}
-	scale := 1.0
-	if d.Rolling.Convention == "lm-eval" {
-		m := average(p.b)
-		scale = m.size / m.words
-	}
-	p.compare(&c, scale)
+	p.compare(&c, scaleOf(d, p))
 	return c
 }
 

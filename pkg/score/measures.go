@@ -121,7 +121,7 @@ func genMetrics() []string {
 //	pass@K        the chance that one of K programs passes its tests (M. Chen et al., arXiv 2107.03374, the unbiased estimate);
 //	              pass@K:python/3s bounds each program's time, by default 10 s
 //	pass@K:NAME   the same of texts that are right by a base
-//	maj@K:NAME    the answer that most of the first K texts give, the first such in a tie, by a base; exact_match by default
+//	maj@K:NAME    the answer that most of the first K texts give, by a base: metric.MajorityVote; exact_match by default
 //	bleu          sacreBLEU's corpus BLEU (M. Post, WMT 2018), or bleu:TOKENIZER
 func measuresOf(name string, samples int) ([]measure, error) {
 	if members, ok := families[name]; ok {
@@ -224,7 +224,8 @@ func passing(rest string, samples int) (measure, error) {
 			}
 			right += int(v)
 		}
-		return outcome{value: passAtK(len(answers), right, k), size: 1}, nil
+		v, err := metric.PassAtK(len(answers), right, k)
+		return outcome{value: v, size: 1}, err
 	}
 	return m, nil
 }
@@ -248,18 +249,6 @@ func codeLimit(arg string) (time.Duration, error) {
 	return d, nil
 }
 
-// passAtK is the chance that of k of n samples, c of them right, one is right: 1 - C(n-c,k)/C(n,k) (arXiv 2107.03374, equation 1).
-func passAtK(n, c, k int) float64 {
-	if n-c < k {
-		return 1
-	}
-	miss := 1.0
-	for i := n - c + 1; i <= n; i++ {
-		miss *= 1 - float64(k)/float64(i)
-	}
-	return 1 - miss
-}
-
 // voting is maj@K.
 func voting(rest string, samples int) (measure, error) {
 	k, arg, err := countOf(rest, samples)
@@ -273,46 +262,12 @@ func voting(rest string, samples int) (measure, error) {
 	if !ok || !b.boolean {
 		return measure{}, unknown("metric to vote by", arg, []string{exactMatch, "math_equal", "squad_em", "trivia_qa_em"})
 	}
+	same := func(x, y string) bool { v, err := b.judge(x, []string{y}); return err == nil && v == 1 }
 	return measure{kind: byShare, of: func(answers, golds []string, _ judge) (outcome, error) {
-		winner, err := majority(answers[:k], b.judge)
-		if err != nil {
-			return outcome{}, err
-		}
+		winner, _, _ := metric.MajorityVote(answers[:k], same) // "" where no text has an answer
 		v, err := b.judge(winner, golds)
 		return outcome{value: v, size: 1}, err
 	}}, nil
-}
-
-// majority is the first of the answers that most are equal to. An answer that is empty, as a post-processor leaves of a text without one,
-// has no vote unless all are.
-func majority(answers []string, equal judge) (string, error) {
-	var kinds []string
-	var votes []int
-	for _, a := range answers {
-		if a == "" {
-			continue
-		}
-		at := -1
-		for i, k := range kinds {
-			same, err := equal(a, []string{k})
-			if err != nil {
-				return "", err
-			}
-			if same == 1 {
-				at = i
-				break
-			}
-		}
-		if at < 0 {
-			at = len(kinds)
-			kinds, votes = append(kinds, a), append(votes, 0)
-		}
-		votes[at]++
-	}
-	if len(kinds) == 0 {
-		return "", nil
-	}
-	return kinds[slices.Index(votes, slices.Max(votes))], nil
 }
 
 // bleu is corpus BLEU: the counts of every row, summed up in row order.

@@ -18,6 +18,9 @@ type paired struct {
 // pair; the variants of one run are always asked the same.
 func pair(x, y sheet, runs bool) paired {
 	p := paired{kind: x.kind, value: x.value, clustered: x.clustered && y.clustered}
+	if p.kind == byShare {
+		p.kind = y.kind // a mean, where one of them has several samples a row
+	}
 	a, b := x.rows, y.rows
 	for len(a) > 0 && len(b) > 0 {
 		switch {
