@@ -34,6 +34,9 @@ type Checkpoint struct {
 	quantized   map[string]*qformat.Matrix // by the weight's name: sizes, without codes
 	files       []*mapping
 	fingerprint func() string // made when it is first asked for
+
+	keeping sync.Mutex        // guards kept
+	kept    map[string][]byte // of merged tensors: what Keep made
 }
 
 // Tensor is a tensor as it lies in its file: row-major, little-endian, in the mapped memory (valid until Close, never written); or, where it does
@@ -242,6 +245,9 @@ func (c *Checkpoint) Close() error {
 	for _, m := range c.files {
 		errs = append(errs, m.close())
 	}
-	c.files = nil
+	for _, data := range c.kept {
+		errs = append(errs, unix.Munmap(data))
+	}
+	c.files, c.kept = nil, nil
 	return errors.Join(errs...)
 }

@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // merged is a matrix that does not lie in one piece: in several parts, each of some of its rows or of some of its columns, or with its rows in
@@ -89,6 +91,17 @@ func (c *Checkpoint) View(name string) (View, error) {
 // Whole tells whether the tensor lies in one piece, so that Data are its bytes.
 func (v View) Whole() bool { return v.merged == nil }
 
+// Pieces are runs of the tensor's whole rows, in order, where they lie in the files; nil: there are none, and Rows copies.
+func (v View) Pieces() [][]byte {
+	switch {
+	case v.merged == nil:
+		return [][]byte{v.Data}
+	case v.merged.columns || v.merged.head > 0:
+		return nil
+	}
+	return v.merged.parts
+}
+
 // Bytes is the size of the tensor's values.
 func (v View) Bytes() int64 { return v.ck.bytes(v.Tensor) }
 
@@ -123,6 +136,30 @@ func (v View) Rows(buf []byte, from, n int) []byte {
 		v.ck.Release(data)
 	}
 	return buf
+}
+
+// Keep gives all of a tensor's bytes, valid until the checkpoint is closed: where they lie, or, where that is in no piece, as a copy that is made
+// at the first call.
+func (v View) Keep() ([]byte, error) {
+	if v.merged == nil {
+		return v.Data, nil
+	}
+	c := v.ck
+	c.keeping.Lock()
+	defer c.keeping.Unlock()
+	if kept := c.kept[v.Name]; kept != nil {
+		return kept, nil
+	}
+	data, err := unix.Mmap(-1, 0, int(v.Bytes()), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		return nil, fmt.Errorf("tensor %q: memory for %d bytes: %w", v.Name, v.Bytes(), err)
+	}
+	v.Rows(data, 0, v.merged.rows)
+	if c.kept == nil {
+		c.kept = map[string][]byte{}
+	}
+	c.kept[v.Name] = data
+	return data, nil
 }
 
 // Expect is Checkpoint.Expect of a view's bytes, wherever they lie.

@@ -70,6 +70,18 @@ func TestOriginalParts(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 		n, total := c.Config().LayerNames(0), int64(0)
+		for name, want := range map[string]int{n.AttnNorm: 1, n.V: 2, n.Up: 2, n.Q: 0, n.O: 0, n.Down: 0} {
+			v, err := c.View(name)
+			x, _ := c.Tensor(name)
+			for range 2 {
+				if kept, err := v.Keep(); err != nil || !bytes.Equal(kept, x.Data) {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+			if err != nil || len(v.Pieces()) != want || v.Whole() != (want == 1) {
+				t.Errorf("%s: %d pieces, %v", name, len(v.Pieces()), err)
+			}
+		}
 		for name, columns := range map[string]bool{n.O: true, n.Down: true, n.Q: false, n.V: false, n.Gate: false, "lm_head.weight": false,
 			"model.embed_tokens.weight": llama2} {
 			tensor, err := c.Tensor(name)
