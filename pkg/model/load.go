@@ -46,6 +46,7 @@ type loader struct {
 	onDevice int64           // bytes that were brought to a device's own memory
 	runs     map[string]int  // how quantized matrices run, and how many
 	codes    unpacker
+	copied   []byte // of a tensor that does not lie in one piece, what was read last
 }
 
 // begin asks what the device takes.
@@ -221,7 +222,7 @@ func (l *loader) whole(s source, r rtn) kernels.WeightDesc {
 	if err != nil && l.err == nil {
 		l.err = fmt.Errorf("tensor %q: %w", s.name, err)
 	}
-	if desc.Borrow {
+	if desc.Borrow && s.spans[0].data != nil { // what the checkpoint keeps a copy of is in no file
 		l.mapped += int64(len(desc.Data))
 	}
 	return desc

@@ -64,6 +64,12 @@ func (l *loader) source(name string) source {
 	}
 	s.dtype, s.rows, s.cols = t.DType, t.Shape[0], t.Shape[1]
 	s.form, s.spans = form{dtype: dtypes[t.DType]}, []span{{rows: s.rows, data: t.Data, view: t}}
+	if pieces := t.Pieces(); len(pieces) > 1 && s.rows/len(pieces)%panelRows == 0 { // so that they are packed as one
+		s.spans = nil
+		for _, p := range pieces {
+			s.spans = append(s.spans, span{rows: len(p) / s.rowBytes(), data: p})
+		}
+	}
 	return s
 }
 
@@ -177,7 +183,6 @@ type shaper struct {
 	s     *source
 	rtn   *rounding
 	codes *recoder
-	made  []byte // of what lies in no piece, what was read last
 }
 
 // shaper makes room for so many rows at once.
@@ -210,8 +215,8 @@ func (h *shaper) read(p span, from, n int) []byte {
 	if p.data != nil {
 		return h.s.read(p, from, n)
 	}
-	h.made = p.view.Rows(h.made, p.from+from, n)
-	return h.made
+	h.l.copied = p.view.Rows(h.l.copied, p.from+from, n)
+	return h.l.copied
 }
 
 func (h *shaper) plain(data []byte) kernels.WeightDesc {
@@ -221,20 +226,22 @@ func (h *shaper) plain(data []byte) kernels.WeightDesc {
 	return kernels.WeightDesc{DType: h.s.form.dtype, Rows: len(data) / h.s.rowBytes(), Cols: h.s.cols, Data: data}
 }
 
-// all describes all rows. Borrowed: they lie in the checkpoint's file.
+// all describes all rows. Borrowed: they are the checkpoint's.
 func (h *shaper) all() (d kernels.WeightDesc, err error) {
 	if h.codes == nil {
-		one := h.s.spans[0]
-		if len(h.s.spans) == 1 {
-			d = h.plain(h.read(one, 0, one.rows))
-			d.Borrow = h.rtn == nil && one.data != nil
-			return d, nil
-		}
-		var data []byte
-		for _, p := range h.s.spans {
-			data = append(data, h.read(p, 0, p.rows)...)
+		data := h.s.spans[0].data
+		if len(h.s.spans) > 1 {
+			data = make([]byte, 0, h.s.rows*h.s.rowBytes())
+			for _, p := range h.s.spans {
+				data = append(data, h.read(p, 0, p.rows)...)
+			}
+		} else if data == nil {
+			if data, err = h.s.spans[0].view.Keep(); err != nil {
+				return d, err
+			}
 		}
 		d = h.plain(data)
+		d.Borrow = h.rtn == nil && len(h.s.spans) == 1
 		return d, nil
 	}
 	at := 0
