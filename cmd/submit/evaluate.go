@@ -44,6 +44,10 @@ func (e env) evaluate(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	e.code = c.Bool(allowCode)
+	if err := e.checkCode(c.Context, p, c.Bool("detach")); err != nil {
+		return err
+	}
 	return e.inRun(c, p, task{mode: mode})
 }
 
@@ -92,7 +96,7 @@ func (e env) carryOut(c *cli.Context, r *run.Run, t task) error {
 		}
 		return err
 	}
-	err := e.scores(r, t.mode)
+	err := e.scores(c.Context, r, t.mode)
 	_, merr := made(e.stderr, r)
 	return errors.Join(err, merr)
 }
@@ -206,8 +210,8 @@ func (e env) outcome(out *run.Outcome) {
 }
 
 // scores scores what is there, writes the summary and prints it.
-func (e env) scores(r *run.Run, mode string) error {
-	path := filepath.Join(string(r.Dir), "scores.json")
+func (e env) scores(ctx context.Context, r *run.Run, mode string) error {
+	path := scoresFile(r)
 	if mode == modeInfer {
 		return e.complete(r)
 	}
@@ -218,10 +222,7 @@ func (e env) scores(r *run.Run, mode string) error {
 			return badInput{fmt.Errorf("there are no scores yet: %w; run without -m viz first", err)}
 		}
 	} else {
-		all, err = compute(r)
-		if err == nil {
-			err = score.Write(path, all)
-		}
+		all, err = e.rescore(ctx, r)
 	}
 	if err != nil {
 		return err
@@ -234,24 +235,63 @@ func (e env) scores(r *run.Run, mode string) error {
 		return err
 	}
 	fmt.Fprintf(e.stderr, "summary: %s\n", relative(filepath.Join(string(r.Dir), "summary.{txt,csv,md,json}")))
+	return e.whole(r, &all)
+}
+
+// whole is the outcome of a scoring: whether rows are missing. Of programs that were not run it says how they are.
+func (e env) whole(r *run.Run, all *score.Scores) error {
+	e.hintCode(r.Plan, string(r.Dir), all)
 	if slices.ContainsFunc(all.Scores, func(s score.Score) bool { return s.Missing > 0 }) {
 		return errIncomplete
 	}
 	return nil
 }
 
-func compute(r *run.Run) (score.Scores, error) {
+// rescore scores the records that are there and writes scores.json.
+func (e env) rescore(ctx context.Context, r *run.Run) (score.Scores, error) {
+	all, err := e.compute(ctx, r)
+	if err == nil {
+		err = score.Write(scoresFile(r), all)
+	}
+	return all, err
+}
+
+// scoresFile is where a run's scores are.
+func scoresFile(r *run.Run) string { return filepath.Join(string(r.Dir), "scores.json") }
+
+func (e env) compute(ctx context.Context, r *run.Run) (all score.Scores, err error) {
 	g, err := r.Gather()
 	if err != nil {
 		return score.Scores{}, err
 	}
-	reasons := map[string]string{}
+	o := score.Options{Reasons: map[string]string{}, Clusters: clusters(r.Plan)}
 	for task, m := range g.Missing {
-		reasons[task] = m.Reason
+		o.Reasons[task] = m.Reason
 	}
-	all, err := score.Compute(r.Plan, func(task string) ([]result.Record, error) { return g.Records[task], nil }, reasons)
+	if o.Runner, o.Verdicts, err = e.runner(ctx, r.Plan, string(r.Dir)); err != nil {
+		return score.Scores{}, err
+	}
+	if o.Verdicts != nil {
+		defer func() { err = errors.Join(err, o.Verdicts.Close()) }()
+	}
+	all, err = o.Compute(ctx, r.Plan, func(task string) ([]result.Record, error) { return g.Records[task], nil })
 	fill(&all, r)
 	return all, err
+}
+
+// clusters reads the column that says which rows of a dataset belong together. Data that is gone gives none: the score's note says so.
+func clusters(p *plan.Plan) func(string) ([]string, error) {
+	return func(abbr string) ([]string, error) {
+		d, ok := p.Dataset(abbr)
+		if !ok {
+			return nil, nil
+		}
+		set, err := dataset.Open(d, p.Spec.Infer.Limit)
+		if err != nil {
+			return nil, nil
+		}
+		return set.Clusters()
+	}
 }
 
 // complete tells what -m infer left undone.

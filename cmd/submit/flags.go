@@ -43,6 +43,7 @@ func keyedFlags() []keyed {
 			Usage: "all; infer: no scores; eval: score what is there; viz: only rewrite the summary"}, ""},
 		{&cli.IntFlag{Name: "retry", DefaultText: "2", Usage: "further attempts of a failed shard (infer.retry)"}, "infer.retry"},
 		{&cli.BoolFlag{Name: "debug", Usage: "one job at a time, its log to the terminal"}, ""},
+		{codeFlag(), ""},
 	}
 	for i := range all {
 		setCategory(all[i].flag, groupEvaluation)

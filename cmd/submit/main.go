@@ -9,6 +9,8 @@ import (
 	"os/signal"
 	"syscall"
 
+	"sextant/pkg/sandbox"
+
 	"golang.org/x/term"
 )
 
@@ -19,9 +21,11 @@ type env struct {
 	stdout, stderr io.Writer
 	terminal       bool   // stderr is one, and stdin
 	stops          *stops // what a signal does
+	code           bool   // what models wrote may be run
 }
 
 func main() {
+	sandbox.Main()
 	os.Exit(command(os.Args))
 }
 

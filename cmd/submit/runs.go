@@ -28,6 +28,7 @@ func (e env) runCommands() []*cli.Command {
 				&cli.StringFlag{Name: "mode", Aliases: []string{"m"}, Value: modeAll, Usage: "all; infer: no scores; eval: score what is there; viz: only rewrite the summary"},
 				&cli.BoolFlag{Name: "debug", Usage: "the running job's log to the terminal"},
 				&cli.BoolFlag{Name: "detach", Usage: "leave when the jobs are queued; one more job gathers their results"},
+				codeFlag(),
 				&cli.BoolFlag{Name: "go-on", Hidden: true, Usage: "failures of before count"},
 				&cli.BoolFlag{Name: "quantize", Usage: "only what makes quantized models, as submit quantize"},
 			},
@@ -88,6 +89,10 @@ func (e env) resume(c *cli.Context) error {
 		return cliargs.Usagef("--detach: the run is of this machine, its workers end with submit")
 	}
 	p.Spec.WorkDir = filepath.Dir(dir) // it may have been relative to another directory
+	e.code = c.Bool(allowCode)
+	if err := e.checkCode(c.Context, p, c.Bool("detach")); err != nil && !c.Bool("go-on") {
+		return err
+	}
 	m := newMeter(p)
 	r, err := run.Resume(dir, run.Options{Detach: c.Bool("detach"), GoOn: c.Bool("go-on"), Quantize: c.Bool("quantize"), Limit: newTimes(p).limit, Measured: m.observe})
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"sextant/internal/slurmlab"
 	"sextant/internal/smalldisk"
+	"sextant/pkg/sandbox"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -18,6 +19,7 @@ import (
 var bin string
 
 func TestMain(m *testing.M) {
+	sandbox.Main()
 	if os.Getenv(asSubmit) != "" {
 		os.Exit(submitWithPoints())
 	}
