@@ -201,7 +201,7 @@ func mergeDataset(base, over *node) *node {
 		return over
 	}
 	if m := over.str("mode"); m != "" && base.str("mode") != "" && m != base.str("mode") {
-		base = base.without("ppl", "gen", "rolling", "post", "post_gold", "metric")
+		base = base.without("ppl", "gen", "rolling", "post", "post_gold", "metric", "metrics")
 	}
 	if k := over.str("few_shot", "kind"); k != "" && base.str("few_shot", "kind") != "" && k != base.str("few_shot", "kind") {
 		base = base.without("few_shot")
