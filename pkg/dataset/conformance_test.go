@@ -67,7 +67,7 @@ func hash3(t *testing.T, s *Set) string {
 // real is a file of the outside data, and how a spec uses it: the lines below a [[dataset]] table over a catalog entry. Most files are
 // not quite in OpenCompass's shape, so that this also shows what a user writes for a file of another shape.
 type real struct {
-	entry string // the catalog's, or those of catalog/next; or a name of the test's own
+	entry string // the catalog's, or a name of the test's own
 	lines string // BENCH is the folder of the data
 	rows  int
 }
@@ -139,6 +139,7 @@ marks = { template = "{yes} {no}", split = " " }
 true = { from = "marks", index = "1" }`, rows: 817},
 	{entry: "math500_gen", lines: "test.path = 'BENCH/math500/math500_test_ori.jsonl'", rows: 500},
 	{entry: "humaneval_gen", lines: "test.path = 'BENCH/humaneval/HumanEval.jsonl.gz'", rows: 164},
+	{entry: "humaneval_chat_gen", lines: "test.path = 'BENCH/humaneval/HumanEval.jsonl.gz'", rows: 164},
 	{entry: "humaneval_gen", lines: "test.path = 'BENCH/humaneval/example_problem.jsonl'", rows: 1},
 	{entry: "mbpp_gen", lines: "test.path = 'BENCH/mbpp/mbpp.jsonl'\ntrain.path = 'BENCH/mbpp/mbpp.jsonl'", rows: 500},
 	{entry: "mbpp_gen", lines: "test = { path = 'BENCH/mbpp/mbpp.jsonl', skip = 0, take = 0 }\nfew_shot.kind = 'none'", rows: 974},
@@ -168,19 +169,6 @@ choice2 = { from = "a2" }
 label = { from = "most-plausible-alternative", map = { 1 = "0", 2 = "1" } }
 `
 
-// shelf is the catalog with the entries that wait for their metric.
-func shelf(t *testing.T) *Catalog {
-	t.Helper()
-	c, err := NewCatalog()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, d := range entries(t) {
-		c.entries[d.Abbr] = d
-	}
-	return c
-}
-
 // load reads a spec as a user writes it, and opens its datasets.
 func load(t *testing.T, c *Catalog, text string) []*Set {
 	t.Helper()
@@ -199,7 +187,7 @@ func load(t *testing.T, c *Catalog, text string) []*Set {
 // first, middle and last row).
 func TestRealFiles(t *testing.T) {
 	root := filepath.Dir(bench(t, "x"))
-	c := shelf(t)
+	c := builtIn(t)
 	var hashes strings.Builder
 	for _, r := range realFiles {
 		sets := load(t, c, "[[dataset]]\nabbr = \""+r.entry+"\"\n"+strings.ReplaceAll(r.lines, "BENCH", root))
@@ -244,7 +232,7 @@ func TestReferenceContexts(t *testing.T) {
 	}
 	goldens.ReadJSON(t, filepath.Join(root, "../stories260k/golden/mc.json"), &golden)
 	entryOf := map[string]string{"piqa_valid": "piqa_ll", "arc_easy_test": "arc_e_ll", "copa_dev": "copa_ll"}
-	c := shelf(t)
+	c := builtIn(t)
 	sets := map[string]*Set{}
 	for _, r := range realFiles {
 		if strings.HasSuffix(r.entry, "_ll") {
@@ -302,25 +290,21 @@ func familyData(t *testing.T, root string) string {
 	return dir
 }
 
-// TestCanonicalPrograms: with the reference solution in the place of the answer, every program is whole: it holds the solution once, and
-// its tests after it.
+// TestCanonicalPrograms: HumanEval's programs have the place of the code once, after the prompt and before the tests; MBPP's tests stand
+// alone, and are put after the code.
 func TestCanonicalPrograms(t *testing.T) {
 	root := filepath.Dir(bench(t, "x"))
-	c := shelf(t)
-	for entry, solution := range map[string]string{
-		"humaneval_gen\"\ntest.path = 'BENCH/humaneval/HumanEval.jsonl.gz'":                                 "canonical_solution",
-		"mbpp_gen\"\ntest = { path = 'BENCH/mbpp/mbpp.jsonl', skip = 0, take = 0 }\nfew_shot.kind = 'none'": "code",
+	c := builtIn(t)
+	for lines, whole := range map[string]bool{
+		"abbr = 'humaneval_gen'\ntest.path = 'BENCH/humaneval/HumanEval.jsonl.gz'":                                 true,
+		"abbr = 'mbpp_gen'\ntest = { path = 'BENCH/mbpp/mbpp.jsonl', skip = 0, take = 0 }\nfew_shot.kind = 'none'": false,
 	} {
-		s := load(t, c, "[[dataset]]\nabbr = \""+strings.ReplaceAll(entry, "BENCH", root))[0]
+		s := load(t, c, "[[dataset]]\n"+strings.ReplaceAll(lines, "BENCH", root))[0]
 		for row := range s.Len() {
-			it := item(t, s, row, nil)
-			text, err := scalar(it.row[solution])
-			if err != nil {
-				t.Fatal(err)
-			}
-			before, after, ok := strings.Cut(it.Gold[0], "<|answer|>")
-			if !ok || strings.Contains(after, "<|answer|>") || strings.Contains(before, text) || !strings.Contains(after, "assert") {
-				t.Fatalf("%s: row %d: %q", s.d.Abbr, row, it.Gold[0])
+			gold := item(t, s, row, nil).Gold
+			before, after, found := strings.Cut(gold[0], "{completion}")
+			if found != whole || strings.Contains(after, "{completion}") || !strings.Contains(before+after, "assert") {
+				t.Fatalf("%s: row %d: %q", s.d.Abbr, row, gold)
 			}
 		}
 	}

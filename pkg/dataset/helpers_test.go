@@ -54,6 +54,15 @@ func entry(t testing.TB, toml, test, train string) spec.Dataset {
 	return d
 }
 
+func builtIn(t testing.TB) *Catalog {
+	t.Helper()
+	c, err := NewCatalog()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 func open(t testing.TB, d spec.Dataset) *Set {
 	t.Helper()
 	s, err := Open(d, 0)

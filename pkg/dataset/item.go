@@ -17,7 +17,7 @@ type Item struct {
 	Row    int // the item's number: the row's, where a row has one sample
 	Mode   spec.Mode
 	Labels []string // ppl, ll, clp: what is ranked, in order
-	Gold   []string // accepted answers; ppl, ll, clp: one of Labels, or several with the metric mc2
+	Gold   []string // accepted answers; ppl, ll, clp: Labels, one but for rows of which several are right
 
 	set      *Set
 	meta     *spec.MetaTemplate
@@ -79,9 +79,6 @@ func (s *Set) item(row int, meta *spec.MetaTemplate) (it *Item, err error) {
 	return it, err
 }
 
-// severalTrue is the metric of rows of which several labels may be right: their share of the probability counts.
-const severalTrue = "mc2"
-
 // outcome gives a row's labels and gold.
 func (p *program) outcome(row view) (labels, gold []string, err error) {
 	labels = p.labels
@@ -107,9 +104,8 @@ func (p *program) outcome(row view) (labels, gold []string, err error) {
 		}
 		return nil, gold, nil
 	}
-	several := p.d.Metric == severalTrue
 	wrong := func(g string) bool { return !slices.Contains(labels, g) }
-	if len(gold) == 0 || len(gold) > 1 && !several || slices.ContainsFunc(gold, wrong) {
+	if len(gold) == 0 || slices.ContainsFunc(gold, wrong) {
 		return nil, nil, fmt.Errorf("answer %q is %s, which is no label; there is %s: map it with [columns]", p.d.Answer, shorten(v), list(labels))
 	}
 	return labels, gold, nil
