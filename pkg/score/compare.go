@@ -26,7 +26,7 @@ type Comparison struct {
 	StdErr       *float64 `json:"stderr"`                  // of Change; nil where none is defined
 	Low          *float64 `json:"low"`                     // of the 95 % interval
 	High         *float64 `json:"high"`
-	Detectable   *float64 `json:"detectable,omitempty"` // the smallest change that a two-sided test of level 5 % finds with a power of 80 %, by the differences seen
+	Detectable   *float64 `json:"detectable,omitempty"` // the smallest change that a two-sided test of level 5 % finds with Power
 	Better       int      `json:"better,omitempty"`     // percent: rows that the variant alone has right, or on which it is better
 	Worse        int      `json:"worse,omitempty"`      // rows that the untouched model alone has right, or on which it is better
 	P            *float64 `json:"p,omitempty"`          // percent: of the exact McNemar test, or of Test

@@ -181,14 +181,14 @@ func averaging(b base, samples int) measure {
 	return m
 }
 
-// count reads K of pass@K and maj@K, at most the number of samples, and what is after the colon.
+// countOf reads K of pass@K and maj@K, at most the number of samples, and what is after the colon.
 func countOf(rest string, samples int) (k int, arg string, err error) {
 	number, arg, _ := strings.Cut(rest, ":")
 	if k, err = strconv.Atoi(number); err != nil || k < 1 {
 		return 0, "", fmt.Errorf("%q is no number of samples", number)
 	}
 	if k > samples {
-		return 0, "", fmt.Errorf("there are %s a row; set gen.samples to %d or more, and a temperature", count(samples, "sample"), k)
+		return 0, "", fmt.Errorf("a row has %s; set gen.samples to %d or more, and a temperature", count(samples, "sample"), k)
 	}
 	return k, arg, nil
 }

@@ -174,7 +174,7 @@ func TestMetricFaults(t *testing.T) {
 		want string
 	}{
 		{spec.Dataset{Metric: "squad_fl"}, `did you mean "squad_f1"?`},
-		{spec.Dataset{Metric: "pass@2"}, "there are 1 sample a row; set gen.samples to 2"},
+		{spec.Dataset{Metric: "pass@2"}, "a row has 1 sample; set gen.samples to 2"},
 		{spec.Dataset{Metric: "pass@x"}, `"x" is no number`},
 		{spec.Dataset{Metric: "pass@1:pyton"}, `did you mean "python"?`},
 		{spec.Dataset{Metric: "pass@1:python/3"}, "no time"},

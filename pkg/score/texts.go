@@ -65,11 +65,11 @@ func (t *texts) note() string {
 }
 
 // answers are the row's texts and the accepted answers after the post-processors; white space around either never decides, but of programs
-// and of what instructions ask for it stays. Where post_gold leaves nothing of a gold answer that had something, that answer is not compared: an answer that is empty
-// too would be right by accident.
+// and of what instructions ask for it stays. Where post_gold leaves nothing of a gold answer that had something, that answer is not
+// compared: an answer that is empty too would be right by accident.
 func (t *texts) answers(q *question) (answers, golds []string, err error) {
 	trim := strings.TrimSpace
-	if t.code != nil || t.measures[0].raw {
+	if t.code != nil || slices.ContainsFunc(t.measures, func(m measure) bool { return m.raw }) {
 		trim = func(s string) string { return s }
 	}
 	for _, r := range q.samples {
