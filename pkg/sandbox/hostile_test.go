@@ -198,8 +198,8 @@ print("END")`, short, finished, false},
     try: write(d + "/" + os.environ["A_TOKEN"])
     except OSError: pass
 print("END")`, short, finished, false},
-	{"changes what is there", `for f in (lambda: os.chmod(SECRET, 0o777), lambda: os.chmod(HOME, 0), lambda: os.utime(SECRET, (1, 1)), lambda: os.truncate(SECRET, 0),
-    lambda: os.open(SECRET, os.O_RDONLY | os.O_TRUNC), lambda: os.unlink(SECRET), lambda: os.rename(SECRET, SECRET + "x"),
+	{"changes what is there", `for f in (lambda: os.chmod(SECRET, 0o777), lambda: os.chmod(HOME, 0), lambda: os.utime(SECRET, (1, 1)),
+    lambda: os.truncate(SECRET, 0), lambda: os.open(SECRET, os.O_RDONLY | os.O_TRUNC), lambda: os.unlink(SECRET), lambda: os.rename(SECRET, SECRET + "x"),
     lambda: os.setxattr(SECRET, "user.x", b"y"), lambda: os.chown(SECRET, 1, 1), lambda: os.mkdir(RUN + "/x"), lambda: os.rmdir(RUN)):
     attempt(f)
 print("END")`, short, quiet, false},
