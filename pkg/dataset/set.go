@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"runtime"
 	"slices"
@@ -80,6 +81,9 @@ func (s *Set) stat() error {
 			return nil
 		}
 		st, err := os.Stat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s file: %w: put it there, or set data_dir, or the dataset's own path", role, err)
+		}
 		if err != nil {
 			return fmt.Errorf("%s file: %w", role, err)
 		}
