@@ -43,6 +43,7 @@ var floors = map[string]int{
 	"pkg/plan":                3,
 	"pkg/model":               2,
 	"pkg/score":               4,
+	"pkg/ocimport":            4,
 	"pkg/engine":              3,
 	"pkg/report":              5,
 	"pkg/run":                 5,

@@ -167,6 +167,12 @@ func specPath(c *cli.Context) (string, error) {
 
 // infer runs what the run still lacks.
 func (e env) infer(ctx context.Context, r *run.Run, debug bool) error {
+	if from, err := imported(string(r.Dir)); err != nil {
+		return err
+	} else if from != nil {
+		return badInput{fmt.Errorf("run %q was imported from %q: there is no model to go on with; submit score %s scores it",
+			r.Dir, from.Source, relative(string(r.Dir)))}
+	}
 	sched, err := e.scheduler(ctx, r)
 	if err != nil {
 		return err
@@ -268,6 +274,15 @@ func (e env) compute(ctx context.Context, r *run.Run) (all score.Scores, err err
 	for task, m := range g.Missing {
 		o.Reasons[task] = m.Reason
 	}
+	from, err := imported(string(r.Dir))
+	if err != nil {
+		return score.Scores{}, err
+	}
+	if from != nil {
+		for task, t := range from.Tasks {
+			o.Reasons[task] = t.Reason
+		}
+	}
 	if o.Runner, o.Verdicts, err = e.runner(ctx, r.Plan, string(r.Dir)); err != nil {
 		return score.Scores{}, err
 	}
@@ -275,6 +290,11 @@ func (e env) compute(ctx context.Context, r *run.Run) (all score.Scores, err err
 		defer func() { err = errors.Join(err, o.Verdicts.Close()) }()
 	}
 	all, err = o.Compute(ctx, r.Plan, func(task string) ([]result.Record, error) { return g.Records[task], nil })
+	for i := range all.Scores {
+		if s := &all.Scores[i]; from != nil {
+			s.Note = strings.TrimPrefix(s.Note+", imported", ", ")
+		}
+	}
 	fill(&all, r)
 	return all, err
 }

@@ -179,7 +179,7 @@ func whyChanged(was, s score.Score, had bool) string {
 // printChanges tells people what changed, of so many scores.
 func (e env) printChanges(list []scoreChange, of int) {
 	if len(list) == 0 {
-		fmt.Fprintf(e.stderr, "all %s as before\n", count(of, "score"))
+		fmt.Fprintln(e.stderr, "every score is as before")
 		return
 	}
 	fmt.Fprintf(e.stderr, "%d of %s not as before:\n", len(list), count(of, "score"))
