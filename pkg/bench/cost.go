@@ -40,7 +40,7 @@ func sizesOf(ck *checkpoint.Checkpoint, quantize string) (*sizes, error) {
 			m.values += n
 			return cost{2 * float64(n), float64(bytes)}, nil
 		}
-		t, err := ck.Tensor(name)
+		t, err := ck.View(name)
 		if err != nil {
 			return c, err
 		}
@@ -49,10 +49,10 @@ func sizesOf(ck *checkpoint.Checkpoint, quantize string) (*sizes, error) {
 			n *= int64(d)
 		}
 		m.values += n
-		m.fileBytes += int64(len(t.Data))
-		byType[t.DType] += int64(len(t.Data))
+		m.fileBytes += t.Bytes()
+		byType[t.DType] += t.Bytes()
 		if len(t.Shape) > 1 {
-			c = cost{2 * float64(n), float64(len(t.Data))}
+			c = cost{2 * float64(n), float64(t.Bytes())}
 		}
 		return c, nil
 	}
@@ -64,7 +64,7 @@ func sizesOf(ck *checkpoint.Checkpoint, quantize string) (*sizes, error) {
 				return nil, err
 			}
 			if c.ops > 0 && quantize != "" {
-				t, _ := ck.Tensor(name)
+				t, _ := ck.View(name)
 				n, err := model.QuantizedBytes(quantize, t.Shape[0], t.Shape[1])
 				if err != nil {
 					return nil, err

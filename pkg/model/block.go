@@ -89,7 +89,7 @@ func (y *Block) list(n checkpoint.LayerNames) {
 // release gives back the pages of the checkpoint's files that the block has touched.
 func (y *Block) release() {
 	for name := range y.weights {
-		if t, err := y.in.ck.Tensor(name); err == nil {
+		if t, err := y.in.ck.View(name); err == nil {
 			y.in.ck.Release(t.Data)
 		}
 	}

@@ -85,17 +85,18 @@ func (b *Blocks) Device() *kernels.Device { return b.m.dev }
 // Embed gives the hidden states [len(tokens), hidden] that go into the first block.
 func (b *Blocks) Embed(tokens []int32) ([]float32, error) {
 	c := b.m.cfg
-	t, err := b.ck.Tensor(c.EmbedName())
+	t, err := b.ck.View(c.EmbedName())
 	if err != nil {
 		return nil, fmt.Errorf("embedding: %w", err)
 	}
 	out := make([]float32, len(tokens)*c.Hidden)
-	size := c.Hidden * valueBytes(t.DType)
+	var row []byte
 	for i, id := range tokens {
 		if id < 0 || int(id) >= c.Vocab {
 			return nil, fmt.Errorf("embedding: token %d has id %d, the model's vocabulary is %d", i, id, c.Vocab)
 		}
-		floats(out[i*c.Hidden:(i+1)*c.Hidden], t.DType, t.Data[int(id)*size:(int(id)+1)*size])
+		row = t.Rows(row, int(id), 1)
+		floats(out[i*c.Hidden:(i+1)*c.Hidden], t.DType, row)
 	}
 	return out, nil
 }

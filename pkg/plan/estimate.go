@@ -210,7 +210,7 @@ func windowSizes(windows []dataset.Window) Estimate {
 // params counts a model's parameters by its architecture, and the bytes of its weights by the format of its embedding.
 func params(ck *checkpoint.Checkpoint) (params, bytes int64, err error) {
 	c := ck.Config()
-	embed, err := ck.Tensor(c.EmbedName())
+	embed, err := ck.View(c.EmbedName())
 	if err != nil {
 		return 0, 0, fmt.Errorf("counting parameters: %w", err)
 	}

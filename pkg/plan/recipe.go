@@ -27,11 +27,11 @@ func matricesOf(ck *checkpoint.Checkpoint) ([]matrix, error) {
 			if name == "" {
 				continue
 			}
-			t, err := ck.Tensor(name)
+			t, err := ck.View(name)
 			if err != nil {
 				return nil, err
 			}
-			list = append(list, matrix{name, int64(len(t.Data)), &qformat.Matrix{Rows: t.Shape[0], Cols: t.Shape[1]}})
+			list = append(list, matrix{name, t.Bytes(), &qformat.Matrix{Rows: t.Shape[0], Cols: t.Shape[1]}})
 		}
 	}
 	return list, nil

@@ -76,7 +76,7 @@ func (r *runner) manifest() result.Manifest {
 		m.Calib = r.job.Sample.Digest
 	}
 	for _, name := range r.job.Checkpoint.Names() {
-		if t, err := r.job.Checkpoint.Tensor(name); err == nil {
+		if t, err := r.job.Checkpoint.View(name); err == nil {
 			n := int64(1)
 			for _, d := range t.Shape {
 				n *= int64(d)

@@ -159,7 +159,7 @@ func (r *runner) describe(name string) error {
 	if r.ignored(name) {
 		return nil
 	}
-	t, err := r.job.Checkpoint.Tensor(name)
+	t, err := r.job.Checkpoint.View(name)
 	if err != nil {
 		return err
 	}
@@ -356,7 +356,7 @@ func (r *runner) write(made made, number int, names []string) error {
 		if m := made.matrices[name]; m != nil {
 			s.Quantized += int64(m.Rows) * int64(m.Cols)
 		}
-		if t, err := r.job.Checkpoint.Tensor(name); err == nil {
+		if t, err := r.job.Checkpoint.View(name); err == nil {
 			r.job.Checkpoint.Release(t.Data)
 		}
 	}

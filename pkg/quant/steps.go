@@ -82,7 +82,7 @@ func (b *shaped) tensor(name string) ([]float32, error) {
 
 // dense is a matrix as it is now.
 func (b *shaped) dense(name string) (Dense, error) {
-	t, err := b.r.job.Checkpoint.Tensor(name)
+	t, err := b.r.job.Checkpoint.View(name)
 	if err != nil {
 		return Dense{}, err
 	}

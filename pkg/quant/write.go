@@ -132,7 +132,7 @@ func blockNames(ck *checkpoint.Checkpoint, i int) (names []string) {
 			continue
 		}
 		names = append(names, name)
-		if _, err := ck.Tensor(checkpoint.BiasName(name)); err == nil {
+		if _, err := ck.View(checkpoint.BiasName(name)); err == nil {
 			names = append(names, checkpoint.BiasName(name))
 		}
 	}
