@@ -1,0 +1,208 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"strings"
+
+	"sextant/pkg/cliargs"
+	"sextant/pkg/dataset"
+	"sextant/pkg/plan"
+	"sextant/pkg/spec"
+	"sextant/pkg/tokenizer"
+
+	"github.com/urfave/cli/v2"
+)
+
+// datasetDetail is what submit datasets NAME shows.
+type datasetDetail struct {
+	Version int `json:"version"`
+	datasetView
+	Prompt  string       `json:"prompt"` // six hex digits of its configuration
+	FewShot spec.FewShot `json:"few_shot"`
+	Post    []string     `json:"post,omitempty"`
+	Row     *rowView     `json:"row,omitempty"` // nil: a rolling dataset
+}
+
+type rowView struct {
+	Row      int        `json:"row"`
+	Examples int        `json:"examples"`
+	Gold     []string   `json:"gold"`
+	Parts    []partView `json:"parts"`
+	Limit    int        `json:"limit,omitempty"` // tokens that the model may be given; 0: no model was named
+	Fits     string     `json:"fits,omitempty"`
+}
+
+type partView struct {
+	Name   string `json:"name"`
+	Text   string `json:"text"`
+	Tokens int    `json:"tokens,omitempty"` // of the whole sequence that ends with it
+}
+
+// reader is the model that a prompt is shown for.
+type reader struct {
+	meta  *spec.MetaTemplate
+	tok   *tokenizer.Tokenizer
+	limit int // tokens of a sequence
+}
+
+// readerOf opens the model that --model names; nil: none.
+func readerOf(c *cli.Context, s *shelf) (*reader, error) {
+	name := c.String("model")
+	if name == "" {
+		return nil, nil
+	}
+	m := spec.Model{Abbr: name, Path: name}
+	if s.spec != nil {
+		for _, of := range s.spec.Models {
+			if of.Abbr == name {
+				m = of
+			}
+		}
+	}
+	f, err := plan.OpenModel(&m)
+	if err != nil {
+		return nil, badInput{err}
+	}
+	defer f.Checkpoint.Close()
+	return &reader{meta: m.MetaTemplate, tok: f.Tokenizer, limit: cmp.Or(m.MaxSeqLen, f.Checkpoint.Config().MaxPositions)}, nil
+}
+
+// showDataset prints a dataset in full, and what the model is given for one row, part by part.
+func (e env) showDataset(c *cli.Context, s *shelf, d spec.Dataset) error {
+	d = d.WithDefaults()
+	set, err := dataset.Open(d, 0)
+	if err != nil {
+		return badInput{err}
+	}
+	to, err := readerOf(c, s)
+	if err != nil {
+		return err
+	}
+	if to == nil {
+		to = &reader{}
+	}
+	v := datasetDetail{Version: 1, datasetView: viewOf(d), Prompt: dataset.PromptHash(d, to.meta), FewShot: d.FewShot, Post: d.Post}
+	if d.Mode != spec.Rolling {
+		item, err := set.Item(c.Int("row"), to.meta)
+		if err != nil {
+			return cliargs.Usagef("%w", err)
+		}
+		row := to.row(d, item)
+		v.Row = &row
+	}
+	if c.Bool("json") {
+		return e.printJSON(v)
+	}
+	v.print(e.stdout)
+	if d.Mode == spec.Rolling {
+		doc := set.Documents()[0]
+		_, err = fmt.Fprintf(e.stdout, "rolling perplexity (%s, %d tokens a window) of %d bytes, %d words, beginning\n%.200s\n",
+			d.Rolling.Convention, d.Rolling.SeqLen, doc.Bytes, doc.Words, doc.Text)
+	}
+	return err
+}
+
+// row renders a row for the model.
+func (r *reader) row(d spec.Dataset, it *dataset.Item) rowView {
+	v := rowView{Row: it.Row, Examples: it.Examples(), Gold: it.Gold}
+	longest := func(examples int) (most int, parts []partView) {
+		for i, p := range it.Prompts(examples) {
+			n := r.count(p.Text)
+			most = max(most, n)
+			parts = append(parts, partView{partName(it, i), p.Text, n})
+			for j, continuation := range p.Continuations {
+				n := r.count(p.Text + continuation)
+				most = max(most, n)
+				name := "continuation"
+				if j < len(it.Labels) && d.Mode != spec.PPL {
+					name += " of label " + it.Labels[j]
+				}
+				parts = append(parts, partView{name, continuation, n})
+			}
+		}
+		return most, parts
+	}
+	most, parts := longest(it.Examples())
+	v.Parts = parts
+	if r.tok == nil {
+		return v
+	}
+	v.Limit = r.limit
+	if d.Mode == spec.Gen {
+		v.Limit -= d.Gen.MaxOutLen
+	}
+	n := it.Examples()
+	for most > v.Limit && n > 0 {
+		n--
+		most, _ = longest(n)
+	}
+	switch {
+	case most > v.Limit && d.Truncate == "left":
+		v.Fits = fmt.Sprintf("cut: without examples it has %d tokens, of which the first %d are left out", most, most-v.Limit)
+	case most > v.Limit:
+		v.Fits = fmt.Sprintf("too long: without examples it has %d tokens; truncate = \"left\" would cut it", most)
+	case n < it.Examples():
+		v.Fits = fmt.Sprintf("with %d of %d examples: %d tokens", n, it.Examples(), most)
+	default:
+		v.Fits = fmt.Sprintf("whole: %d tokens", most)
+	}
+	return v
+}
+
+func (r *reader) count(text string) int {
+	if r.tok == nil {
+		return 0
+	}
+	return len(r.tok.EncodePrompt(text))
+}
+
+func partName(item *dataset.Item, i int) string {
+	if item.Mode == spec.PPL && i < len(item.Labels) {
+		return "prompt of label " + item.Labels[i]
+	}
+	return "prompt"
+}
+
+func (v *datasetDetail) print(w io.Writer) {
+	line := func(what, text string) {
+		if text != "" {
+			fmt.Fprintf(w, "%-12s %s\n", what, text)
+		}
+	}
+	line(v.Name, v.Description)
+	line("source", v.Source)
+	line("metric", strings.Join(append([]string{v.Metric}, v.Metrics...), ", "))
+	line("post", strings.Join(v.Post, " | "))
+	line("few-shot", shots(v.FewShot))
+	line("version", v.Prompt+" (of the prompt, as in summaries)")
+	for _, f := range v.Files {
+		line(f.Role, f.Path+map[bool]string{true: "", false: " (not found)"}[f.Found])
+	}
+	if v.Row == nil {
+		return
+	}
+	fmt.Fprintf(w, "row %d of %d, mode %s, %d in-context examples, gold %s\n", v.Row.Row, *v.Rows, v.Mode, v.Row.Examples, strings.Join(v.Row.Gold, " | "))
+	if v.Row.Limit > 0 {
+		fmt.Fprintf(w, "limit %d tokens, %s\n", v.Row.Limit, v.Row.Fits)
+	}
+	for _, p := range v.Row.Parts {
+		tokens := ""
+		if v.Row.Limit > 0 {
+			tokens = fmt.Sprintf(" (%s)", count(p.Tokens, "token"))
+		}
+		fmt.Fprintf(w, "--- %s%s\n%s\n", p.Name, tokens, p.Text)
+	}
+}
+
+// shots says in words where examples come from.
+func shots(f spec.FewShot) string {
+	switch f.Kind {
+	case "fixed":
+		return fmt.Sprintf("%s of the train split: %s", count(len(f.IDs), "row"), strings.Trim(fmt.Sprint(f.IDs), "[]"))
+	case "random":
+		return fmt.Sprintf("%d random rows of the train split, seed %d", f.K, f.Seed)
+	}
+	return "none"
+}
