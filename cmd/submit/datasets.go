@@ -242,6 +242,11 @@ func (e env) listDatasets(c *cli.Context, s *shelf, list []spec.Dataset) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
+	for _, v := range views {
+		if v.Problem != "" {
+			fmt.Fprintf(e.stderr, "%s: %s\n", v.Name, v.Problem)
+		}
+	}
 	fmt.Fprintf(e.stderr, "%d of %d found; files are looked for under %s (--data-dir). submit datasets NAME shows one\n", found, len(views), s.dir)
 	return nil
 }
