@@ -56,7 +56,7 @@ func TestOverrides(t *testing.T) {
 			{Key: "slurm.gpu_option", Value: "gpus", From: "--gpu-option"}, {Key: "slurm.gpu_type", Value: "h100", From: "--gpu-type"},
 			{Key: "slurm.constraint", Value: "a&b", From: "--constraint"}, {Key: "slurm.nodelist", Value: "n[1-2]", From: "--nodelist"},
 			{Key: "slurm.exclude", Value: "n3", From: "--exclude"}, {Key: "slurm.comment", Value: "a b", From: "--comment"}}},
-		{[]string{"--sbatch-option=--nice=100", "--sbatch-option", "--licenses=a:1,b:2", "--one-shard-per-job", "--no-requeue", "--detach"}, []spec.Override{
+		{[]string{"--sbatch-option=--nice=100", "--sbatch-option", "--licenses=a:1,b:2", "--one-shard-per-job", "--no-requeue", "--detach", "--allow-code-execution"}, []spec.Override{
 			{Key: "slurm.extra", Value: []string{"--nice=100", "--licenses=a:1,b:2"}, From: "--sbatch-option"},
 			{Key: "slurm.one_shard_per_job", Value: true, From: "--one-shard-per-job"}, {Key: "slurm.no_requeue", Value: true, From: "--no-requeue"}}},
 		{[]string{"--threads", "2", "--worker", "w", "-w", "runs", "--debug", "-r", "-m", "infer", "--dry-run", "--show-scripts", "--json"}, []spec.Override{
