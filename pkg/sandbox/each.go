@@ -26,6 +26,9 @@ func (b Box) Each(ctx context.Context, n int, program func(i int) Program, done 
 	defer workers.Wait()
 	defer close(next)
 	for i := range n {
+		if ctx.Err() != nil { // select would choose at random
+			return context.Cause(ctx)
+		}
 		select {
 		case next <- i:
 		case <-ctx.Done():
