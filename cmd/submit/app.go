@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -81,6 +82,14 @@ func (e env) printErrors(err error) {
 	for _, one := range many.Errors {
 		fmt.Fprintf(e.stderr, "submit: %v\n", one)
 	}
+}
+
+// printJSON prints a value as the one document of a --json.
+func (e env) printJSON(v any) error {
+	enc := json.NewEncoder(e.stdout)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
 }
 
 func (e env) app() *cli.App {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"path/filepath"
 	"time"
 
@@ -128,10 +127,7 @@ func (e env) dryRun(c *cli.Context, whole, p *plan.Plan) error {
 		}
 	}
 	if c.Bool("json") {
-		enc := json.NewEncoder(e.stdout)
-		enc.SetEscapeHTML(false)
-		enc.SetIndent("", "  ")
-		return enc.Encode(v)
+		return e.printJSON(v)
 	}
 	return v.print(e.stdout)
 }

@@ -1,19 +1,14 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
-	"reflect"
-	"slices"
 	"strings"
 
 	"sextant/pkg/cliargs"
 	"sextant/pkg/plan"
 	"sextant/pkg/run"
-	"sextant/pkg/spec"
 
 	"github.com/urfave/cli/v2"
 )
@@ -65,13 +60,11 @@ func (e env) planDiff(c *cli.Context) error {
 			return badInput{err}
 		}
 	}
-	d := difference(plans[0], plans[1])
-	d.A.Path, d.B.Path = args[0], args[1]
+	a, b := plans[0], plans[1]
+	d := planDifference{Version: 1, A: planRef{args[0], a.Identity, a.Digest}, B: planRef{args[1], b.Identity, b.Digest},
+		Same: a.Digest == b.Digest, Difference: plan.Diff(a, b)}
 	if c.Bool("json") {
-		enc := json.NewEncoder(e.stdout)
-		enc.SetEscapeHTML(false)
-		enc.SetIndent("", "  ")
-		err = enc.Encode(d)
+		err = e.printJSON(d)
 	} else {
 		_, err = fmt.Fprint(e.stdout, d)
 	}
@@ -93,55 +86,6 @@ func (e env) readPlan(path string) (*plan.Plan, error) {
 		return e.planOf(path, nil)
 	}
 	return plan.Load(path)
-}
-
-// difference is what sets b apart from a. Plans are the same when their digests are; of settings that plan.Diff does not look at, as they
-// decide neither rows nor shards, those with another value are added.
-func difference(a, b *plan.Plan) planDifference {
-	d := planDifference{Version: 1, A: planRef{Identity: a.Identity, Digest: a.Digest}, B: planRef{Identity: b.Identity, Digest: b.Digest},
-		Same: a.Digest == b.Digest, Difference: plan.Diff(a, b)}
-	named := map[string]bool{}
-	for _, c := range d.Changes {
-		named[c.What] = true
-	}
-	x, y := settings(&a.Spec), settings(&b.Spec)
-	both := maps.Clone(x)
-	maps.Copy(both, y)
-	for _, key := range slices.Sorted(maps.Keys(both)) {
-		if !named[key] && x[key] != y[key] {
-			d.Changes = append(d.Changes, plan.Change{Of: "setting", What: key, From: x[key], To: y[key]})
-		}
-	}
-	return d
-}
-
-// settings are the settings of a spec beside its models and datasets, by key, as text.
-func settings(s *spec.Spec) map[string]string {
-	out := map[string]string{"work_dir": s.WorkDir, "data_dir": s.DataDir, "groups": text(s.Groups)}
-	for _, table := range []struct {
-		prefix string
-		value  any
-	}{{"", s.Infer}, {"local.", s.Local}, {"slurm.", s.Slurm}} { // plan.Diff names the keys of [infer] so
-		v := reflect.ValueOf(table.value)
-		for i := range v.NumField() {
-			if f := v.Field(i); !f.IsZero() {
-				out[table.prefix+v.Type().Field(i).Tag.Get("toml")] = text(f.Interface())
-			}
-		}
-	}
-	return out
-}
-
-// text is a value in one line: a word as it is, all else as JSON.
-func text(v any) string {
-	if s, ok := v.(string); ok && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' }) {
-		return s
-	}
-	b, err := json.Marshal(v)
-	if err != nil || string(b) == "null" {
-		return ""
-	}
-	return string(b)
 }
 
 func (d planDifference) String() string {

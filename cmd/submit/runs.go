@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sextant/pkg/cliargs"
+	"sextant/pkg/plan"
 	"sextant/pkg/result"
 	"sextant/pkg/run"
 	"sextant/scheduler"
@@ -60,16 +61,20 @@ func (e env) runCommands() []*cli.Command {
 	}
 }
 
-// runDir is the one argument of a command about a run.
-func runDir(c *cli.Context) (string, error) {
+// runOf is the one argument of a command about a run: its directory, and the plan that is in it.
+func runOf(c *cli.Context) (dir string, p *plan.Plan, err error) {
 	args, err := cliargs.Positional(c, "DIR")
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	if _, err := run.LoadPlan(args[0]); err != nil {
-		return "", badInput{err}
+	if p, err = run.LoadPlan(args[0]); err != nil {
+		return "", nil, badInput{err}
 	}
-	return filepath.Abs(args[0])
+	if dir, err = filepath.Abs(args[0]); err != nil {
+		return "", nil, err
+	}
+	p.Spec.WorkDir = filepath.Dir(dir) // it may have been relative to another directory
+	return dir, p, nil
 }
 
 func (e env) resume(c *cli.Context) error {
@@ -77,24 +82,20 @@ func (e env) resume(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	dir, err := runDir(c)
+	dir, p, err := runOf(c)
 	if err != nil {
 		return err
-	}
-	p, err := run.LoadPlan(dir)
-	if err != nil {
-		return badInput{err}
 	}
 	if c.Bool("detach") && p.Spec.Infer.Scheduler != "slurm" {
 		return cliargs.Usagef("--detach: the run is of this machine, its workers end with submit")
 	}
-	p.Spec.WorkDir = filepath.Dir(dir) // it may have been relative to another directory
 	e.code = c.Bool(allowCode)
 	if err := e.checkCode(c.Context, p, c.Bool("detach")); err != nil && !c.Bool("go-on") {
 		return err
 	}
 	m := newMeter(p)
-	r, err := run.Resume(dir, run.Options{Detach: c.Bool("detach"), GoOn: c.Bool("go-on"), Quantize: c.Bool("quantize"), Limit: newTimes(p).limit, Measured: m.observe})
+	o := run.Options{Detach: c.Bool("detach"), GoOn: c.Bool("go-on"), Quantize: c.Bool("quantize"), Limit: newTimes(p).limit, Measured: m.observe}
+	r, err := run.Resume(dir, o)
 	if err != nil {
 		return err
 	}
@@ -104,13 +105,9 @@ func (e env) resume(c *cli.Context) error {
 
 // cancel asks a submit at work to end its jobs, or ends them itself, and makes sure that none is left.
 func (e env) cancel(c *cli.Context) error {
-	dir, err := runDir(c)
+	dir, p, err := runOf(c)
 	if err != nil {
 		return err
-	}
-	p, err := run.LoadPlan(dir)
-	if err != nil {
-		return badInput{err}
 	}
 	request := result.Dir(dir).CancelRequest()
 	if err := result.CommitJSON(request, map[string]any{"pid": os.Getpid(), "time": time.Now()}); err != nil {
@@ -118,15 +115,12 @@ func (e env) cancel(c *cli.Context) error {
 	}
 	said := false
 	for {
-		s, err := run.Look(c.Context, dir, nil)
-		if err != nil {
-			return err
-		}
-		if s.Owner == "" {
+		owner := run.Owner(dir)
+		if owner == "" {
 			break
 		}
 		if !said {
-			fmt.Fprintf(e.stderr, "waiting for the submit that works on the run: %s\n", s.Owner)
+			fmt.Fprintf(e.stderr, "waiting for the submit that works on the run: %s\n", owner)
 			said = true
 		}
 		if err := sleep(c.Context, time.Second); err != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -42,19 +41,14 @@ type scoreView struct {
 }
 
 func (e env) score(c *cli.Context) error {
-	dir, err := runDir(c)
+	dir, p, err := runOf(c)
 	if err != nil {
 		return err
-	}
-	p, err := run.LoadPlan(dir)
-	if err != nil {
-		return badInput{err}
 	}
 	e.code = c.Bool(allowCode)
 	if err := e.checkCode(c.Context, p, false); err != nil {
 		return err
 	}
-	p.Spec.WorkDir = filepath.Dir(dir)
 	r, err := run.Resume(dir, run.Options{GoOn: true})
 	if err != nil {
 		return err
@@ -79,10 +73,7 @@ func (e env) score(c *cli.Context) error {
 	if err := report.Write(dir, all); err != nil {
 		return err
 	}
-	enc := json.NewEncoder(e.stdout)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(scoreView{Version: 1, Run: dir, Scores: all, Changes: changes(before, &all)}); err != nil {
+	if err := e.printJSON(scoreView{Version: 1, Run: dir, Scores: all, Changes: changes(before, &all)}); err != nil {
 		return err
 	}
 	return e.whole(r, &all)

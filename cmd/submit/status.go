@@ -2,13 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"text/tabwriter"
 
+	"sextant/pkg/plan"
 	"sextant/pkg/run"
 	"sextant/scheduler"
 	"sextant/scheduler/slurm"
@@ -17,9 +17,8 @@ import (
 )
 
 // poller asks the cluster of a run about its jobs; nil when there is none to be asked.
-func poller(ctx context.Context, dir string) func(context.Context, []scheduler.Ref) (map[string]scheduler.Status, error) {
-	p, err := run.LoadPlan(dir)
-	if err != nil || p.Spec.Infer.Scheduler != "slurm" {
+func poller(ctx context.Context, p *plan.Plan, dir string) run.Poll {
+	if p.Spec.Infer.Scheduler != "slurm" {
 		return nil
 	}
 	s, err := slurm.New(ctx, slurmOptions(p, dir))
@@ -30,20 +29,17 @@ func poller(ctx context.Context, dir string) func(context.Context, []scheduler.R
 }
 
 func (e env) status(c *cli.Context) error {
-	dir, err := runDir(c)
+	dir, p, err := runOf(c)
 	if err != nil {
 		return err
 	}
-	s, err := run.Look(c.Context, dir, poller(c.Context, dir))
+	s, err := run.Look(c.Context, dir, p, poller(c.Context, p, dir))
 	if err != nil {
 		return err
 	}
 	v := statusOf(s)
 	if c.Bool("json") {
-		enc := json.NewEncoder(e.stdout)
-		enc.SetEscapeHTML(false)
-		enc.SetIndent("", "  ")
-		return enc.Encode(v)
+		return e.printJSON(v)
 	}
 	return v.print(e.stdout)
 }

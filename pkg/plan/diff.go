@@ -45,8 +45,8 @@ func or(value string) string {
 	return value
 }
 
-// Reuse is what the rows of the second plan can take from results of the first; quantizations have none. Stale rows are those whose task is in both under another
-// digest: a run still takes such a row when its own digest holds, which only a look at the data tells.
+// Reuse is what the rows of the second plan can take from results of the first; quantizations have none. Stale rows are those whose task is
+// in both under another digest: a run still takes such a row when its own digest holds, which only a look at the data tells.
 type Reuse struct {
 	Same  int `json:"same"`  // of tasks with equal digests
 	Stale int `json:"stale"` // of tasks with other digests
@@ -231,6 +231,10 @@ func shots(d spec.Dataset) string {
 
 func (d *differ) settings() {
 	x, y := d.a.Spec, d.b.Spec
+	d.compare("setting", "", "work_dir", x.WorkDir, y.WorkDir)
+	d.compare("setting", "", "data_dir", x.DataDir, y.DataDir)
+	d.differs("setting", "", "groups", x.Groups, y.Groups)
+	d.fields("setting", "", "eval.", x.Eval, y.Eval)
 	d.fields("setting", "", "", x.Infer, y.Infer)
 	d.fields("setting", "", "local.", x.Local, y.Local)
 	d.fields("setting", "", "slurm.", x.Slurm, y.Slurm)

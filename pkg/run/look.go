@@ -102,13 +102,12 @@ type Worker struct {
 	Status scheduler.Status // State "" when the scheduler was not asked or did not answer
 }
 
-// Look reads a run's state. It serves a run at work as well as one at rest. poll asks the scheduler about workers; nil: it is not asked. A
-// scheduler that does not answer is no error here.
-func Look(ctx context.Context, dir string, poll func(context.Context, []scheduler.Ref) (map[string]scheduler.Status, error)) (*State, error) {
-	p, err := LoadPlan(dir)
-	if err != nil {
-		return nil, err
-	}
+// Poll asks a scheduler about workers; those of which nothing is known are left out.
+type Poll func(context.Context, []scheduler.Ref) (map[string]scheduler.Status, error)
+
+// Look reads the state of the run in a directory, by the plan that is in it. It serves a run at work as well as one at rest. poll may be nil:
+// the scheduler is not asked. One that does not answer is no error here.
+func Look(ctx context.Context, dir string, p *plan.Plan, poll Poll) (*State, error) {
 	d := result.Dir(dir)
 	c := newCoverage(&Run{Dir: d, Plan: p})
 	if err := c.all(); err != nil {
@@ -120,7 +119,7 @@ func Look(ctx context.Context, dir string, poll func(context.Context, []schedule
 	}
 	j := &journal{}
 	j.note(entries)
-	s := &State{Dir: dir, Plan: p, Owner: owner(d.Lock()), Tasks: c.tasks(), Shards: map[string]ShardState{}, Reasons: j.givenUp(),
+	s := &State{Dir: dir, Plan: p, Owner: Owner(dir), Tasks: c.tasks(), Shards: map[string]ShardState{}, Reasons: j.givenUp(),
 		Tickets: map[string]result.Ticket{}, Logs: map[result.Ticket]string{}, Within: map[string]string{}}
 	past := j.past(p.Identity)
 	if err := s.shards(c, past.tickets); err != nil {
@@ -182,7 +181,7 @@ func (s *State) within(dir result.Dir, shard string, t result.Ticket) {
 }
 
 // workers asks about the workers that may be there.
-func (s *State) workers(ctx context.Context, hands []orphan, poll func(context.Context, []scheduler.Ref) (map[string]scheduler.Status, error)) error {
+func (s *State) workers(ctx context.Context, hands []orphan, poll Poll) error {
 	var refs []scheduler.Ref
 	for _, o := range hands {
 		refs = append(refs, o.Ref)
@@ -202,9 +201,9 @@ func (s *State) workers(ctx context.Context, hands []orphan, poll func(context.C
 	return nil
 }
 
-// owner is who holds a run's lock, "" when nobody does.
-func owner(path string) string {
-	f, err := os.Open(path)
+// Owner is the submit that works on the run in a directory, "" when none does.
+func Owner(dir string) string {
+	f, err := os.Open(result.Dir(dir).Lock())
 	if err != nil {
 		return ""
 	}

@@ -270,7 +270,12 @@ func (s *simRun) look() {
 		return
 	}
 	before := treeOf(s.work)
-	st, err := Look(context.Background(), runs[0], s.peek)
+	p, err := LoadPlan(runs[0])
+	if err != nil {
+		s.wrong("looking: %v", err)
+		return
+	}
+	st, err := Look(context.Background(), runs[0], p, s.peek)
 	if err != nil {
 		s.wrong("looking: %v", err)
 		return

@@ -91,7 +91,7 @@ func TestMadeTellsWhy(t *testing.T) {
 	if _, _, err := Cover(string(r.Dir), r.Plan); err != nil {
 		t.Error(err)
 	}
-	if _, err := Look(context.Background(), string(r.Dir), nil); err != nil {
+	if _, err := Look(context.Background(), string(r.Dir), r.Plan, nil); err != nil {
 		t.Error(err)
 	}
 }
