@@ -125,8 +125,8 @@ func (e env) detached(ctx context.Context, r *run.Run, sched jobs, out *run.Outc
 	if err != nil {
 		return fmt.Errorf("%d jobs are queued, but the job that gathers their results is not: %w; submit resume %s gathers", len(out.Hands), err, dir)
 	}
-	fmt.Fprintf(e.stderr, "detached: %d jobs are queued; job %s gathers their results and writes %s. submit status %s looks, submit cancel %s ends them\n",
-		len(out.Hands), refs[0].ID, filepath.Join(dir, "summary.{txt,csv,md,json}"), dir, dir)
+	fmt.Fprintf(e.stderr, "detached: %d jobs are queued; job %s gathers their results and writes %s. submit status %s looks, "+
+		"submit cancel %s ends them\n", len(out.Hands), refs[0].ID, filepath.Join(dir, "summary.{txt,csv,md,json}"), dir, dir)
 	return errQueued
 }
 

@@ -32,6 +32,8 @@ const (
 	modeInfer = "infer"
 	modeEval  = "eval"
 	modeViz   = "viz"
+
+	modeUsage = "all; infer: no scores; eval: score what is there; viz: only rewrite the summary"
 )
 
 // evaluate is the command itself: spec, plan, run, scores, report.
@@ -208,7 +210,8 @@ func (e env) outcome(out *run.Outcome) {
 		fmt.Fprintf(e.stderr, "warning: %v; what it held is taken from other files or computed again\n", bad)
 	}
 	if len(out.Excluded) > 0 {
-		fmt.Fprintf(e.stderr, "warning: these nodes failed again and again and were not used any more: %s; tell whoever runs the cluster\n", strings.Join(out.Excluded, ", "))
+		fmt.Fprintf(e.stderr, "warning: these nodes failed again and again and were not used any more: %s; tell whoever runs the cluster\n",
+			strings.Join(out.Excluded, ", "))
 	}
 	if out.Attempts == 0 && len(out.Failures) == 0 && !out.Detached {
 		fmt.Fprintln(e.stderr, "nothing to do: every row has its result")

@@ -23,10 +23,10 @@ func (e env) runCommands() []*cli.Command {
 	return []*cli.Command{
 		{
 			Name: "resume", Usage: "go on with a run, gather and score it", ArgsUsage: "DIR",
-			Description: "Does what the run in DIR still lacks, on the scheduler that it was begun on, and prints the scores: as the command that began it,\n" +
-				"from the plan that is in the directory.\n\nExample: submit resume outputs/20260714_101500-3f2a9c1b",
+			Description: "Does what the run in DIR still lacks, on the scheduler that it was begun on, and prints the scores: as the command that\n" +
+				"began it, from the plan that is in the directory.\n\nExample: submit resume outputs/20260714_101500-3f2a9c1b",
 			Flags: []cli.Flag{
-				&cli.StringFlag{Name: "mode", Aliases: []string{"m"}, Value: modeAll, Usage: "all; infer: no scores; eval: score what is there; viz: only rewrite the summary"},
+				&cli.StringFlag{Name: "mode", Aliases: []string{"m"}, Value: modeAll, Usage: modeUsage},
 				&cli.BoolFlag{Name: "debug", Usage: "the running job's log to the terminal"},
 				&cli.BoolFlag{Name: "detach", Usage: "leave when the jobs are queued; one more job gathers their results"},
 				codeFlag(),
@@ -37,15 +37,15 @@ func (e env) runCommands() []*cli.Command {
 		},
 		{
 			Name: "status", Usage: "tell how far a run is", ArgsUsage: "DIR",
-			Description: "Reads the run's files, asks the cluster once about its jobs, and changes nothing. It may be asked while a submit works on the run.\n\n" +
-				"Example: submit status outputs/20260714_101500-3f2a9c1b",
+			Description: "Reads the run's files, asks the cluster once about its jobs, and changes nothing. It may be asked while a submit works on\n" +
+				"the run.\n\nExample: submit status outputs/20260714_101500-3f2a9c1b",
 			Flags:  []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "one JSON document"}},
 			Action: e.status,
 		},
 		{
 			Name: "cancel", Usage: "end a run's jobs, and only those", ArgsUsage: "DIR",
-			Description: "Ends the jobs of the run, also those of a submit that is gone, and returns when none is left. A submit that works on the run ends too.\n" +
-				"Rows done are kept: submit resume DIR goes on from them.\n\nExample: submit cancel outputs/20260714_101500-3f2a9c1b",
+			Description: "Ends the jobs of the run, also those of a submit that is gone, and returns when none is left. A submit that works on the run\n" +
+				"ends too. Rows done are kept: submit resume DIR goes on from them.\n\nExample: submit cancel outputs/20260714_101500-3f2a9c1b",
 			Action: e.cancel,
 		},
 		{

@@ -105,7 +105,8 @@ func (f *Forecast) pool(p *Plan, j Job, c Calibration) int {
 	}
 	r := c.rate(p, j)
 	f.index[name] = len(f.Pools)
-	f.Pools = append(f.Pools, PoolForecast{Pool: name, Variant: j.Variant, NumGPUs: j.NumGPUs, Rate: r.tokens, Load: r.load, Rough: r.rough, makes: j.Kind == Quantize})
+	f.Pools = append(f.Pools, PoolForecast{Pool: name, Variant: j.Variant, NumGPUs: j.NumGPUs, Rate: r.tokens, Load: r.load, Rough: r.rough,
+		makes: j.Kind == Quantize})
 	f.Rough = f.Rough || r.rough
 	return f.index[name]
 }
@@ -218,9 +219,9 @@ const (
 )
 
 // Walltime is the time limit that a worker of a pool should ask for, in whole minutes: three times its load and its work, and 5 minutes;
-// 15 minutes at least when its speed was not measured, 4 hours of a quantization. Its work is its even part of the pool's, as draining shares it out, or the pool's
-// longest job if that is more. What slurm.signal_lead takes beyond a minute comes on top, for a warned job stops. An unknown pool gets the
-// least.
+// 15 minutes at least when its speed was not measured, 4 hours of a quantization. Its work is its even part of the pool's, as draining shares
+// it out, or the pool's longest job if that is more. What slurm.signal_lead takes beyond a minute comes on top, for a warned job stops. An
+// unknown pool gets the least.
 func (f *Forecast) Walltime(pool string) time.Duration {
 	i, ok := f.index[pool]
 	if !ok {

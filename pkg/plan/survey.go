@@ -171,7 +171,8 @@ func OpenModel(m *spec.Model) (f ModelFiles, err error) {
 	path := cmp.Or(m.TokenizerPath, m.Path)
 	if f.Tokenizer, err = tokenizer.Load(path); err == nil {
 		if have, room := f.Tokenizer.VocabSize(), f.Checkpoint.Config().Vocab; have > room {
-			err = fmt.Errorf("the tokenizer %q has %d tokens, the model's embedding only %d: set tokenizer_path to the tokenizer it was trained with", path, have, room)
+			err = fmt.Errorf("the tokenizer %q has %d tokens, the model's embedding only %d: set tokenizer_path to the tokenizer it was trained with",
+				path, have, room)
 		}
 	}
 	var weights string

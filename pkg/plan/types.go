@@ -47,8 +47,9 @@ func (v Variant) Stored() string {
 
 // Task is one variant on one dataset, or a quantization.
 type Task struct {
-	ID       string `json:"id"`             // "VARIANT/DATASET", or "ABBR-RECIPE/quantize"
-	Kind     string `json:"kind,omitempty"` // "": an evaluation; Quantize: it makes the packed variant (and the others of its recipe), has one row, no dataset, no score
+	ID string `json:"id"` // "VARIANT/DATASET", or "ABBR-RECIPE/quantize"
+	// Kind is "" of an evaluation. Quantize: it makes the packed variant (and the others of its recipe), has one row, no dataset, no score.
+	Kind     string `json:"kind,omitempty"`
 	Variant  string `json:"variant"`
 	Dataset  string `json:"dataset"`
 	Rows     int    `json:"rows"`     // rolling: windows
@@ -88,8 +89,8 @@ type Job struct {
 	Shrink   int      `json:"shrink,omitempty"` // of an attempt after out-of-memory deaths: memory and batches are halved so often
 }
 
-// Pool names the workers that can do the job: those with the same model, to the same end, and the same resources. An attempt that was given more memory than
-// the others, after it ran out of it twice, is for workers that have it too.
+// Pool names the workers that can do the job: those with the same model, to the same end, and the same resources. An attempt that was given
+// more memory than the others, after it ran out of it twice, is for workers that have it too.
 func (j Job) Pool() string {
 	pool := fmt.Sprintf("%s+%dg%dp", j.Variant, j.NumGPUs, j.NumProcs)
 	if j.Kind != "" {

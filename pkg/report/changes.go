@@ -287,9 +287,11 @@ func variantNotes(s score.Scores) (head, out []string) {
 	if len(s.Variants) == 0 {
 		return nil, nil
 	}
-	head = append(head, "bits are those of a quantized parameter on disk, scales and zeros included; size is relative to the untouched model's; seconds are the quantization's.")
+	head = append(head, "bits are those of a quantized parameter on disk, scales and zeros included; size is relative to the untouched model's; "+
+		"seconds are the quantization's.")
 	if len(s.Comparisons) > 0 {
-		head = append(head, "vs pretrain is on the same rows, with its 95 % interval: points of percents, a ratio of perplexities; ≠ where the interval leaves out no change.")
+		head = append(head, "vs pretrain is on the same rows, with its 95 % interval: points of percents, a ratio of perplexities; "+
+			"≠ where the interval leaves out no change.")
 	} else {
 		head = append(head, "The untouched models are not in this run (eval.positions), so there is nothing to compare with.")
 	}

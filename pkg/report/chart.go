@@ -99,7 +99,8 @@ func (c chart) plot() string {
 	left, right := mebibytes(low.Bytes), mebibytes(high.Bytes)+" MiB"
 	fmt.Fprintf(&b, "%*s  %s%*s\n", gutter, "", left, plotWidth-len(left), right)
 	for i, p := range c.Points {
-		fmt.Fprintf(&b, "  %c  %*s MiB  %*s  %s\n", mark(i), len(mebibytes(high.Bytes)), mebibytes(p.Bytes), gutter, number(score.Perplexity, p.Value), clean(p.Model))
+		fmt.Fprintf(&b, "  %c  %*s MiB  %*s  %s\n", mark(i), len(mebibytes(high.Bytes)), mebibytes(p.Bytes),
+			gutter, number(score.Perplexity, p.Value), clean(p.Model))
 	}
 	return trimLines(strings.TrimSuffix(b.String(), "\n"))
 }

@@ -44,23 +44,40 @@ func Write(dir string, s score.Scores) error {
 func CSV(s score.Scores) ([]byte, error) {
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
-	records := [][]string{{"kind", "dataset", "version", "metric", "mode", "note", "unit", "model",
-		"value", "stderr", "low", "high", "n", "missing", "correct", "hash", "reason", "baseline", "better", "worse", "p",
-		"worst", "best", "detectable"}}
-	for _, e := range entries(s) {
-		kind, correct := "dataset", ""
-		if len(e.Members) > 0 {
-			kind = "group"
-		} else if e.Unit == score.Percent && e.Value != nil {
-			correct = strconv.Itoa(e.Correct)
+	lines := [][]string{csvColumns}
+	for _, r := range append(scoreRecords(s), variantRecords(s)...) {
+		line := make([]string, len(csvColumns))
+		for i, column := range csvColumns {
+			line[i] = r[column]
 		}
-		records = append(records, []string{kind, e.Dataset, e.Prompt, e.Metric, e.Mode, e.Note, string(e.Unit), e.Model,
-			full(e.Value), full(e.StdErr), full(e.Low), full(e.High), strconv.Itoa(e.N), strconv.Itoa(e.Missing), correct, e.Hash, clean(e.Reason), "", "", "", "",
-			full(e.Worst), full(e.Best), full(e.Detectable)})
+		lines = append(lines, line)
 	}
-	records = append(records, variantRecords(s)...)
-	err := w.WriteAll(records)
+	err := w.WriteAll(lines)
 	return b.Bytes(), err
+}
+
+var csvColumns = []string{"kind", "dataset", "version", "metric", "mode", "note", "unit", "model",
+	"value", "stderr", "low", "high", "n", "missing", "correct", "hash", "reason", "baseline", "better", "worse", "p",
+	"worst", "best", "detectable"}
+
+// record is a row of the csv: text by column.
+type record map[string]string
+
+// scoreRecords are the rows of the csv that every run has.
+func scoreRecords(s score.Scores) (out []record) {
+	for _, e := range entries(s) {
+		r := record{"kind": "dataset", "dataset": e.Dataset, "version": e.Prompt, "metric": e.Metric, "mode": e.Mode, "note": e.Note,
+			"unit": string(e.Unit), "model": e.Model, "value": full(e.Value), "stderr": full(e.StdErr), "low": full(e.Low), "high": full(e.High),
+			"n": strconv.Itoa(e.N), "missing": strconv.Itoa(e.Missing), "hash": e.Hash, "reason": clean(e.Reason),
+			"worst": full(e.Worst), "best": full(e.Best), "detectable": full(e.Detectable)}
+		if len(e.Members) > 0 {
+			r["kind"] = "group"
+		} else if e.Unit == score.Percent && e.Value != nil {
+			r["correct"] = strconv.Itoa(e.Correct)
+		}
+		out = append(out, r)
+	}
+	return out
 }
 
 // entry is a score with its interval, as summary.json has it.
@@ -87,11 +104,10 @@ func entries(s score.Scores) []entry {
 }
 
 // variantRecords are the rows of the csv that only a run that quantizes has.
-func variantRecords(s score.Scores) [][]string {
-	var out [][]string
+func variantRecords(s score.Scores) (out []record) {
 	add := func(v score.Variant, metric, unit string, x float64) {
 		if x > 0 {
-			out = append(out, []string{"variant", "", "", metric, v.Position, v.Runs, unit, v.Model, full(&x), "", "", "", "", "", "", "", "", "", "", "", "", "", "", ""})
+			out = append(out, record{"kind": "variant", "metric": metric, "mode": v.Position, "note": v.Runs, "unit": unit, "model": v.Model, "value": full(&x)})
 		}
 	}
 	for _, v := range s.Variants {
@@ -100,16 +116,19 @@ func variantRecords(s score.Scores) [][]string {
 		add(v, "quantization", "seconds", v.Seconds)
 	}
 	for _, c := range s.Comparisons {
-		kind, unit, better, worse := "change", "ratio", "", ""
-		missing := c.Only + c.OnlyBaseline
+		r := record{"kind": "change", "dataset": c.Dataset, "metric": c.Metric, "unit": "ratio", "model": c.Model, "value": full(c.Change),
+			"stderr": full(c.StdErr), "low": full(c.Low), "high": full(c.High), "n": strconv.Itoa(c.N),
+			"missing": strconv.Itoa(c.Only + c.OnlyBaseline), "baseline": c.Baseline, "p": full(c.P), "detectable": full(c.Detectable)}
 		if c.Unit == score.Percent {
-			unit, better, worse = "points", strconv.Itoa(c.Better), strconv.Itoa(c.Worse)
+			r["unit"] = "points"
 		}
-		if len(c.Members) > 0 {
-			kind, better, worse, missing = "group change", "", "", len(c.Missing)
+		switch {
+		case len(c.Members) > 0:
+			r["kind"], r["missing"] = "group change", strconv.Itoa(len(c.Missing))
+		case c.Unit == score.Percent:
+			r["better"], r["worse"] = strconv.Itoa(c.Better), strconv.Itoa(c.Worse)
 		}
-		out = append(out, []string{kind, c.Dataset, "", c.Metric, "", "", unit, c.Model, full(c.Change), full(c.StdErr), full(c.Low), full(c.High),
-			strconv.Itoa(c.N), strconv.Itoa(missing), "", "", "", c.Baseline, better, worse, full(c.P), "", "", full(c.Detectable)})
+		out = append(out, r)
 	}
 	return out
 }

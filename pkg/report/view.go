@@ -70,7 +70,8 @@ func (v *view) collect(scores []score.Score, group bool) []line {
 		k := key{s.Dataset, s.Metric, mode(*s)}
 		if _, ok := at[k]; !ok {
 			at[k] = len(lines)
-			lines = append(lines, line{group: group, dataset: clean(s.Dataset), metric: s.Metric, mode: clean(k.mode), scores: make([]*score.Score, len(v.models))})
+			lines = append(lines, line{group: group, dataset: clean(s.Dataset), metric: s.Metric, mode: clean(k.mode),
+				scores: make([]*score.Score, len(v.models))})
 		}
 		lines[at[k]].scores[slices.Index(v.models, s.Model)] = s
 	}

@@ -1,6 +1,8 @@
 package run
 
 import (
+	"slices"
+
 	"sextant/pkg/result"
 	"sextant/scheduler"
 )
@@ -38,8 +40,8 @@ func newBlame(retry int) blame {
 // take says which of the faults of an ended attempt count, and remembers what the next one needs: less memory used, more time.
 //
 // Giving way, a lost node, one on which workers do not begin, coming too early and being cancelled are nobody's fault, up to a limit. A time
-// limit is none while rows were done: the next attempt has fewer to do. The first time that memory runs out the next attempt uses half of it, the second
-// time it asks for twice as much too.
+// limit is none while rows were done: the next attempt has fewer to do. The first time that memory runs out the next attempt uses half of it,
+// the second time it asks for twice as much too.
 func (b *blame) take(a *attempt, v verdict) []Fault {
 	job := a.job.ID
 	if v.gained > 0 {
@@ -54,8 +56,7 @@ func (b *blame) take(a *attempt, v verdict) []Fault {
 	case v.cause == scheduler.TimeLimit && v.gained == 0:
 		b.slow[job]++
 	case v.cause == scheduler.Launch && !v.elsewhere:
-	case v.cause == scheduler.Launch, v.cause == scheduler.TimeLimit, v.cause == scheduler.Preempted, v.cause == scheduler.Node, v.cause == lost, v.cause == evicted,
-		v.cause == early:
+	case slices.Contains([]scheduler.Cause{scheduler.Launch, scheduler.TimeLimit, scheduler.Preempted, scheduler.Node, lost, evicted, early}, v.cause):
 		most := patience
 		if v.cause == evicted {
 			most = evictions

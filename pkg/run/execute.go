@@ -109,8 +109,8 @@ func newController(r *Run, s Scheduler, observe func(Event)) *controller {
 		todo = r.Plan.Quantizations()
 	}
 	c := &controller{run: r, todo: todo, sched: s, observe: observe, cover: newCoverage(r), shards: map[string]plan.Shard{}, jobs: map[string]plan.Job{},
-		live: map[string]*attempt{}, hands: map[string]*hand{}, gone: map[string]scheduler.Status{}, doubt: map[string]bool{}, seen: map[result.Ticket]bool{},
-		blame: newBlame(r.Plan.Spec.Infer.Retry), nodes: newNodes(), given: map[string]bool{},
+		live: map[string]*attempt{}, hands: map[string]*hand{}, gone: map[string]scheduler.Status{}, doubt: map[string]bool{},
+		seen: map[result.Ticket]bool{}, blame: newBlame(r.Plan.Spec.Infer.Retry), nodes: newNodes(), given: map[string]bool{},
 		failed: map[string]string{}, underway: map[string]int{}, within: map[string]string{}}
 	for _, s := range r.Plan.Shards {
 		c.shards[s.ID] = s

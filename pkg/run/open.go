@@ -101,7 +101,8 @@ const (
 )
 
 func newRun(dir string, p *plan.Plan, o Options) (*Run, error) {
-	r := &Run{Dir: result.Dir(dir), Plan: p, window: o.Window, goOn: o.GoOn, detach: o.Detach, quantize: o.Quantize, limit: o.Limit, measured: o.Measured, tick: tick}
+	r := &Run{Dir: result.Dir(dir), Plan: p, window: o.Window, goOn: o.GoOn, detach: o.Detach, quantize: o.Quantize,
+		limit: o.Limit, measured: o.Measured, tick: tick}
 	workers := max(p.Spec.Infer.MaxNumWorkers, 1)
 	if p.Spec.Infer.Scheduler == "slurm" {
 		var err error

@@ -53,7 +53,8 @@ func FindWorker(s *spec.Spec) (string, error) {
 	}
 	path, err := exec.LookPath(workerName)
 	if err != nil && !errors.Is(err, exec.ErrDot) {
-		return "", fmt.Errorf("no program %q beside submit or on PATH: build it with \"make build\" (it needs gcc), or name it with --worker or [local] worker", workerName)
+		return "", fmt.Errorf("no program %q beside submit or on PATH: build it with \"make build\" (it needs gcc), or name it with --worker or "+
+			"[local] worker", workerName)
 	}
 	return filepath.Abs(path)
 }

@@ -110,7 +110,8 @@ func (c *checker) column(n *node, key, name string, col *Column) {
 		c.add(n, key, path, `needs one of from = "COLUMN", template = "TEXT with {column}s", list = ["TEXT", ...] and file = "FILE"`)
 	}
 	if _, err := regexp.Compile(col.Regex); err != nil {
-		c.add(n, key, append(path, "regex"), "%q is not a regular expression (RE2): %v", col.Regex, strings.TrimPrefix(err.Error(), "error parsing regexp: "))
+		c.add(n, key, append(path, "regex"), "%q is not a regular expression (RE2): %v", col.Regex,
+			strings.TrimPrefix(err.Error(), "error parsing regexp: "))
 	}
 }
 
@@ -159,7 +160,8 @@ func (c *checker) prompt(n *node, key string, d *Dataset) {
 		return
 	}
 	key = join(key, "prompt")
-	takes := map[Mode][]string{Gen: {"template"}, PPL: {"template", "choices"}, LL: {"context", "choice", "choices"}, CLP: {"context", "choice", "choices"}}[d.Mode]
+	rank := []string{"context", "choice", "choices"}
+	takes := map[Mode][]string{Gen: {"template"}, PPL: {"template", "choices"}, LL: rank, CLP: rank}[d.Mode]
 	needs := takes
 	switch {
 	case d.Mode == PPL && t.get("labels") != nil:

@@ -81,7 +81,8 @@ func (k *recipe) models(models []Model) {
 
 // method checks what belongs together. What depends on a value that the decoder refused is not looked at.
 func (k *recipe) method() {
-	k.required(k.n, k.key, []string{"method"}, `write "rtn", "awq", "gptq", "smoothquant" or "fp8"; or the name of a recipe of an included file to change that one`)
+	k.required(k.n, k.key, []string{"method"},
+		`write "rtn", "awq", "gptq", "smoothquant" or "fp8"; or the name of a recipe of an included file to change that one`)
 	for _, key := range []string{"method", "bits", "granularity", "group", "act", "act_scale", "symmetric", "convention"} {
 		if k.n.get(key) != nil && !k.written(key) {
 			return
@@ -148,7 +149,8 @@ func (k *recipe) activations() bool {
 	case q.Act == "none" && q.ActScale != "":
 		k.idle("act_scale", `with act = "none"`)
 	case q.ActScale == "tensor" && q.Granularity == "block":
-		k.refuse("act_scale", `is "tensor", and with granularity "block" each 128 inputs of a token have a scale; take it out, or write granularity = "tensor"`)
+		k.refuse("act_scale",
+			`is "tensor", and with granularity "block" each 128 inputs of a token have a scale; take it out, or write granularity = "tensor"`)
 	default:
 		return true
 	}
@@ -271,7 +273,8 @@ func (c *checker) variants(l *node, s *Spec) {
 			continue
 		}
 		if model, id := q.taken(s.Models, first); id != "" {
-			c.add(n, entryKey("quant", n), []string{"name"}, "%q makes of model %q the variant %q, which is %s; write another name", q.Name, model, id, first[id])
+			c.add(n, entryKey("quant", n), []string{"name"}, "%q makes of model %q the variant %q, which is %s; write another name",
+				q.Name, model, id, first[id])
 		}
 	}
 }
