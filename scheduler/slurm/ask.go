@@ -193,22 +193,11 @@ func (d *directives) signal(a Ask, j scheduler.Job) {
 	}
 }
 
-// ours are the options that extra must not hold, each with what to do instead: with them a job would not be the one that was meant, would
-// not be found again, or its log would not.
-var ours = map[string]string{
-	"account": "write account", "comment": "write comment", "constraint": "write constraint", "exclude": "write exclude",
-	"nodelist": "write nodelist", "partition": "write partition", "qos": "write qos", "quotatype": "write quotatype",
-	"reservation": "write reservation", "time": "write time", "mem": "write mem", "cpus-per-task": "write cpus",
-	"signal": "write signal_lead", "requeue": "it is the default", "no-requeue": "write no_requeue = true",
-	"ntasks": "it is num_procs of the model", "nodes": "it follows from num_procs of the model",
-	"array": "jobs become arrays by themselves", "dependency": "which job follows which is not the user's to say",
-	"job-name": "jobs are found by their names", "output": "where logs are is known by their names", "error": "errors are in the log",
-	"open-mode": "logs are appended to", "input": "jobs read nothing", "chdir": "jobs have a directory of their own",
-	"export-file": "write env", "wrap": "the scripts are written already", "parsable": "it is given where it is wanted",
-	"wait": "submit waits by itself", "test-only": "--dry-run does it", "clusters": "set SLURM_CLUSTERS around submit",
-	"uid": "jobs are the submitter's", "gid": "jobs are the submitter's", "ignore-pbs": "there is nothing of PBS in the scripts",
-	"help": "sbatch would submit nothing", "usage": "sbatch would submit nothing", "version": "sbatch would submit nothing",
-}
+// ours are the options that extra must not hold: with them a job would not be the one that was meant, would not be found again, or its log
+// would not. What to do instead is said by whoever fills Options, who knows where each is asked for.
+var ours = strings.Fields(`account array chdir clusters comment constraint cpus-per-task dependency error exclude export-file gid help ignore-pbs
+	input job-name mem no-requeue nodelist nodes ntasks open-mode output parsable partition qos quotatype requeue reservation signal test-only
+	time uid usage version wait wrap`)
 
 // gpuOptions are the user's only when GPUs are not asked for by GPUOption.
 var gpuOptions = []string{"gres", "gpus", "gpus-per-node", "gpus-per-task", "gpus-per-socket"}
@@ -222,9 +211,9 @@ func (d *directives) extra(a Ask) {
 			return
 		}
 		name, _, _ := strings.Cut(strings.TrimPrefix(option, "--"), "=")
-		for known, instead := range ours {
+		for _, known := range ours {
 			if known == name || strings.HasPrefix(known, name) && name != "export" {
-				d.fail(fmt.Errorf("extra %q cannot be used, it would set --%s: %s", option, known, instead))
+				d.fail(fmt.Errorf("extra %q cannot be used: it would set --%s, which is decided elsewhere", option, known))
 				return
 			}
 		}
