@@ -14,6 +14,7 @@ import (
 var floors = map[string]int{
 	"internal/cudalib":        0,
 	"internal/goldens":        0,
+	"internal/halves":         0,
 	"internal/points":         0,
 	"internal/slurmlab":       0,
 	"internal/smalldisk":      0,

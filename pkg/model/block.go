@@ -7,6 +7,7 @@ import (
 	"slices"
 	"unsafe"
 
+	"sextant/internal/halves"
 	"sextant/kernels"
 	"sextant/pkg/checkpoint"
 )
@@ -141,7 +142,7 @@ func (y *Block) Weights(name string) ([]float32, error) {
 	if err != nil {
 		return nil, fmt.Errorf("block %d: %w", y.i, err)
 	}
-	floats(out, t.DType, t.Data)
+	halves.Widen(out, t.DType, t.Data)
 	y.in.ck.Release(t.Data)
 	return out, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"sextant/internal/halves"
 	"sextant/kernels"
 	"sextant/pkg/checkpoint"
 )
@@ -96,7 +97,7 @@ func (b *Blocks) Embed(tokens []int32) ([]float32, error) {
 			return nil, fmt.Errorf("embedding: token %d has id %d, the model's vocabulary is %d", i, id, c.Vocab)
 		}
 		row = t.Rows(row, int(id), 1)
-		floats(out[i*c.Hidden:(i+1)*c.Hidden], t.DType, row)
+		halves.Widen(out[i*c.Hidden:(i+1)*c.Hidden], t.DType, row)
 	}
 	return out, nil
 }

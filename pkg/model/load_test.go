@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"sextant/internal/halves"
 	"sextant/internal/smalldisk"
 	"sextant/kernels"
 	"sextant/pkg/checkpoint"
@@ -288,12 +289,12 @@ func TestRounding(t *testing.T) {
 			t.Fatal(err)
 		}
 		const rows, cols = 5, 384
-		data := make([]byte, rows*cols*valueBytes(c.dtype))
+		data := make([]byte, rows*cols*halves.Bytes(c.dtype))
 		for i := range data {
 			data[i] = byte(r.Uint32()) & 0xbf // of an exponent below that of 2
 		}
 		values := make([]float32, rows*cols)
-		floats(values, c.dtype, data)
+		halves.Widen(values, c.dtype, data)
 		d := newRounding(k, cols, rows).round(c.dtype, data, 3)
 		for i, want := range values {
 			var got, step float32

@@ -253,30 +253,6 @@ func TestLongTable(t *testing.T) {
 	sameBits(t, "grown table", got, alone(t, load(t, "cpu", ck), ids))
 }
 
-func TestHalf(t *testing.T) {
-	for h := range 1 << 16 {
-		exp, frac, sign := h>>10&31, float64(h&1023), 1.0
-		if h>>15 == 1 {
-			sign = -1
-		}
-		var want float64
-		switch {
-		case exp == 0:
-			want = math.Copysign(math.Ldexp(frac, -24), sign)
-		case exp == 31 && frac == 0:
-			want = math.Inf(int(sign))
-		case exp == 31:
-			want = math.NaN()
-		default:
-			want = sign * math.Ldexp(1024+frac, exp-25)
-		}
-		got := float64(half(uint16(h)))
-		if math.IsNaN(want) != math.IsNaN(got) || !math.IsNaN(want) && math.Float64bits(got) != math.Float64bits(want) {
-			t.Fatalf("half %04x is %v, want %v", h, got, want)
-		}
-	}
-}
-
 // TestRotations holds the table against closed forms where there are any.
 func TestRotations(t *testing.T) {
 	plain := rotations(&checkpoint.RopeConfig{Type: "default", Theta: 10000}, 4, 3)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"sextant/internal/halves"
 	"sextant/pkg/checkpoint"
 	"sextant/pkg/qformat"
 )
@@ -66,7 +67,7 @@ func (r recipe) matrix(w []float32, rows, cols int) *qformat.Matrix {
 			zero = byte(math.RoundToEven(-lo[g] / scale))
 			m.Zeros = append(m.Zeros, zero)
 		}
-		m.Scales = append(m.Scales, half(toHalf(scale)))
+		m.Scales = append(m.Scales, halves.FromF16(toHalf(scale)))
 	}
 	for i, v := range w {
 		x := float64(v) / float64(m.Scales[at(i)])
@@ -83,7 +84,7 @@ func (r recipe) matrix(w []float32, rows, cols int) *qformat.Matrix {
 func toHalf(v float64) uint16 {
 	lo, hi := uint16(0), uint16(0x7bff)
 	for lo < hi {
-		if mid := (lo + hi + 1) / 2; float64(half(mid)) <= v {
+		if mid := (lo + hi + 1) / 2; float64(halves.FromF16(mid)) <= v {
 			lo = mid
 		} else {
 			hi = mid - 1
@@ -152,7 +153,7 @@ func (r recipe) quantize(t testing.TB, ck *checkpoint.Checkpoint) (quantized, pl
 			continue
 		}
 		w := make([]float32, src.Shape[0]*src.Shape[1])
-		floats(w, src.DType, src.Data)
+		halves.Widen(w, src.DType, src.Data)
 		m := r.matrix(w, src.Shape[0], src.Shape[1])
 		if r.staticScales {
 			m.Act.Scale = 0.01 * float32(1+i)

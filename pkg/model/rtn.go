@@ -1,7 +1,6 @@
 package model
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -10,6 +9,7 @@ import (
 	"sync"
 	"unsafe"
 
+	"sextant/internal/halves"
 	"sextant/kernels"
 )
 
@@ -116,7 +116,7 @@ func newRounding(r rtn, cols, rows int) *rounding {
 
 // round gives a description of the rows in data, valid until it is called again.
 func (q *rounding) round(dtype string, data []byte, threads int) kernels.WeightDesc {
-	rowBytes := q.cols * valueBytes(dtype)
+	rowBytes := q.cols * halves.Bytes(dtype)
 	rows := len(data) / rowBytes
 	n := max(1, min(threads, rows))
 	var wg sync.WaitGroup
@@ -124,7 +124,7 @@ func (q *rounding) round(dtype string, data []byte, threads int) kernels.WeightD
 		wg.Go(func() {
 			row := make([]float32, q.cols)
 			for r := i * rows / n; r < (i+1)*rows/n; r++ {
-				floats(row, dtype, data[r*rowBytes:(r+1)*rowBytes])
+				halves.Widen(row, dtype, data[r*rowBytes:(r+1)*rowBytes])
 				q.row(r, row)
 			}
 		})
@@ -194,24 +194,6 @@ func round4(codes []byte, at int, values []float32) (scale, zero float32) {
 		}
 	}
 	return scale, float32(z)
-}
-
-// floats reads little-endian values of a checkpoint's dtype.
-func floats(out []float32, dtype string, data []byte) {
-	switch dtype {
-	case "F32":
-		for i := range out {
-			out[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
-		}
-	case "BF16":
-		for i := range out {
-			out[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(data[2*i:])) << 16)
-		}
-	default:
-		for i := range out {
-			out[i] = half(binary.LittleEndian.Uint16(data[2*i:]))
-		}
-	}
 }
 
 // aligned is n bytes at an address that is a multiple of 64.

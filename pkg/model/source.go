@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"sextant/internal/halves"
 	"sextant/kernels"
 	"sextant/pkg/checkpoint"
 	"sextant/pkg/qformat"
@@ -33,7 +34,7 @@ type span struct {
 	from int             // its first row here
 }
 
-func (s source) rowBytes() int { return s.cols * valueBytes(s.dtype) }
+func (s source) rowBytes() int { return s.cols * halves.Bytes(s.dtype) }
 
 // read gives n rows of p as they lie in the file; nothing of a quantized matrix, whose file is not read in rows, nor of what lies in no piece.
 func (s *source) read(p span, from, n int) []byte {

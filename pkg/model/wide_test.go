@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"sextant/internal/halves"
 	"sextant/kernels"
 	"sextant/pkg/checkpoint"
 )
@@ -40,8 +41,8 @@ func (f *wide) tensor(name string) []float64 {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	values := make([]float32, len(t.Data)/valueBytes(t.DType))
-	floats(values, t.DType, t.Data)
+	values := make([]float32, len(t.Data)/halves.Bytes(t.DType))
+	halves.Widen(values, t.DType, t.Data)
 	out := make([]float64, len(values))
 	for i, v := range values {
 		out[i] = float64(v)

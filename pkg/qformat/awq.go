@@ -1,6 +1,10 @@
 package qformat
 
-import "fmt"
+import (
+	"fmt"
+
+	"sextant/internal/halves"
+)
 
 // awq is AutoAWQ's layout of version "gemm" (0.2, awq/modules/linear/gemm.py): of a matrix [out, in]
 //
@@ -40,7 +44,7 @@ func (awq) pack(module string, m *Matrix) []Tensor {
 	return []Tensor{
 		{module + ".qweight", "I32", []int{m.Cols, m.Rows / 8}, awqPacking.packAcross(transposed(m.Codes, m.Rows, m.Cols), m.Rows)},
 		{module + ".qzeros", "I32", []int{wide, m.Rows / 8}, awqPacking.packAcross(transposed(m.implied(), m.Rows, wide), m.Rows)},
-		{module + ".scales", "F16", []int{wide, m.Rows}, narrow(transposed(m.Scales, m.Rows, wide), "F16")},
+		{module + ".scales", "F16", []int{wide, m.Rows}, halves.Narrow(nil, "F16", transposed(m.Scales, m.Rows, wide))},
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"sextant/internal/halves"
 )
 
 // compressed is the layout of compressed-tensors (0.12, src/compressed_tensors/compressors/quantized_compressors): of a matrix [out, in] with
@@ -54,7 +56,7 @@ func (compressed) form(m *Matrix) string {
 func (f compressed) pack(module string, m *Matrix) []Tensor {
 	form, shape, p := f.form(m), scaleShape(m), packing{bits: m.Bits}
 	dtype := narrowest(m.Scales)
-	out := []Tensor{{module + ".weight_scale", dtype, shape, narrow(m.Scales, dtype)}}
+	out := []Tensor{{module + ".weight_scale", dtype, shape, halves.Narrow(nil, dtype, m.Scales)}}
 	switch form {
 	case "float-quantized":
 		out = append(out, Tensor{module + ".weight", "F8_E4M3", []int{m.Rows, m.Cols}, slices.Clone(m.Codes)})
@@ -76,7 +78,7 @@ func (f compressed) pack(module string, m *Matrix) []Tensor {
 		}
 	}
 	if m.Act.Scale != 0 {
-		out = append(out, Tensor{module + ".input_scale", "F32", []int{1}, narrow([]float32{m.Act.Scale}, "F32")})
+		out = append(out, Tensor{module + ".input_scale", "F32", []int{1}, halves.Narrow(nil, "F32", []float32{m.Act.Scale})})
 	}
 	slices.SortFunc(out, func(a, b Tensor) int { return strings.Compare(a.Name, b.Name) })
 	return out

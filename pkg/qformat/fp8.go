@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"sextant/internal/halves"
 )
 
 // fp8 is the layout of quant_method "fp8" (vLLM, model_executor/layers/quantization/fp8.py; transformers' FineGrainedFP8Config): of a matrix
@@ -37,12 +39,12 @@ func (fp8) fits(m *Matrix) error {
 func (fp8) pack(module string, m *Matrix) []Tensor {
 	out := []Tensor{{module + ".weight", "F8_E4M3", []int{m.Rows, m.Cols}, slices.Clone(m.Codes)}}
 	if m.Act.Scale != 0 {
-		out = slices.Insert(out, 0, Tensor{module + ".input_scale", "F32", []int{1}, narrow([]float32{m.Act.Scale}, "F32")})
+		out = slices.Insert(out, 0, Tensor{module + ".input_scale", "F32", []int{1}, halves.Narrow(nil, "F32", []float32{m.Act.Scale})})
 	}
 	if m.Act.Group != 0 {
-		return append(out, Tensor{module + ".weight_scale_inv", "F32", []int{m.Tall(), m.Wide()}, narrow(m.Scales, "F32")})
+		return append(out, Tensor{module + ".weight_scale_inv", "F32", []int{m.Tall(), m.Wide()}, halves.Narrow(nil, "F32", m.Scales)})
 	}
-	return append(out, Tensor{module + ".weight_scale", "F32", []int{1}, narrow(m.Scales, "F32")})
+	return append(out, Tensor{module + ".weight_scale", "F32", []int{1}, halves.Narrow(nil, "F32", m.Scales)})
 }
 
 func (fp8) config(ms map[string]*Matrix, ignore []string) (map[string]any, error) {

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+
+	"sextant/internal/halves"
 )
 
 // gptq is AutoGPTQ's layout (0.7, auto_gptq/nn_modules/qlinear) and GPTQModel's (v1 and v2): of a matrix [out, in]
@@ -51,7 +53,7 @@ func (f gptq) pack(module string, m *Matrix) []Tensor {
 		{module + ".g_idx", "I32", []int{m.Cols}, packOrder(m)},
 		{module + ".qweight", "I32", []int{p.words(m.Cols), m.Rows}, p.packDown(m.Codes, m.Cols, m.Rows)},
 		{module + ".qzeros", "I32", []int{wide, p.words(m.Rows)}, p.packAcross(zeros, m.Rows)},
-		{module + ".scales", "F16", []int{wide, m.Rows}, narrow(transposed(m.Scales, m.Rows, wide), "F16")},
+		{module + ".scales", "F16", []int{wide, m.Rows}, halves.Narrow(nil, "F16", transposed(m.Scales, m.Rows, wide))},
 	}
 }
 

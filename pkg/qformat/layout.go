@@ -172,10 +172,8 @@ func (m *Matrix) noAct() error {
 
 // halves says that every scale is a binary16.
 func (m *Matrix) halves() error {
-	for i, s := range m.Scales {
-		if _, ok := toHalf(s); !ok {
-			return fmt.Errorf("its scales are f16, and scale %d is %v: round them with scale_dtype = \"f16\"", i, s)
-		}
+	if i := inexact(m.Scales, "F16"); i >= 0 {
+		return fmt.Errorf("its scales are f16, and scale %d is %v: round them with scale_dtype = \"f16\"", i, m.Scales[i])
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"sextant/internal/halves"
 	"sextant/pkg/checkpoint"
 	"sextant/pkg/qformat"
 	"sextant/pkg/spec"
@@ -139,7 +140,7 @@ func checkFake(t testing.TB, own, got *checkpoint.Checkpoint, job Job) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if m != nil && (g.DType != source.DType || !bytes.Equal(g.Data, narrow(nil, source.DType, values(m)))) {
+				if m != nil && (g.DType != source.DType || !bytes.Equal(g.Data, halves.Narrow(nil, source.DType, values(m)))) {
 					t.Errorf("fake_quant: %s is not the values of the codes", name)
 				} else if m == nil {
 					samePlain(t, got, own, name)

@@ -3,6 +3,7 @@ package quant
 import (
 	"math"
 
+	"sextant/internal/halves"
 	"sextant/pkg/checkpoint"
 	"sextant/pkg/model"
 )
@@ -78,7 +79,7 @@ func (b *shaped) fold(s model.Site, scale []float32) ([]float32, error) {
 func foldNorm(w, scale []float32, dtype string) (folded, exact []float32) {
 	folded, exact = make([]float32, len(w)), make([]float32, len(w))
 	for j, x := range w {
-		y := narrowed(x/scale[j], dtype)
+		y := halves.Round(x/scale[j], dtype)
 		quotient := float32(float64(x) / float64(y))
 		if q := float64(quotient); x == 0 || y == 0 || q == 0 || math.IsInf(float64(y), 0) || math.IsInf(q, 0) || math.IsNaN(q) {
 			y, quotient = x, 1
@@ -113,52 +114,4 @@ func (b *shaped) foldRows(name string, scale []float32) error {
 	}
 	b.values[bias] = v
 	return nil
-}
-
-// narrowed is x rounded to a checkpoint's dtype.
-func narrowed(x float32, dtype string) float32 {
-	switch dtype {
-	case "F32":
-		return x
-	case "BF16":
-		return math.Float32frombits(uint32(bf16(x)) << 16)
-	}
-	return half(f16(x))
-}
-
-// bf16 rounds to nearest even.
-func bf16(x float32) uint16 {
-	b := math.Float32bits(x)
-	if x != x {
-		return uint16(b>>16) | 0x40 // quiet, and not infinite
-	}
-	return uint16((b + 0x7fff + b>>16&1) >> 16)
-}
-
-// f16 rounds to nearest even; beyond the greatest value is infinite.
-func f16(x float32) uint16 {
-	b := math.Float32bits(x)
-	sign, a := uint16(b>>16&0x8000), math.Abs(float64(x))
-	switch {
-	case x != x:
-		return sign | 0x7e00
-	case a >= 65520:
-		return sign | 0x7c00
-	case a < 0x1p-14: // 2^-24 is the least; 1024 of them are the least normal value, whose bits are 1024
-		return sign | uint16(math.RoundToEven(a*0x1p24))
-	}
-	m := b & 0x7fffffff
-	return sign | uint16((m+0xfff+m>>13&1-(112<<23))>>13)
-}
-
-// half is the value of a binary16.
-func half(h uint16) float32 {
-	sign, exp, frac := uint32(h>>15)<<31, int(h>>10&31), uint32(h&1023)
-	switch exp {
-	case 0:
-		return math.Float32frombits(sign | math.Float32bits(float32(frac)*0x1p-24))
-	case 31:
-		return math.Float32frombits(sign | 0xff<<23 | frac<<13)
-	}
-	return math.Float32frombits(sign | uint32(exp+112)<<23 | frac<<13)
 }

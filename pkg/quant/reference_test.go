@@ -24,8 +24,8 @@ func refOf(g Grid) refGrid {
 	return refGrid{g.Bits, g.Symmetric, g.Convention, round[g.Scale]}
 }
 
-// halves are all finite halves from 0 up.
-var halves = func() []float64 {
+// allF16 are all finite halves from 0 up.
+var allF16 = func() []float64 {
 	all := make([]float64, 0x7c00)
 	for i := range all {
 		if e, m := i>>10, float64(i&1023); e == 0 {
@@ -39,19 +39,19 @@ var halves = func() []float64 {
 
 func nearestHalf(x float64) float64 {
 	best := 0
-	lo, hi := 0, len(halves)-1
+	lo, hi := 0, len(allF16)-1
 	for hi-lo > 1 {
-		if mid := (lo + hi) / 2; halves[mid] <= x {
+		if mid := (lo + hi) / 2; allF16[mid] <= x {
 			lo = mid
 		} else {
 			hi = mid
 		}
 	}
 	best = lo
-	if a, b := x-halves[lo], halves[hi]-x; b < a || b == a && hi%2 == 0 {
+	if a, b := x-allF16[lo], allF16[hi]-x; b < a || b == a && hi%2 == 0 {
 		best = hi
 	}
-	return halves[best]
+	return allF16[best]
 }
 
 func (g refGrid) find(values []float64) (scale, zero float64) {

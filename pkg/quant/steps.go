@@ -2,10 +2,9 @@ package quant
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
-	"math"
 
+	"sextant/internal/halves"
 	"sextant/pkg/checkpoint"
 	"sextant/pkg/model"
 	"sextant/pkg/qformat"
@@ -239,18 +238,10 @@ func (b *shaped) smooth() error {
 
 // floatsOf gives a tensor's values.
 func floatsOf(t checkpoint.Tensor) []float32 {
-	out := make([]float32, len(t.Data)/dtypeBytes(t.DType))
+	size := halves.Bytes(t.DType)
+	out := make([]float32, len(t.Data)/size)
 	_ = parallel(len(out), func(from, to int) error {
-		for i := from; i < to; i++ {
-			switch t.DType {
-			case "F32":
-				out[i] = math.Float32frombits(binary.LittleEndian.Uint32(t.Data[4*i:]))
-			case "BF16":
-				out[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(t.Data[2*i:])) << 16)
-			default:
-				out[i] = half(binary.LittleEndian.Uint16(t.Data[2*i:]))
-			}
-		}
+		halves.Widen(out[from:to], t.DType, t.Data[from*size:])
 		return nil
 	})
 	return out

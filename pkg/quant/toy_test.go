@@ -12,6 +12,7 @@ import (
 	"slices"
 	"testing"
 
+	"sextant/internal/halves"
 	"sextant/kernels"
 	"sextant/pkg/calib"
 	"sextant/pkg/checkpoint"
@@ -78,14 +79,14 @@ func (y toy) write(t testing.TB) string {
 		for i := range values {
 			values[i] = float32(mean + sigma*d.NormFloat64())
 		}
-		tensors = append(tensors, qformat.Tensor{Name: name, DType: y.dtype, Shape: shape, Data: narrow(nil, y.dtype, values)})
+		tensors = append(tensors, qformat.Tensor{Name: name, DType: y.dtype, Shape: shape, Data: halves.Narrow(nil, y.dtype, values)})
 	}
 	norm := func(name string) {
 		values := make([]float32, y.hidden)
 		for i := range values {
 			values[i] = float32(math.Exp(0.8 * d.NormFloat64()))
 		}
-		tensors = append(tensors, qformat.Tensor{Name: name, DType: y.dtype, Shape: []int{y.hidden}, Data: narrow(nil, y.dtype, values)})
+		tensors = append(tensors, qformat.Tensor{Name: name, DType: y.dtype, Shape: []int{y.hidden}, Data: halves.Narrow(nil, y.dtype, values)})
 	}
 	head := y.hidden / toyHeads
 	q, kv := y.hidden, y.kvHeads*head

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"sextant/internal/halves"
 	"sextant/pkg/checkpoint"
 	"sextant/pkg/model"
 	"sextant/pkg/qformat"
@@ -76,7 +77,7 @@ func (b *refBlock) fold(s model.Site, scale []float64) {
 		}
 		w := b.tensor(norm)
 		for j := range w {
-			rounded := float64(narrowed(float32(w[j]/scale[j]), t.DType))
+			rounded := float64(halves.Round(float32(w[j]/scale[j]), t.DType))
 			exact[j] = w[j] / rounded
 			w[j] = rounded
 		}

@@ -1,16 +1,15 @@
 package quant
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"sextant/internal/halves"
 	"sextant/internal/points"
 	"sextant/pkg/checkpoint"
 	"sextant/pkg/qformat"
@@ -41,7 +40,7 @@ func (c content) render(layout string) ([]qformat.Tensor, error) {
 		}
 		return made, nil
 	case c.values != nil:
-		t.Data = narrow(nil, c.raw.DType, c.values)
+		t.Data = halves.Narrow(nil, c.raw.DType, c.values)
 	default:
 		t.Data = c.raw.Data
 	}
@@ -54,33 +53,10 @@ func module(weight string) string { return strings.TrimSuffix(weight, ".weight")
 // dequantize gives the values of a matrix in a checkpoint's dtype, rounded to nearest even.
 func dequantize(m *qformat.Matrix, dtype string) []byte {
 	row := make([]float32, m.Cols)
-	out := make([]byte, 0, m.Rows*m.Cols*dtypeBytes(dtype))
+	out := make([]byte, 0, m.Rows*m.Cols*halves.Bytes(dtype))
 	for r := range m.Rows {
 		m.Values(row, r)
-		out = narrow(out, dtype, row)
-	}
-	return out
-}
-
-func dtypeBytes(dtype string) int {
-	if dtype == "F32" {
-		return 4
-	}
-	return 2
-}
-
-// narrow appends values in a checkpoint's dtype.
-func narrow(out []byte, dtype string, values []float32) []byte {
-	out = slices.Grow(out, len(values)*dtypeBytes(dtype))
-	for _, x := range values {
-		switch dtype {
-		case "F32":
-			out = binary.LittleEndian.AppendUint32(out, math.Float32bits(x))
-		case "BF16":
-			out = binary.LittleEndian.AppendUint16(out, bf16(x))
-		default:
-			out = binary.LittleEndian.AppendUint16(out, f16(x))
-		}
+		out = halves.Narrow(out, dtype, row)
 	}
 	return out
 }
