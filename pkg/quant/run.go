@@ -8,8 +8,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/bmatcuk/doublestar/v4"
-
 	"sextant/internal/points"
 	"sextant/kernels"
 	"sextant/pkg/calib"
@@ -156,7 +154,7 @@ func sitesOf(n checkpoint.LayerNames) [4][]string {
 
 // describe notes the shape of a matrix that will be quantized.
 func (r *runner) describe(name string) error {
-	if r.ignored(name) {
+	if r.job.Recipe.Ignores(name) {
 		return nil
 	}
 	t, err := r.job.Checkpoint.View(name)
@@ -172,16 +170,6 @@ func (r *runner) describe(name string) error {
 		Group: min(g.Group, cols), BlockRows: min(g.BlockRows, rows), Act: r.activation(0)}
 	r.shapes[name] = m
 	return nil
-}
-
-// ignored tells whether the recipe leaves a matrix as it is: by its name or its module's.
-func (r *runner) ignored(name string) bool {
-	for _, pattern := range r.job.Recipe.Ignore {
-		if doublestar.MatchUnvalidated(pattern, name) || doublestar.MatchUnvalidated(pattern, module(name)) {
-			return true
-		}
-	}
-	return false
 }
 
 // static tells whether inputs are rounded with scales that the sample decides.
