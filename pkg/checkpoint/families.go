@@ -43,6 +43,16 @@ type LayerNames struct {
 	MLPNorm, Gate, Up, Down                 string
 }
 
+// Sites are the layer's matrices, those together that share their input, in the order of the computation: queries, keys and values, or what
+// is all three; attention's output; gate and up; down.
+func (n LayerNames) Sites() [4][]string {
+	qkv := []string{n.Q, n.K, n.V}
+	if n.QKV != "" {
+		qkv = []string{n.QKV}
+	}
+	return [4][]string{qkv, {n.O}, {n.Gate, n.Up}, {n.Down}}
+}
+
 // hfLayer are the names that Llama brought and most families kept.
 var hfLayer = LayerNames{
 	AttnNorm: "model.layers.%d.input_layernorm.weight",

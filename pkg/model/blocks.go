@@ -10,7 +10,7 @@ import (
 	"sextant/pkg/checkpoint"
 )
 
-// Site is a place in a block where matrices share their input.
+// Site is a place in a block where matrices share their input: an index of checkpoint.LayerNames.Sites.
 type Site int
 
 // The sites of a block, in the order of the computation.
@@ -100,17 +100,6 @@ func (b *Blocks) Embed(tokens []int32) ([]float32, error) {
 		halves.Widen(out[i*c.Hidden:(i+1)*c.Hidden], t.DType, row)
 	}
 	return out, nil
-}
-
-// Sites names the matrices of each site of block i, by their names in the checkpoint. Queries, keys and values are one where they are one
-// tensor (InternLM2).
-func (b *Blocks) Sites(i int) [4][]string {
-	n := b.m.cfg.LayerNames(i)
-	qkv := []string{n.Q, n.K, n.V}
-	if n.QKV != "" {
-		qkv = []string{n.QKV}
-	}
-	return [4][]string{SiteQKV: qkv, SiteO: {n.O}, SiteGateUp: {n.Gate, n.Up}, SiteDown: {n.Down}}
 }
 
 // reserve makes a cache for so many pages, or takes the one that is there. Nothing of what is in it is read again.

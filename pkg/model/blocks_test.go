@@ -222,7 +222,7 @@ func TestTaps(t *testing.T) {
 				t.Fatalf("%s: value %d is %v, of the parts %v", name, i, after[i], mid+part[SiteGateUp][i])
 			}
 		}
-		sites := b.Sites(0)
+		sites := b.m.cfg.LayerNames(0).Sites()
 		for _, s := range []Site{SiteO, SiteDown} {
 			if e := maxError(part[s], product(t, y, sites[s][0], v[s], y.width(s))); !(e < 1e-5) {
 				t.Errorf("%s: %v differs by %g from its matrix", name, s, e)
@@ -354,7 +354,7 @@ func TestBlockRefusals(t *testing.T) {
 		"block 0 has no site 4":                 func() error { _, err := y.Part(4, x, 10); return err },
 		`block 0 has no tensor "x"`:             func() error { _, err := y.Weights("x"); return err },
 		`block 0 has no tensor "y"`:             func() error { return y.Set("y", x) },
-		"1 values for tensor \"model.layers.0.": func() error { return y.Set(b.Sites(0)[SiteO][0], x[:1]) },
+		"1 values for tensor \"model.layers.0.": func() error { return y.Set(ck.Config().LayerNames(0).O, x[:1]) },
 		os.ErrDeadlineExceeded.Error(): func() error {
 			y, err := ended.Load(0)
 			if err != nil {

@@ -22,11 +22,8 @@ type matrix struct {
 func matricesOf(ck *checkpoint.Checkpoint) ([]matrix, error) {
 	var list []matrix
 	for i := range ck.Config().Layers {
-		n := ck.Config().LayerNames(i)
-		for _, name := range []string{n.QKV, n.Q, n.K, n.V, n.O, n.Gate, n.Up, n.Down} {
-			if name == "" {
-				continue
-			}
+		sites := ck.Config().LayerNames(i).Sites()
+		for _, name := range slices.Concat(sites[:]...) {
 			t, err := ck.View(name)
 			if err != nil {
 				return nil, err

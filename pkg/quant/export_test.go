@@ -129,7 +129,7 @@ func checkFake(t testing.TB, own, got *checkpoint.Checkpoint, job Job) {
 		t.Error("fake_quant says that it is quantized")
 	}
 	for i := range own.Config().Layers {
-		for _, sites := range sitesOf(own.Config().LayerNames(i)) {
+		for _, sites := range own.Config().LayerNames(i).Sites() {
 			for _, name := range sites {
 				m := matrix(t, own, name)
 				g, err := got.Tensor(name)

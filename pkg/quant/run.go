@@ -111,7 +111,7 @@ func (r *runner) prepare() error {
 	}
 	r.shapes = map[string]*qformat.Matrix{}
 	for i := range r.layers() {
-		sites := sitesOf(ck.Config().LayerNames(i))
+		sites := ck.Config().LayerNames(i).Sites()
 		r.sites = append(r.sites, sites)
 		for _, names := range sites {
 			for _, name := range names {
@@ -141,15 +141,6 @@ func (r *runner) prepare() error {
 		r.sample = sample{seqs: len(s.IDs) / s.SeqLen, seqLen: s.SeqLen, hidden: ck.Config().Hidden}
 	}
 	return r.checkExports()
-}
-
-// sitesOf are the matrices of each site of a block.
-func sitesOf(n checkpoint.LayerNames) [4][]string {
-	qkv := []string{n.Q, n.K, n.V}
-	if n.QKV != "" {
-		qkv = []string{n.QKV}
-	}
-	return [4][]string{model.SiteQKV: qkv, model.SiteO: {n.O}, model.SiteGateUp: {n.Gate, n.Up}, model.SiteDown: {n.Down}}
 }
 
 // describe notes the shape of a matrix that will be quantized.

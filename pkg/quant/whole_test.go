@@ -38,7 +38,7 @@ func (b *refBlock) tensor(name string) []float64 {
 
 // site is the matrices of a site with its tokens, for the searches.
 func (b *refBlock) site(s model.Site) *site {
-	names := sitesOf(b.names)[s]
+	names := b.names.Sites()[s]
 	y := &site{x: b.in[s]}
 	for _, name := range names {
 		wide := b.tensor(name)
@@ -94,7 +94,7 @@ func (b *refBlock) fold(s model.Site, scale []float64) {
 			}
 		}
 	}
-	for _, name := range sitesOf(b.names)[s] {
+	for _, name := range b.names.Sites()[s] {
 		w := b.tensor(name)
 		for j := range w {
 			w[j] *= exact[j%len(exact)]
@@ -122,7 +122,7 @@ func (b *refBlock) awq() {
 			if scale == nil {
 				scale = refScale(y.mean, 0)
 			}
-			for k, name := range sitesOf(b.names)[s] {
+			for k, name := range b.names.Sites()[s] {
 				var limits []float64
 				if g := b.grid(y.cols); *b.q.AWQ.Clip && name != b.names.Q && name != b.names.K {
 					limits = y.refClip(refOf(g), k, g.Group, scale)
@@ -193,7 +193,7 @@ func (b *refBlock) smooth(alpha float64) {
 				most[j] /= b.scale[s][j]
 			}
 		}
-		for _, name := range sitesOf(b.names)[s] {
+		for _, name := range b.names.Sites()[s] {
 			b.check(name, nil)
 			if a := matrix(b.t, b.got, name).Act; math.Abs(float64(a.Scale)*127/slices.Max(most)-1) > 1e-5 || a.Format != "int8" {
 				b.t.Errorf("%s: inputs %+v, want the scale %v", name, a, slices.Max(most)/127)
@@ -216,7 +216,7 @@ func (b *refBlock) gptq(i int) (differ int) {
 	for s := model.SiteQKV; s <= model.SiteDown; s++ {
 		b.in, _ = b.run(i)
 		y := b.site(s)
-		for k, name := range sitesOf(b.names)[s] {
+		for k, name := range b.names.Sites()[s] {
 			g := b.grid(y.cols)
 			want := refGPTQ(refOf(g), y.wide[k], y.gram64, [3]int{b.rows(name), y.cols, g.Group}, o)
 			got := matrix(b.t, b.got, name)
@@ -278,7 +278,7 @@ func TestWholePipeline(t *testing.T) {
 				b.in, out = m.run(i)
 				switch c.q.Method {
 				case "rtn":
-					for _, names := range sitesOf(b.names) {
+					for _, names := range b.names.Sites() {
 						for _, name := range names {
 							b.check(name, nil)
 						}
