@@ -1,0 +1,5 @@
+package jinja
+
+import "errors"
+
+var errRaised = errors.New("raised")
