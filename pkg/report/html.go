@@ -1,0 +1,319 @@
+package report
+
+import (
+	"bytes"
+	"embed"
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"sextant/pkg/result"
+	"sextant/pkg/score"
+)
+
+// The page's parts. d3 and Observable Plot draw the charts; their licences lie beside them.
+//
+//go:embed page/page.html page/page.css page/page.js page/d3.min.js page/plot.umd.min.js
+var pageFiles embed.FS
+
+// PageFile is the page, RowsDir the directory beside it with the rows that went wrong.
+const (
+	PageFile = "report.html"
+	RowsDir  = "report-rows"
+)
+
+// Page is what report.html shows: one file that needs nothing from elsewhere, but for the rows beyond the first ones, which lie beside it.
+type Page struct {
+	Run      string // its name
+	Lead     string // one line about it
+	Scores   score.Scores
+	Details  []Detail  // the tasks of which rows are shown, in the plan's order
+	Attempts []Attempt // in the order in which they were asked for
+	Facts    []Fact    // what it takes to repeat the run
+	Spec     string    // as it was resolved
+}
+
+// Fact is a name and its value.
+type Fact struct{ Name, Value string }
+
+// WriteHTML writes DIR/report.html and, where rows went wrong, DIR/report-rows. Each replaces the one before as a whole.
+func WriteHTML(dir string, p Page) error {
+	if err := writeHTML(dir, p); err != nil {
+		return fmt.Errorf("writing %s: %w", PageFile, err)
+	}
+	return nil
+}
+
+func writeHTML(dir string, p Page) (err error) {
+	beside, err := os.MkdirTemp(dir, "."+RowsDir+"-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(beside) // what was not put into its place
+	tasks, data, files, err := writeRows(beside, p.Details)
+	if err != nil {
+		return err
+	}
+	page, err := render(p, tasks, data)
+	if err != nil {
+		return err
+	}
+	place := filepath.Join(dir, RowsDir)
+	if err := os.RemoveAll(place); err != nil {
+		return err
+	}
+	if files > 0 {
+		if err := os.Chmod(beside, 0o755); err != nil { // a temporary directory is its owner's alone; a report is for the team
+			return err
+		}
+		if err := os.Rename(beside, place); err != nil {
+			return err
+		}
+	}
+	return result.Commit(filepath.Join(dir, PageFile), func(w io.Writer) error { _, err := w.Write(page); return err })
+}
+
+// head is a column of a table, cell one of its cells.
+type head struct {
+	Name  string
+	Right bool
+}
+
+type cell struct {
+	Text, Class, Sort string
+	Score             bool
+	Interval          string
+}
+
+type tableLine struct {
+	Group bool
+	Cells []cell
+}
+
+// render makes the page.
+func render(p Page, tasks []taskView, rows []taskData) ([]byte, error) {
+	v := newView(p.Scores)
+	spans, bars := timeline(p.Attempts)
+	data, err := json.Marshal(struct {
+		Models  []string            `json:"models"`
+		Scores  []plotted           `json:"scores"`
+		Charts  []chart             `json:"charts"`
+		Changes []plotted           `json:"changes"`
+		Spans   []bar               `json:"spans"`
+		Tasks   map[string]taskData `json:"tasks"`
+		Beside  string              `json:"beside"`
+	}{v.models, plotScores(p.Scores), some(charts(p.Scores)), plotChanges(p.Scores), some(bars), byID(rows), RowsDir})
+	if err != nil {
+		return nil, err
+	}
+	text := func(name string) string {
+		b, err := pageFiles.ReadFile("page/" + name)
+		if err != nil {
+			panic(err) // it is built in
+		}
+		return string(b)
+	}
+	t, err := template.New(PageFile).Parse(text("page.html"))
+	if err != nil {
+		return nil, err
+	}
+	variantHead, variants := variantTable(p.Scores)
+	beside := ""
+	if slices.ContainsFunc(rows, func(d taskData) bool { return d.Files > 0 }) {
+		beside = "The first ones are in this file, all of them in " + RowsDir + " beside it."
+	}
+	var b bytes.Buffer
+	err = t.Execute(&b, map[string]any{
+		"Run": p.Run, "Lead": p.Lead, "CSS": template.CSS(text("page.css")), "JS": template.JS(text("page.js")),
+		"D3": template.JS(text("d3.min.js")), "Plot": template.JS(text("plot.umd.min.js")), "Data": template.JS(data),
+		"Caption": caption(v), "Head": v.htmlHead(), "Lines": v.htmlLines(), "Notes": v.notes,
+		"VariantHead": variantHead, "Variants": variants,
+		"Tasks": tasks, "Beside": beside, "Spans": spans, "Cost": cost(p.Attempts), "Facts": p.Facts, "Spec": p.Spec,
+	})
+	return b.Bytes(), err
+}
+
+// some is the list, and never null in JSON.
+func some[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
+
+func caption(v *view) string {
+	text := "In brackets the 95 % interval."
+	if len(v.models) > 1 {
+		text += " ★ marks the best of a line."
+	}
+	return text
+}
+
+func (v *view) htmlHead() []head {
+	var out []head
+	for _, c := range allColumns {
+		out = append(out, head{c.name, c.right})
+	}
+	for _, m := range v.models {
+		out = append(out, head{clean(m), true})
+	}
+	return out
+}
+
+func (v *view) htmlLines() []tableLine {
+	var out []tableLine
+	for _, l := range v.lines {
+		t := tableLine{Group: l.group}
+		for _, c := range allColumns {
+			x := cell{Text: c.cell(l)}
+			if c.right {
+				x.Class = "n"
+			}
+			t.Cells = append(t.Cells, x)
+		}
+		best := l.best()
+		for i, s := range l.scores {
+			t.Cells = append(t.Cells, scoreCell(s, i == best))
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
+// best is the model with the best value; -1 where fewer than two have one, or all have the same.
+func (l line) best() int {
+	best, values := -1, map[float64]bool{}
+	for i, s := range l.scores {
+		if s == nil || s.Value == nil {
+			continue
+		}
+		values[*s.Value] = true
+		if best < 0 || (*s.Value > *l.scores[best].Value) != (s.Unit == score.Perplexity) && *s.Value != *l.scores[best].Value {
+			best = i
+		}
+	}
+	if len(values) < 2 {
+		return -1
+	}
+	return best
+}
+
+func scoreCell(s *score.Score, best bool) cell {
+	if s == nil {
+		return cell{Class: "n"}
+	}
+	c := cell{Text: value(*s), Class: "n", Score: true}
+	if s.Value != nil {
+		c.Sort = strconv.FormatFloat(*s.Value, 'g', -1, 64)
+	}
+	if low, high, ok := s.Interval(); ok {
+		c.Interval = "[" + number(s.Unit, low) + ", " + number(s.Unit, high) + "]"
+	}
+	if best {
+		c.Class += " best"
+	}
+	if s.Partial() {
+		c.Class += " partial"
+	}
+	return c
+}
+
+// variantTable is the before/after table with all its blocks side by side; none of a run that does not quantize.
+func variantTable(s score.Scores) (heads []head, lines [][]cell) {
+	c := newChanges(s)
+	if c == nil {
+		return nil, nil
+	}
+	heads = []head{{"variant", false}}
+	for _, name := range c.names {
+		lines = append(lines, []cell{{Text: name}})
+	}
+	for _, b := range c.blocks {
+		for i, name := range b.heads {
+			heads = append(heads, head{name, !b.left[i]})
+			for k := range lines {
+				x := cell{Text: b.cells[i][k]}
+				if !b.left[i] {
+					x.Class = "n"
+				}
+				lines[k] = append(lines[k], x)
+			}
+		}
+	}
+	return heads, lines
+}
+
+// plotted is a point of a chart with its interval.
+type plotted struct {
+	Model   string   `json:"model"`
+	Dataset string   `json:"dataset"`
+	Group   bool     `json:"group,omitempty"`
+	Unit    string   `json:"unit,omitempty"`
+	Value   float64  `json:"value"`
+	Low     *float64 `json:"low"`
+	High    *float64 `json:"high"`
+}
+
+// rounded has the digits that a reader of a chart wants.
+func rounded(v float64) float64 { return math.Round(v*1e4) / 1e4 }
+
+func roundedPtr(v *float64) *float64 {
+	if v == nil {
+		return nil
+	}
+	r := rounded(*v)
+	return &r
+}
+
+// plotScores are the main metrics in percent; perplexities, which have no common scale, are in the charts of their own.
+func plotScores(s score.Scores) []plotted {
+	out := []plotted{}
+	for _, e := range entries(s) {
+		if e.Unit != score.Percent || e.Value == nil || e.Further {
+			continue
+		}
+		out = append(out, plotted{Model: e.Model, Dataset: e.Dataset, Group: len(e.Members) > 0, Value: rounded(*e.Value),
+			Low: roundedPtr(e.Low), High: roundedPtr(e.High)})
+	}
+	return out
+}
+
+func plotChanges(s score.Scores) []plotted {
+	out := []plotted{}
+	for _, c := range s.Comparisons {
+		if c.Change == nil || c.Further {
+			continue
+		}
+		unit := "points"
+		if c.Unit == score.Perplexity {
+			unit = "ratio"
+		}
+		out = append(out, plotted{Model: c.Model, Dataset: c.Dataset, Group: len(c.Members) > 0, Unit: unit, Value: rounded(*c.Change),
+			Low: roundedPtr(c.Low), High: roundedPtr(c.High)})
+	}
+	return out
+}
+
+// byID has the tasks' rows by the number that the page knows them by.
+func byID(rows []taskData) map[string]taskData {
+	out := map[string]taskData{}
+	for i, d := range rows {
+		out[strconv.Itoa(i)] = d
+	}
+	return out
+}
+
+// Plural writes "1 row", "2 rows".
+func Plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return strconv.Itoa(n) + " " + strings.TrimSuffix(what, "s") + "s"
+}
