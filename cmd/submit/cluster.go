@@ -121,6 +121,9 @@ func (e env) detached(ctx context.Context, r *run.Run, sched jobs, out *run.Outc
 	if e.code {
 		j.Args = append(j.Args, "--"+allowCode)
 	}
+	if e.mute {
+		j.Args = append(j.Args, "--"+noNotify)
+	}
 	refs, err := e.insist(ctx, sched, j)
 	if err != nil {
 		return fmt.Errorf("%d jobs are queued, but the job that gathers their results is not: %w; submit resume %s gathers", len(out.Hands), err, dir)

@@ -61,6 +61,7 @@ type task struct {
 
 // inRun does a task in the plan's run.
 func (e env) inRun(c *cli.Context, p *plan.Plan, t task) error {
+	e.mute = c.Bool(noNotify)
 	m := newMeter(p)
 	o := run.Options{Reuse: c.String("reuse"), Existing: t.mode == modeEval || t.mode == modeViz, Detach: c.Bool("detach"), Quantize: t.quantize,
 		Limit: newTimes(p).limit, Measured: m.observe}
@@ -84,13 +85,21 @@ func modeOf(c *cli.Context) (string, error) {
 	return mode, nil
 }
 
-// carryOut does what a run lacks, and scores it.
+// carryOut does what a run lacks, and scores it. Whom the spec names is told how it goes.
 func (e env) carryOut(c *cli.Context, r *run.Run, t task) error {
-	if t.mode == modeAll || t.mode == modeInfer {
-		if err := e.infer(c.Context, r, c.Bool("debug")); err != nil {
-			return err
-		}
+	if t.mode != modeAll && t.mode != modeInfer {
+		return e.conclude(c.Context, r, t)
 	}
+	e.notices = e.newNotices(r)
+	err := e.infer(c.Context, r, c.Bool("debug"))
+	if err == nil {
+		err = e.conclude(c.Context, r, t)
+	}
+	return e.notices.ended(c.Context, err)
+}
+
+// conclude tells what there is when the jobs have ended: scores, or quantized models.
+func (e env) conclude(ctx context.Context, r *run.Run, t task) error {
 	if t.quantize {
 		whole, err := made(e.stdout, r)
 		if err == nil && !whole {
@@ -98,7 +107,7 @@ func (e env) carryOut(c *cli.Context, r *run.Run, t task) error {
 		}
 		return err
 	}
-	err := e.scores(c.Context, r, t.mode)
+	err := e.scores(ctx, r, t.mode)
 	_, merr := made(e.stderr, r)
 	return errors.Join(err, merr)
 }
@@ -109,6 +118,7 @@ func (e env) plan(c *cli.Context) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.lark = c.Bool("lark")
 	return e.planOf(path, overrides(c))
 }
 
@@ -124,6 +134,11 @@ func (e env) planOf(path string, over []spec.Override) (*plan.Plan, error) {
 	}
 	if err := score.Validate(s); err != nil {
 		return nil, badInput{err}
+	}
+	if e.lark {
+		if err := withLark(s); err != nil {
+			return nil, badInput{err}
+		}
 	}
 	for _, w := range s.Warnings() {
 		fmt.Fprintf(e.stderr, "warning: %s\n", w)
@@ -181,10 +196,12 @@ func (e env) infer(ctx context.Context, r *run.Run, debug bool) error {
 	}
 	defer sched.Close()
 	w := newWatch(e, debug)
+	e.notices.through(w.progress.Say)
 	if c, ok := sched.(*clusterJobs); ok {
 		c.say = w.progress.Say
 	}
 	out, err := run.Execute(ctx, r, sched, w.observe)
+	e.notices.through(nil)
 	w.end()
 	switch {
 	case errors.Is(err, run.ErrCancelled):
@@ -237,6 +254,7 @@ func (e env) scores(ctx context.Context, r *run.Run, mode string) error {
 		return err
 	}
 	fill(&all, r) // a file of scores lacks what is not the same in each run
+	e.notices.scored(&all)
 	if err := report.Write(string(r.Dir), all); err != nil {
 		return err
 	}

@@ -43,6 +43,9 @@ func keyedFlags() []keyed {
 		{&cli.IntFlag{Name: "retry", DefaultText: "2", Usage: "further attempts of a failed shard (infer.retry)"}, "infer.retry"},
 		{&cli.BoolFlag{Name: "debug", Usage: "one job at a time, its log to the terminal"}, ""},
 		{codeFlag(), ""},
+		{&cli.BoolFlag{Name: "lark", Aliases: []string{"l"},
+			Usage: "tell a Lark (Feishu) bot how the run goes: that of [notify] in the spec, else the one at $" + larkURL}, ""},
+		{muteFlag(), ""},
 	}
 	for i := range all {
 		setCategory(all[i].flag, groupEvaluation)
@@ -197,6 +200,9 @@ func bareFlags(args []string) []string {
 func checkFlags(c *cli.Context) error {
 	if err := checkValues(c); err != nil {
 		return err
+	}
+	if c.Bool("lark") && c.Bool(noNotify) {
+		return cliargs.Usagef("--lark tells a bot and --%s tells nobody; leave one of them out", noNotify)
 	}
 	dry := c.IsSet("dry-run")
 	if dry && c.String("dry-run") == "" && c.NArg() > 1 {

@@ -59,7 +59,8 @@ func TestOverrides(t *testing.T) {
 		{[]string{"--sbatch-option=--nice=100", "--sbatch-option", "--licenses=a:1,b:2", "--one-shard-per-job", "--no-requeue", "--detach", "--allow-code-execution"}, []spec.Override{
 			{Key: "slurm.extra", Value: []string{"--nice=100", "--licenses=a:1,b:2"}, From: "--sbatch-option"},
 			{Key: "slurm.one_shard_per_job", Value: true, From: "--one-shard-per-job"}, {Key: "slurm.no_requeue", Value: true, From: "--no-requeue"}}},
-		{[]string{"--threads", "2", "--worker", "w", "-w", "runs", "--debug", "-r", "-m", "infer", "--dry-run", "--show-scripts", "--json"}, []spec.Override{
+		{[]string{"--threads", "2", "--worker", "w", "-w", "runs", "--debug", "-r", "-m", "infer", "--dry-run", "--show-scripts", "--json",
+			"-l", "--no-notify"}, []spec.Override{
 			{Key: "work_dir", Value: "runs", From: "--work-dir"}, {Key: "infer.max_num_workers", Value: 1, From: "--debug"},
 			{Key: "local.threads", Value: 2, From: "--threads"}, {Key: "local.worker", Value: "w", From: "--worker"}}},
 	} {

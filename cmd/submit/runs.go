@@ -29,7 +29,7 @@ func (e env) runCommands() []*cli.Command {
 				&cli.StringFlag{Name: "mode", Aliases: []string{"m"}, Value: modeAll, Usage: modeUsage},
 				&cli.BoolFlag{Name: "debug", Usage: "the running job's log to the terminal"},
 				&cli.BoolFlag{Name: "detach", Usage: "leave when the jobs are queued; one more job gathers their results"},
-				codeFlag(),
+				codeFlag(), muteFlag(),
 				&cli.BoolFlag{Name: "go-on", Hidden: true, Usage: "failures of before count"},
 				&cli.BoolFlag{Name: "quantize", Usage: "only what makes quantized models, as submit quantize"},
 			},
@@ -89,7 +89,7 @@ func (e env) resume(c *cli.Context) error {
 	if c.Bool("detach") && p.Spec.Infer.Scheduler != "slurm" {
 		return cliargs.Usagef("--detach: the run is of this machine, its workers end with submit")
 	}
-	e.code = c.Bool(allowCode)
+	e.code, e.mute = c.Bool(allowCode), c.Bool(noNotify)
 	if err := e.checkCode(c.Context, p, c.Bool("detach")); err != nil && !c.Bool("go-on") {
 		return err
 	}

@@ -66,6 +66,12 @@ func TestScripts(t *testing.T) {
 			env.Setenv("SOURCE", filepath.Dir(filepath.Dir(pocket())))
 			return nil
 		},
+		Condition: func(cond string) (bool, error) {
+			if cond != "net-namespace" {
+				return false, fmt.Errorf("unknown condition %q", cond)
+			}
+			return exec.Command("unshare", "-rn", "true").Run() == nil, nil
+		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"status": status,
 		},

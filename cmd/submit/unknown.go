@@ -13,8 +13,6 @@ import (
 var elsewhere = map[string]string{
 	"dlc":               "jobs on Aliyun's DLC are not built yet; there are this machine and --slurm",
 	"aliyun-cfg":        "jobs on Aliyun's DLC are not built yet; there are this machine and --slurm",
-	"l":                 "messages to Lark are not built; the exit code says how it ended: submit ... ; your-notifier $?",
-	"lark":              "messages to Lark are not built; the exit code says how it ended: submit ... ; your-notifier $?",
 	"dump-eval-details": "not needed: results/ in the run directory has every row's outcome, always",
 	"dump-extract-rate": "not needed: results/ in the run directory has every row's outcome, always",
 	"models":            "models stand in the spec: [[models]] with path = \"DIR\"",

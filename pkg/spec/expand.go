@@ -16,6 +16,21 @@ var (
 
 // expand replaces ${VAR} from the environment and $$ by a dollar. A secret is not for the places where that is done.
 func expand(s string) (string, error) {
+	return substitute(s, func(name string) (string, error) {
+		val, ok := os.LookupEnv(name)
+		if !ok {
+			return "", fmt.Errorf("environment variable %s is not set; set it, or write the value here", name)
+		}
+		if secretName.MatchString(name) {
+			return "", fmt.Errorf("${%s} is by its name a secret, and what is written here can be read in plan.json and on the cluster; "+
+				"the job has this machine's environment, or hand it on with slurm.env", name)
+		}
+		return val, nil
+	})
+}
+
+// substitute replaces ${VAR} by what lookup knows of it and $$ by a dollar.
+func substitute(s string, lookup func(name string) (string, error)) (string, error) {
 	var b strings.Builder
 	for {
 		before, after, found := strings.Cut(s, "$")
@@ -32,13 +47,9 @@ func expand(s string) (string, error) {
 		if name == "" {
 			return "", errors.New(`"$" begins neither ${NAME} nor $$; write $$ for a dollar`)
 		}
-		val, ok := os.LookupEnv(name[1 : len(name)-1])
-		if !ok {
-			return "", fmt.Errorf("environment variable %s is not set; set it, or write the value here", name[1:len(name)-1])
-		}
-		if secretName.MatchString(name[1 : len(name)-1]) {
-			return "", fmt.Errorf("${%s} is by its name a secret, and what is written here can be read in plan.json and on the cluster; "+
-				"the job has this machine's environment, or hand it on with slurm.env", name[1:len(name)-1])
+		val, err := lookup(name[1 : len(name)-1])
+		if err != nil {
+			return "", err
 		}
 		b.WriteString(val)
 		s = after[len(name):]

@@ -17,6 +17,7 @@ type Spec struct {
 	Infer    Infer     `toml:"infer" json:"infer"`
 	Local    Local     `toml:"local" json:"local"`
 	Slurm    Slurm     `toml:"slurm" json:"slurm,omitzero"`
+	Notify   Notify    `toml:"notify" json:"notify,omitzero"`
 }
 
 // Model is one checkpoint to evaluate.
