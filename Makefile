@@ -118,15 +118,15 @@ bench-peers: build ## the same beside llama.cpp and transformers; scripts/bench-
 	BIN=$(BIN) scripts/bench-peers --record $(RECORD) $(WORKS)
 
 # Slurm is for the tests alone, which bring up clusters of their own: no service of these packages is started.
-deps: ## install gcc, g++, git, python3 and Slurm from Debian's packages where they are missing
+deps: ## install gcc, g++, git, python3, Slurm and Chromium from Debian's packages where they are missing
 	@PATH=$$PATH:/usr/sbin:/sbin; miss=; \
-	for p in gcc:gcc g++:g++ git:git python3:python3 munged:munge slurmctld:slurmctld slurmd:slurmd squeue:slurm-client slurmdbd:slurmdbd mariadbd:mariadb-server; do \
+	for p in gcc:gcc g++:g++ git:git python3:python3 munged:munge slurmctld:slurmctld slurmd:slurmd squeue:slurm-client slurmdbd:slurmdbd mariadbd:mariadb-server chromium:chromium; do \
 	  command -v $${p%%:*} >/dev/null || miss="$$miss $${p##*:}"; done; \
 	if [ -n "$$miss" ]; then \
 	  policy=/usr/sbin/policy-rc.d; \
 	  if [ ! -e $$policy ]; then trap "rm -f $$policy" EXIT; printf '#!/bin/sh\nexit 101\n' >$$policy; chmod +x $$policy; fi; \
 	  export DEBIAN_FRONTEND=noninteractive; \
-	  apt-get update -qq && apt-get install -y --no-install-recommends $$miss libc6-dev; fi
+	  apt-get update -qq && apt-get install -y --no-install-recommends $$miss libc6-dev fonts-dejavu-core; fi
 
 clean: ## remove bin/ and outputs/
 	rm -rf $(BIN) outputs

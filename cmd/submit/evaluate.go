@@ -258,10 +258,14 @@ func (e env) scores(ctx context.Context, r *run.Run, mode string) error {
 	if err := report.Write(string(r.Dir), all); err != nil {
 		return err
 	}
+	if err := e.writePage(r, all); err != nil {
+		return err
+	}
 	if err := report.Terminal(e.stdout, all); err != nil {
 		return err
 	}
 	fmt.Fprintf(e.stderr, "summary: %s\n", relative(filepath.Join(string(r.Dir), "summary.{txt,csv,md,json}")))
+	fmt.Fprintf(e.stderr, "report: %s\n", relative(pageFile(string(r.Dir))))
 	return e.whole(r, &all)
 }
 

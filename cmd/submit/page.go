@@ -1,0 +1,194 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+
+	"sextant/pkg/dataset"
+	"sextant/pkg/plan"
+	"sextant/pkg/report"
+	"sextant/pkg/run"
+	"sextant/pkg/score"
+	"sextant/pkg/spec"
+)
+
+// writePage writes report.html of a run with its scores.
+func (e env) writePage(r *run.Run, all score.Scores) error {
+	g, err := r.Gather()
+	if err != nil {
+		return err
+	}
+	spans, err := run.Timeline(string(r.Dir))
+	if err != nil {
+		return err
+	}
+	p := report.Page{Run: filepath.Base(string(r.Dir)), Lead: leadOf(r.Plan), Scores: all, Attempts: attemptsOf(r.Plan, spans), Facts: e.facts(r)}
+	if p.Spec, err = specText(r.Plan); err != nil {
+		return err
+	}
+	o := score.Options{}
+	if len(codeDatasets(r.Plan)) > 0 {
+		if o.Verdicts, err = score.OpenVerdicts(string(r.Dir)); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, o.Verdicts.Close()) }()
+	}
+	sets := &opener{limit: r.Plan.Spec.Infer.Limit}
+	for _, s := range all.Scores {
+		task, ok := taskOf(r.Plan, s)
+		d, known := r.Plan.Dataset(s.Dataset)
+		if !ok || !known || s.Further || d.Mode == spec.Rolling {
+			continue
+		}
+		p.Details = append(p.Details, report.Detail{
+			Score: s,
+			Rows:  func() ([]score.Row, error) { return o.Rows(task, d, g.Records[task.ID]) },
+			Shown: sets.shown(r.Plan, task, d),
+		})
+	}
+	return report.WriteHTML(string(r.Dir), p)
+}
+
+// leadOf is the page's first line.
+func leadOf(p *plan.Plan) string {
+	rows := 0
+	for _, t := range p.Tasks {
+		if t.Kind != plan.Quantize {
+			rows += t.Rows
+		}
+	}
+	return fmt.Sprintf("%s, %s, %s; spec %q", report.Plural(len(p.Variants), "models"), report.Plural(len(p.Spec.Datasets), "datasets"),
+		report.Plural(rows, "rows"), p.Spec.Name)
+}
+
+// taskOf is the task that a score is of.
+func taskOf(p *plan.Plan, s score.Score) (plan.Task, bool) {
+	return p.Task(s.Model + "/" + s.Dataset)
+}
+
+// opener opens one dataset at a time, for tasks that come dataset after dataset, or each model's one after another.
+type opener struct {
+	limit int
+	abbr  string
+	set   *dataset.Set
+}
+
+// open gives the dataset; nil where its files are gone or have changed so that they cannot be read.
+func (o *opener) open(d spec.Dataset) *dataset.Set {
+	if o.abbr != d.Abbr {
+		o.abbr, o.set = d.Abbr, nil
+		if set, err := dataset.Open(d, o.limit); err == nil {
+			o.set = set
+		}
+	}
+	return o.set
+}
+
+// shown renders rows of a task as the model saw them. A row whose digest is not the record's is not shown: its data have changed.
+func (o *opener) shown(p *plan.Plan, t plan.Task, d spec.Dataset) func(score.Row) (report.Shown, bool) {
+	var meta *spec.MetaTemplate
+	if v, ok := p.Variant(t.Variant); ok {
+		if m, ok := p.Model(v.Model); ok {
+			meta = m.MetaTemplate
+		}
+	}
+	return func(r score.Row) (report.Shown, bool) {
+		set := o.open(d)
+		if set == nil || r.Row*set.Samples() >= set.Len() {
+			return report.Shown{}, false
+		}
+		it, err := set.Item(r.Row*set.Samples(), meta)
+		if err != nil || it.Digest(t.Settings) != r.Record.Digest {
+			return report.Shown{}, false
+		}
+		return split(it.Prompts(it.Examples() - r.Record.Dropped)), true
+	}
+}
+
+// split parts prompts into what all have in common and the rest of each.
+func split(prompts []dataset.Prompt) report.Shown {
+	if len(prompts) == 1 {
+		return report.Shown{Prompt: prompts[0].Text, Options: prompts[0].Continuations}
+	}
+	texts := make([]string, len(prompts))
+	common := ""
+	for i, p := range prompts {
+		texts[i] = p.Text + strings.Join(p.Continuations, "")
+		if i == 0 {
+			common = texts[i]
+		}
+		n := 0
+		for n < min(len(common), len(texts[i])) && common[n] == texts[i][n] {
+			n++
+		}
+		common = strings.ToValidUTF8(common[:n], "")
+	}
+	for i := range texts {
+		texts[i] = texts[i][len(common):]
+	}
+	return report.Shown{Prompt: common, Options: texts}
+}
+
+// attemptsOf adds what the plan knows of an attempt's job.
+func attemptsOf(p *plan.Plan, spans []run.Span) []report.Attempt {
+	var out []report.Attempt
+	for _, s := range spans {
+		job, _ := p.Job(s.Job) // of a plan before this one it is not known
+		out = append(out, report.Attempt{Job: s.Job, Attempt: s.Attempt, Variant: job.Variant, GPUs: job.NumGPUs, Shards: s.Shards, Node: s.Node,
+			Asked: s.Asked, Began: s.Began, Ended: s.Ended, State: s.State, Reason: s.Reason, Rows: s.Rows, Tokens: s.Tokens, Load: s.Load, Work: s.Work})
+	}
+	return out
+}
+
+// facts are what it takes to repeat the run.
+func (e env) facts(r *run.Run) []report.Fact {
+	dir := relative(string(r.Dir))
+	out := []report.Fact{
+		{Name: "program", Value: "sextant " + version()},
+		{Name: "plan", Value: r.Plan.Digest},
+		{Name: "what is asked", Value: r.Plan.Identity},
+		{Name: "again, as planned", Value: "submit " + r.Plan.Spec.Name + ".toml"},
+		{Name: "to go on with it", Value: "submit resume " + dir},
+		{Name: "scores anew, without inference", Value: "submit score " + dir},
+	}
+	for _, v := range r.Plan.Variants {
+		out = append(out, report.Fact{Name: "model " + v.ID, Value: "fingerprint " + v.Fingerprint})
+	}
+	for _, t := range r.Plan.Tasks {
+		if t.Kind != plan.Quantize {
+			out = append(out, report.Fact{Name: t.ID, Value: "prompt " + t.Prompt + ", data " + t.Data + ", task " + t.Digest})
+		}
+	}
+	return out
+}
+
+// version names this program by what it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "(not known)"
+	}
+	text := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			text += " " + s.Value
+		}
+	}
+	return text
+}
+
+// specText is the spec as it was resolved, as JSON.
+func specText(p *plan.Plan) (string, error) {
+	raw, err := json.MarshalIndent(p.Spec, "", "  ")
+	if err != nil {
+		return "", fmt.Errorf("the spec for the report: %w", err)
+	}
+	return string(raw), nil
+}
+
+// pageFile is where a run's page is.
+func pageFile(dir string) string { return filepath.Join(dir, report.PageFile) }
