@@ -160,7 +160,8 @@ func TestToldOfFailures(t *testing.T) {
 	s := l.session("[[models]]\nabbr = \"pocket\"\nmax_seq_len = 40\n", "--limit", "2")
 	s.ends(exitIncomplete)
 	failed := l.took(notify.Start, notify.Failure)[1]
-	if !strings.Contains(failed.Text, "pocket/pocket_gsm: ") || !strings.Contains(failed.Text, "go on: submit resume "+failed.Run) || failed.Scores == nil {
+	if !strings.Contains(failed.Text, "pocket/pocket_gsm: ") || !strings.Contains(failed.Text, "go on: submit resume "+failed.Run) ||
+		failed.Scores == nil {
 		t.Errorf("%+v", failed)
 	}
 	s = l.session("on = [\"failure\"]\n", "--limit", limit)

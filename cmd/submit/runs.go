@@ -13,7 +13,6 @@ import (
 	"sextant/pkg/result"
 	"sextant/pkg/run"
 	"sextant/scheduler"
-	"sextant/scheduler/slurm"
 
 	"github.com/urfave/cli/v2"
 )
@@ -42,6 +41,7 @@ func (e env) runCommands() []*cli.Command {
 			Flags:  []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "one JSON document"}},
 			Action: e.status,
 		},
+		e.whyCommand(), e.watchCommand(),
 		{
 			Name: "cancel", Usage: "end a run's jobs, and only those", ArgsUsage: "DIR",
 			Description: "Ends the jobs of the run, also those of a submit that is gone, and returns when none is left. A submit that works on the run\n" +
@@ -86,7 +86,7 @@ func (e env) resume(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.Bool("detach") && p.Spec.Infer.Scheduler != "slurm" {
+	if c.Bool("detach") && !p.Spec.Infer.Remote() {
 		return cliargs.Usagef("--detach: the run is of this machine, its workers end with submit")
 	}
 	e.code, e.mute = c.Bool(allowCode), c.Bool(noNotify)
@@ -127,14 +127,14 @@ func (e env) cancel(c *cli.Context) error {
 			return err
 		}
 	}
-	if p.Spec.Infer.Scheduler != "slurm" {
+	if !p.Spec.Infer.Remote() {
 		fmt.Fprintln(e.stderr, "no worker is left: those of this machine end with their submit")
 		return nil
 	}
 	if said {
 		fmt.Fprintln(e.stderr, "it has ended its jobs and left")
 	}
-	s, err := e.cluster(c.Context, p, dir)
+	s, _, err := e.cluster(c.Context, p, dir)
 	if err != nil {
 		return err
 	}
@@ -142,7 +142,7 @@ func (e env) cancel(c *cli.Context) error {
 }
 
 // cancelAll cancels every job of a run until the cluster shows none.
-func (e env) cancelAll(ctx context.Context, s *slurm.Scheduler) error {
+func (e env) cancelAll(ctx context.Context, s cluster) error {
 	asked := map[string]bool{}
 	for {
 		live, err := s.Live(ctx)

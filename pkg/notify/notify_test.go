@@ -37,7 +37,8 @@ func newBot(t *testing.T, answers ...answer) *bot {
 	b := &bot{}
 	b.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
-		if err != nil || r.Method != http.MethodPost || r.URL.RequestURI() != secretPath || !strings.HasPrefix(r.Header.Get("Content-Type"), "application/json") {
+		kind := r.Header.Get("Content-Type")
+		if err != nil || r.Method != http.MethodPost || r.URL.RequestURI() != secretPath || !strings.HasPrefix(kind, "application/json") {
 			t.Errorf("%s %s %q: %v", r.Method, r.URL, r.Header, err)
 		}
 		b.mu.Lock()
@@ -62,7 +63,8 @@ func newBot(t *testing.T, answers ...answer) *bot {
 
 // hook is one of the bot with short times.
 func (b *bot) hook(kind string) Hook {
-	return Hook{Kind: kind, URL: b.URL + secretPath, timeout: 300 * time.Millisecond, pauses: []time.Duration{10 * time.Millisecond, 20 * time.Millisecond}}
+	return Hook{Kind: kind, URL: b.URL + secretPath, timeout: 300 * time.Millisecond,
+		pauses: []time.Duration{10 * time.Millisecond, 20 * time.Millisecond}}
 }
 
 func (b *bot) got() []string {
@@ -73,8 +75,8 @@ func (b *bot) got() []string {
 
 func example() Notice {
 	v := 99.5
-	return Notice{Event: End, ID: "end-r-1", Time: time.Unix(1700000000, 0).UTC(), Name: "eval", Run: "/runs/r", User: "ann", Host: "login", Rows: 300, Done: 300,
-		Title: "[sextant] eval is done", Text: "ann on login: 300 of 300 rows\npocket/a: 99.50 <b> & \"c\"",
+	return Notice{Event: End, ID: "end-r-1", Time: time.Unix(1700000000, 0).UTC(), Name: "eval", Run: "/runs/r", User: "ann", Host: "login",
+		Rows: 300, Done: 300, Title: "[sextant] eval is done", Text: "ann on login: 300 of 300 rows\npocket/a: 99.50 <b> & \"c\"",
 		Scores: []Score{{Model: "pocket", Dataset: "a", Metric: "accuracy", Value: &v, N: 300}}}
 }
 
@@ -134,7 +136,7 @@ func TestFaults(t *testing.T) {
 		"slack's ok":          {Slack, []answer{{status: 200, body: "ok"}}, 1, ""},
 		"old bot":             {Lark, []answer{{status: 200, body: `{"Extra":null,"StatusCode":0,"StatusMessage":"success"}`}}, 1, ""},
 		"500 once":            {Lark, []answer{{status: 500, body: "boom"}, ok}, 2, ""},
-		"500 always":          {Slack, []answer{{status: 500, body: "bo\nom\x1b[31m"}}, 3, "telling slack: it answers 500 Internal Server Error (bo om [31m)"},
+		"500 always":          {Slack, []answer{{status: 500, body: "bo\nom\x1b[31m"}}, 3, "slack: it answers 500 Internal Server Error (bo om [31m)"},
 		"503 twice":           {JSON, []answer{{status: 503}, {status: 503}, {status: 200}}, 3, ""},
 		"too many":            {JSON, []answer{{status: 429, header: [2]string{"Retry-After", "0"}}, {status: 200}}, 2, ""},
 		"hangs always":        {JSON, []answer{{hang: true}}, 3, "telling json: it does not answer"},
@@ -144,7 +146,7 @@ func TestFaults(t *testing.T) {
 		"says the address":    {Slack, []answer{{status: 404, body: "no " + secretPath + " here"}}, 1, "404 Not Found: is the address right"},
 		"moved":               {JSON, []answer{{status: 302, header: [2]string{"Location", "/elsewhere"}}}, 1, "the address has moved"},
 		"lark: busy":          {Lark, []answer{{status: 200, body: `{"code":11232,"msg":"frequency limited"}`}, ok}, 2, ""},
-		"lark: no bot":        {Lark, []answer{{status: 200, body: `{"code":19001,"msg":"param invalid"}`}}, 1, "code 19001 (param invalid): there is no such bot"},
+		"lark: no bot":        {Lark, []answer{{status: 200, body: `{"code":19001,"msg":"invalid"}`}}, 1, "19001 (invalid): there is no such bot"},
 		"lark: signature":     {Lark, []answer{{status: 200, body: `{"code":19021,"msg":"sign match fail"}`}}, 1, "is the secret that of the bot"},
 		"lark: keyword":       {Lark, []answer{{status: 200, body: `{"code":19024,"msg":"Key Words Not Found"}`}}, 1, `"sextant" is in every message`},
 		"lark: another code":  {Lark, []answer{{status: 200, body: `{"code":9499,"msg":"Bad Request"}`}}, 1, "code 9499 (Bad Request)"},
@@ -178,10 +180,12 @@ func TestNoServer(t *testing.T) {
 	address := l.Addr().String()
 	l.Close()
 	h := Hook{Kind: JSON, URL: "http://" + address + secretPath, pauses: []time.Duration{time.Millisecond}}
-	if err := h.Send(t.Context(), example()); err == nil || !strings.Contains(err.Error(), "connection refused") || strings.Contains(err.Error(), "hidden") {
+	err = h.Send(t.Context(), example())
+	if err == nil || !strings.Contains(err.Error(), "connection refused") || strings.Contains(err.Error(), "hidden") {
 		t.Error(err)
 	}
-	for _, h := range []Hook{{Kind: "larks", URL: "http://a/hidden"}, {Kind: Lark, URL: "hidden"}, {Kind: Lark, URL: "ftp://a/hidden"}, {Kind: JSON, URL: "http://%zz/hidden"}} {
+	for _, h := range []Hook{{Kind: "larks", URL: "http://a/hidden"}, {Kind: Lark, URL: "hidden"}, {Kind: Lark, URL: "ftp://a/hidden"},
+		{Kind: JSON, URL: "http://%zz/hidden"}} {
 		err := h.Send(t.Context(), example())
 		if err == nil || strings.Contains(err.Error(), "hidden") {
 			t.Errorf("%v: %v", h, err)

@@ -93,6 +93,9 @@ type State struct {
 	Within  map[string]string        // by task: how far its quantization is, of those under way
 	Workers []Worker                 // that are not known to have ended
 	Logs    map[result.Ticket]string // of tickets that have ended, where the scheduler chose the place
+
+	rows   map[string]int   // by shard: with a good record
+	trials map[string]trial // by shard
 }
 
 // Worker is a job of the scheduler.
@@ -120,7 +123,7 @@ func Look(ctx context.Context, dir string, p *plan.Plan, poll Poll) (*State, err
 	j := &journal{}
 	j.note(entries)
 	s := &State{Dir: dir, Plan: p, Owner: Owner(dir), Tasks: c.tasks(), Shards: map[string]ShardState{}, Reasons: j.givenUp(),
-		Tickets: map[string]result.Ticket{}, Logs: map[result.Ticket]string{}, Within: map[string]string{}}
+		Tickets: map[string]result.Ticket{}, Logs: map[result.Ticket]string{}, Within: map[string]string{}, rows: c.rows, trials: trials(entries)}
 	past := j.past(p.Identity)
 	if err := s.shards(c, past.tickets); err != nil {
 		return nil, err

@@ -53,7 +53,8 @@ func (c *checker) notify(root *node, s *Notify) {
 	case s.Kind == "slack" || s.Kind == "json":
 		c.add(n, "notify", []string{"secret"}, "has no effect with kind %q; take it out", s.Kind)
 	case !oneVariable.MatchString(s.Secret):
-		c.add(n, "notify", []string{"secret"}, `what is written here can be read in plan.json; write the name of an environment variable: "${LARK_BOT_SECRET}"`)
+		c.add(n, "notify", []string{"secret"},
+			`what is written here can be read in plan.json; write the name of an environment variable: "${LARK_BOT_SECRET}"`)
 	}
 }
 

@@ -15,7 +15,8 @@ func TestNotify(t *testing.T) {
 		{`url = "${A}"`, "eval.toml:1:1: notify.kind: missing"},
 		{`kind = "larks"`, `notify.kind: is "larks"; did you mean "lark"?`},
 		{`kind = "lark"`, "eval.toml:1:1: notify.url: missing"},
-		{`kind = "slack"` + "\n" + `url = "https://hooks.slack.com/services/T1/B2/hidden"`, "eval.toml:3:1: notify.url: is an address, with which anybody can post"},
+		{`kind = "slack"` + "\n" + `url = "https://hooks.slack.com/services/T1/B2/hidden"`,
+			"eval.toml:3:1: notify.url: is an address, with which anybody can post"},
 		{`kind = "lark"` + "\n" + `url = "$BOT"`, `notify.url: "$" begins neither`},
 		{`kind = "json"` + "\n" + `url = "example.org/hidden"`, "notify.url: is no address"},
 		{`kind = "json"` + "\n" + `url = "https://u:hidden@example.org/"`, "notify.url: has a password in it"},
@@ -28,7 +29,8 @@ func TestNotify(t *testing.T) {
 			t.Errorf("%s:\n%v\nwant %s", c.lines, err, c.want)
 		}
 	}
-	for _, lines := range []string{`kind = "json"` + "\n" + `url = "http://localhost:9/x?a=b"`, `kind = "lark"` + "\n" + `url = "https://open.feishu.cn/${NOT_SET}"`} {
+	for _, lines := range []string{`kind = "json"` + "\n" + `url = "http://localhost:9/x?a=b"`,
+		`kind = "lark"` + "\n" + `url = "https://open.feishu.cn/${NOT_SET}"`} {
 		if _, err := notifySpec(lines); err != nil {
 			t.Errorf("%s: %v", lines, err)
 		}

@@ -1,0 +1,116 @@
+package run
+
+import (
+	"sextant/pkg/result"
+	"sextant/scheduler"
+)
+
+// Class is the kind of reason why a shard is not done. The causes of scheduler.Cause and the kinds of result.FailureKind are classes too.
+type Class string
+
+// The classes beside those.
+const (
+	ClassOpen    Class = "open"    // nobody tried it yet
+	ClassEarlier Class = "earlier" // what comes first failed
+	ClassLost    Class = "lost"    // the worker is not there any more, and nobody knows why
+	ClassEvicted Class = "evicted" // somebody else cancelled its job
+	ClassStopped Class = "stopped" // its job was asked to end
+)
+
+// Trouble is a shard that is not done: it was given up, or failed before and is tried again, or nobody has begun it.
+type Trouble struct {
+	Shard    string
+	Task     string
+	Rows     int // planned
+	Done     int // of them with a good record
+	State    ShardState
+	Class    Class
+	Attempts int           // that ended and left it undone
+	Last     result.Ticket // the last of them; zero: there was none
+	Node     string        // where that was
+	Reason   string        // one line; "": none is known
+}
+
+// trial is an attempt that has ended, of a shard.
+type trial struct {
+	entry
+	times int // the how-manieth
+}
+
+// trials takes up, by shard, the last attempt that ended without it being done then, or after.
+func trials(entries []entry) map[string]trial {
+	asked := map[result.Ticket][]string{}
+	last := map[string]trial{}
+	for _, e := range entries {
+		switch e.Event {
+		case evSubmit:
+			asked[e.ticket()] = e.Shards
+		case evEnd:
+			for _, s := range asked[e.ticket()] {
+				last[s] = trial{e, last[s].times + 1}
+			}
+		}
+	}
+	return last
+}
+
+// Troubles lists the shards that are not done, in the plan's order, but for those that are under way for the first time.
+func (s *State) Troubles() []Trouble {
+	var list []Trouble
+	told := map[[2]string]Class{} // by task and reason: of those that were tried
+	for _, sh := range s.Plan.Shards {
+		state := s.Shards[sh.ID]
+		tried, ok := s.trials[sh.ID]
+		if state == ShardDone || !ok && (state == ShardRunning || state == ShardQueued) {
+			continue
+		}
+		t := Trouble{Shard: sh.ID, Task: sh.Task, Rows: sh.To - sh.From, Done: s.rows[sh.ID], State: state, Class: ClassOpen, Reason: s.Reasons[sh.ID]}
+		switch {
+		case ok:
+			t.take(tried)
+			told[[2]string{t.Task, t.Reason}] = t.Class
+		case state == ShardFailed:
+			t.Class = ClassEarlier
+		}
+		list = append(list, t)
+	}
+	for i := range list { // the shards of a task that cannot succeed are given up with the first
+		if class, ok := told[[2]string{list[i].Task, list[i].Reason}]; ok && list[i].Class == ClassEarlier {
+			list[i].Class = class
+		}
+	}
+	return list
+}
+
+// take adds what the journal says of the last attempt.
+func (t *Trouble) take(last trial) {
+	t.Attempts, t.Last = last.times, last.ticket()
+	if t.Reason == "" {
+		t.Reason = last.Reason
+	}
+	var st scheduler.Status
+	if last.Status != nil {
+		st = *last.Status
+	}
+	t.Node, t.Class = st.Node, Class(result.FailOther)
+	kind := result.FailureKind("")
+	for _, f := range last.Faults {
+		if f.Shard == t.Shard {
+			kind = f.Kind
+		}
+	}
+	switch {
+	case kind == result.FailInput, kind == result.FailDisk:
+		t.Class = Class(kind)
+	case st.Cause == evicted:
+		t.Class = ClassEvicted
+	case st.Cause != "":
+		t.Class = Class(st.Cause)
+	case st.State == scheduler.Lost:
+		t.Class = ClassLost
+	case st.State == scheduler.Cancelled:
+		t.Class = ClassStopped
+	case kind != "":
+		t.Class = Class(kind)
+	}
+}
