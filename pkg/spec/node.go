@@ -173,6 +173,9 @@ func mergeFile(base, over *node) *node {
 	if b, o := base.get("calib"), over.get("calib"); b != nil && o != nil {
 		out.set("calib", mergeCalib(b, o))
 	}
+	if b, o := base.get("notify"), over.get("notify"); b != nil && o != nil {
+		out.set("notify", mergeNotify(b, o))
+	}
 	return out
 }
 
@@ -246,6 +249,14 @@ func mergeQuant(base, over *node) *node {
 func mergeCalib(base, over *node) *node {
 	if base.kind == table && (over.get("name") != nil || over.get("file") != nil) {
 		base = base.without("name", "file", "column", "cut")
+	}
+	return merge(base, over)
+}
+
+// mergeNotify is merge for [notify] tables: another kind has another address.
+func mergeNotify(base, over *node) *node {
+	if k := over.str("kind"); base.kind == table && k != "" && k != base.str("kind") {
+		base = base.without("url", "secret")
 	}
 	return merge(base, over)
 }

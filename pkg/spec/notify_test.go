@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -34,6 +35,19 @@ func TestNotify(t *testing.T) {
 		if _, err := notifySpec(lines); err != nil {
 			t.Errorf("%s: %v", lines, err)
 		}
+	}
+}
+
+// TestNotifyMerged holds that a member who is told elsewhere is rid of the team's address and secret, and keeps what else is said.
+func TestNotifyMerged(t *testing.T) {
+	files := map[string]string{
+		"base.toml": "[notify]\nkind = 'lark'\nurl = '${A}'\nsecret = '${B}'\non = ['end']\n",
+		"eval.toml": "include = ['base.toml']\n[notify]\nkind = 'slack'\nurl = '${C}'\n[[models]]\npath = '/m'\n" +
+			"[[dataset]]\nabbr = 'd'\nmode = 'rolling'\ntest.path = '/x.txt'\n",
+	}
+	s, err := load("eval.toml", Options{}, inMemory(files))
+	if err != nil || !reflect.DeepEqual(s.Notify, Notify{Kind: "slack", URL: "${C}", On: []string{"end"}}) {
+		t.Errorf("%+v, %v", s, err)
 	}
 }
 
