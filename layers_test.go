@@ -39,6 +39,8 @@ var floors = map[string]int{
 	"kernels":                 1,
 	"scheduler/schedulertest": 1,
 	"scheduler/local":         2,
+	"scheduler/batch":         1,
+	"scheduler/dlc":           2,
 	"scheduler/slurm":         2,
 	"pkg/tokenizer":           1,
 	"pkg/checkpoint":          1,

@@ -11,6 +11,7 @@ import (
 
 	"sextant/internal/points"
 	"sextant/scheduler"
+	"sextant/scheduler/batch"
 )
 
 // Cancel asks Slurm to end jobs: pending ones before running ones, so that none begins in the place of another; those get SIGTERM, and SIGKILL
@@ -22,7 +23,7 @@ import (
 func (s *Scheduler) Cancel(ctx context.Context, refs []scheduler.Ref) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.soon()
+	s.pace.Soon()
 	if s.unsure(refs) {
 		if err := s.look(ctx); err != nil {
 			return fmt.Errorf("cancelling jobs: %w", err)
@@ -217,7 +218,7 @@ func cancelled(err error) error {
 	if err == nil {
 		return nil
 	}
-	var e *commandError
+	var e *batch.CommandError
 	if errors.As(err, &e) {
 		other, known := false, false
 		for line := range strings.Lines(strings.ToLower(e.Text)) {

@@ -1,37 +1,16 @@
 package slurm
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 	"strings"
-	"syscall"
 	"time"
+
+	"sextant/scheduler/batch"
 )
 
 // cli runs Slurm's commands.
 type cli struct{}
-
-// commandError is a command that did not end with 0.
-type commandError struct {
-	Command string // with its arguments
-	Code    int    // -1: it did not run, or was ended by a signal
-	Text    string // what it said on standard error
-	err     error
-}
-
-func (e *commandError) Error() string {
-	text := strings.Join(strings.Fields(e.Text), " ")
-	if text == "" {
-		text = e.err.Error()
-	}
-	return fmt.Sprintf("%s: %s", e.Command, text)
-}
-
-func (e *commandError) Unwrap() error { return e.err }
 
 // commandLimit is how long a command may take: longer than Slurm's own retries, for a command that is killed in the middle of a submission
 // leaves it open whether the job is there.
@@ -45,29 +24,7 @@ func (c *cli) run(ctx context.Context, stdin string, name string, args ...string
 
 // output is run that gives standard error too.
 func (c *cli) output(ctx context.Context, stdin string, name string, args ...string) (stdout, stderr string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, commandLimit)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Env = environment(name, os.Environ())
-	// A group of its own: Ctrl-C in the terminal is for this process, not for a command that is half done.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = time.Second
-	var out, text bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &text
-	err = cmd.Run()
-	if err == nil {
-		return out.String(), text.String(), nil
-	}
-	e := &commandError{Command: name, Code: -1, Text: text.String(), err: err}
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		e.Code = exit.ExitCode()
-	}
-	if ctx.Err() != nil {
-		e.err = errors.Join(context.Cause(ctx), err)
-	}
-	return out.String(), text.String(), e
+	return batch.Run(ctx, batch.Command{Name: name, Args: args, Stdin: stdin, Env: environment(name, os.Environ()), Limit: commandLimit})
 }
 
 // finish is run for a command that changes something at the controller: once begun it is let finish, whatever becomes of ctx.

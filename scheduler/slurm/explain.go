@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"sextant/scheduler"
+	"sextant/scheduler/batch"
 )
 
 // refusal is what a command of Slurm did not do, told to the user in one line.
@@ -54,7 +55,7 @@ func explain(err error) error { return Ask{}.explain(err) }
 
 // explain is explain for a submission: it names what was asked for.
 func (a Ask) explain(err error) error {
-	var e *commandError
+	var e *batch.CommandError
 	var done *refusal
 	if errors.As(err, &done) || !errors.As(err, &e) {
 		return err
@@ -81,7 +82,7 @@ func (a Ask) explain(err error) error {
 func answer(text string) []string {
 	var all, own, last []string
 	for line := range strings.Lines(text) {
-		if line = oneLine(line); line == "" {
+		if line = batch.OneLine(line); line == "" {
 			continue
 		}
 		all = append(all, line)
@@ -138,7 +139,7 @@ func cut(text string, n int) string {
 // inDoubt says whether a command that failed may have had its effect all the same: then the caller must look before it tries again. What
 // Slurm is not known to say leaves it open too.
 func inDoubt(err error) bool {
-	var e *commandError
+	var e *batch.CommandError
 	var notBegun *exec.Error
 	switch {
 	case err == nil, errors.As(err, &notBegun):

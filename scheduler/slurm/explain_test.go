@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"sextant/scheduler"
+	"sextant/scheduler/batch"
 )
 
 // saying is a block of testdata/refusals.txt.
@@ -52,7 +53,7 @@ func TestExplain(t *testing.T) {
 			if r.said == "" && banner != "%s" {
 				continue
 			}
-			e := &commandError{Command: r.command, Code: r.code, Text: fmt.Sprintf(banner, r.said), err: errors.New("exit")}
+			e := &batch.CommandError{Command: r.command, Code: r.code, Text: fmt.Sprintf(banner, r.said), Err: errors.New("exit")}
 			err := ask.explain(fmt.Errorf("submitting: %w", e))
 			for _, class := range []error{scheduler.ErrBusy, scheduler.ErrDown, scheduler.ErrUnsatisfiable} {
 				if errors.Is(err, class) != (class == r.class) {
@@ -68,7 +69,7 @@ func TestExplain(t *testing.T) {
 					t.Errorf("%q: in doubt %v", e.Text, inDoubt(err))
 				}
 			}
-			var again *commandError
+			var again *batch.CommandError
 			if !errors.As(err, &again) || explain(err).Error() != err.Error() {
 				t.Errorf("%q: it is no command's error any more, or explained twice", e.Text)
 			}
@@ -81,18 +82,18 @@ func TestExplainOthers(t *testing.T) {
 	if explain(plain) != plain || explain(nil) != nil || inDoubt(nil) || inDoubt(plain) {
 		t.Error("an error that is no command's is not left alone")
 	}
-	absent := &commandError{Command: "sbatch", Code: -1, err: &exec.Error{Name: "sbatch", Err: exec.ErrNotFound}}
+	absent := &batch.CommandError{Command: "sbatch", Code: -1, Err: &exec.Error{Name: "sbatch", Err: exec.ErrNotFound}}
 	if err := explain(absent); !strings.Contains(err.Error(), "PATH") || inDoubt(err) {
 		t.Errorf("no sbatch: %v, in doubt %v", err, inDoubt(err))
 	}
 	for _, end := range []error{context.Canceled, context.DeadlineExceeded} {
-		err := explain(&commandError{Command: "sbatch", Code: -1, err: errors.Join(end, errors.New("signal: killed"))})
+		err := explain(&batch.CommandError{Command: "sbatch", Code: -1, Err: errors.Join(end, errors.New("signal: killed"))})
 		if !errors.Is(err, end) || !inDoubt(err) || errors.Is(err, scheduler.ErrDown) != (end == context.DeadlineExceeded) {
 			t.Errorf("%v: %v", end, err)
 		}
 	}
-	if err := explain(&commandError{Command: "sbatch", Code: 1, Text: "sbatch: error: Batch job submission failed: Invalid qos specification",
-		err: plain}); strings.Contains(err.Error(), "{") {
+	if err := explain(&batch.CommandError{Command: "sbatch", Code: 1, Text: "sbatch: error: Batch job submission failed: Invalid qos specification",
+		Err: plain}); strings.Contains(err.Error(), "{") {
 		t.Error(err)
 	}
 }
@@ -103,7 +104,7 @@ func FuzzExplain(f *testing.F) {
 		f.Add(r.said, r.code)
 	}
 	f.Fuzz(func(t *testing.T, said string, code int) {
-		e := &commandError{Command: "sbatch", Code: code, Text: said, err: errors.New("exit status")}
+		e := &batch.CommandError{Command: "sbatch", Code: code, Text: said, Err: errors.New("exit status")}
 		err := explain(e)
 		if text := err.Error(); text == "" || strings.ContainsAny(text, "\n\r\x00\x1b") || len(text) > 4000 {
 			t.Errorf("%q", text)

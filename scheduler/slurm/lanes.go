@@ -11,6 +11,7 @@ import (
 
 	"sextant/internal/points"
 	"sextant/scheduler"
+	"sextant/scheduler/batch"
 )
 
 // berth is where new arrays of a pool go: a lane, and what they may run there.
@@ -263,7 +264,7 @@ var forbidden = regexp.MustCompile(`(?i)denied|not permitted|invalid user id|dis
 // update runs scontrol update and says whether it had its effect. On an array of which some elements have ended it complains of those.
 func (s *Scheduler) update(ctx context.Context, args []string) bool {
 	_, err := s.cli.finish(ctx, "scontrol", args...)
-	var e *commandError
+	var e *batch.CommandError
 	ok := err == nil
 	if errors.As(err, &e) && e.Code == 1 {
 		text := e.Text

@@ -2,11 +2,11 @@ package slurm
 
 import (
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 
 	"sextant/scheduler"
+	"sextant/scheduler/batch"
 )
 
 // shapeOf is what jobs of one array have in common, beside the options.
@@ -82,20 +82,13 @@ func list(jobs []scheduler.Job) ([]byte, error) {
 	return []byte(b.String()), nil
 }
 
-// File is a script that a submission writes.
-type File struct {
-	Name string      // without a directory
-	Mode fs.FileMode // permission bits
-	Data []byte
-}
-
 // Files gives the scripts that a submission of these jobs would write, without asking any cluster: one for each script that the jobs name,
 // then one array for each group of jobs that ask for the same. How many arrays there are in the end, their names and their throttles are
 // known only when they are submitted: those here are examples, with the whole worker limit in each. Quotatype says whether the cluster's
 // sbatch knows --quotatype; see Quotatype. The error is that of a value which sbatch must not get.
-func Files(o Options, jobs []scheduler.Job, quotatype bool) ([]File, error) {
+func Files(o Options, jobs []scheduler.Job, quotatype bool) ([]batch.File, error) {
 	f := features{quotatype: quotatype, maxArraySize: defaultArraySize}
-	var files []File
+	var files []batch.File
 	seen := map[string]bool{}
 	for _, j := range jobs {
 		name := scriptName(j)
@@ -107,7 +100,7 @@ func Files(o Options, jobs []scheduler.Job, quotatype bool) ([]File, error) {
 		if err != nil {
 			return nil, err
 		}
-		files = append(files, File{Name: name, Mode: scriptMode, Data: data})
+		files = append(files, batch.File{Name: name, Mode: scriptMode, Data: data})
 	}
 	for i, group := range groups(jobs) {
 		token := fmt.Sprintf("array-%d", i+1)
@@ -118,7 +111,7 @@ func Files(o Options, jobs []scheduler.Job, quotatype bool) ([]File, error) {
 		if err != nil {
 			return nil, err
 		}
-		files = append(files, File{Name: token + ".sbatch", Mode: scriptMode, Data: data})
+		files = append(files, batch.File{Name: token + ".sbatch", Mode: scriptMode, Data: data})
 	}
 	return files, nil
 }

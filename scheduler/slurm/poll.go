@@ -206,7 +206,7 @@ func (s *Scheduler) seen(a *array, index int, r row) {
 	}
 	st := statusOf(r, p)
 	if st.State != e.status.State {
-		s.soon()
+		s.pace.Soon()
 	}
 	if st.State == scheduler.Pending && strings.Contains(strings.ReplaceAll(r.reason, "_", " "), heldForGood) {
 		e.stuck, e.unwanted = true, true // bust cancels it: a new one may begin elsewhere
@@ -304,7 +304,7 @@ func (s *Scheduler) missed(a *array) error {
 		return nil
 	}
 	s.giveUp(a)
-	s.soon()
+	s.pace.Soon()
 	err := s.durable(a.Token+lostSuffix, []byte("not found under its name\n"))
 	points.Reached("slurm:lost-written")
 	return err

@@ -362,30 +362,6 @@ func TestPollBalances(t *testing.T) {
 	}
 }
 
-func TestWait(t *testing.T) {
-	f := newFake(t)
-	s := f.new(4)
-	s.opt.PollMin, s.opt.PollMax, s.interval = 20*time.Millisecond, 40*time.Millisecond, 20*time.Millisecond
-	began := time.Now()
-	for range 4 { // 20, 30, 40, 40
-		if err := s.Wait(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if d := time.Since(began); d < 117*time.Millisecond {
-		t.Errorf("four waits took %s", d)
-	}
-	s.interval, s.due = time.Hour, time.Now().Add(time.Hour)
-	s.opt.PollMin = 10 * time.Millisecond
-	go func() {
-		time.Sleep(10 * time.Millisecond)
-		s.soon()
-	}()
-	if err := s.Wait(t.Context()); err != nil {
-		t.Error(err)
-	}
-}
-
 // refs are those of all jobs, in order.
 func (s *Scheduler) refs() []scheduler.Ref {
 	var refs []scheduler.Ref

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sextant/scheduler"
+	"sextant/scheduler/batch"
 )
 
 // ErrNoCluster says that this machine has no sbatch.
@@ -122,5 +123,5 @@ func readForecast(said string) (start time.Time, text string, err error) {
 	if at, err := time.ParseInLocation("2006-01-02T15:04:05", m[1], time.Local); err == nil {
 		start = at
 	}
-	return start, fmt.Sprintf("a job would start at %s on %s, with %s CPUs", oneLine(m[1]), oneLine(strings.TrimPrefix(m[3], "nodes ")), m[2]), nil
+	return start, fmt.Sprintf("a job would start at %s on %s, with %s CPUs", batch.OneLine(m[1]), batch.OneLine(strings.TrimPrefix(m[3], "nodes ")), m[2]), nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"sextant/internal/points"
 	"sextant/scheduler"
+	"sextant/scheduler/batch"
 )
 
 // elementID tells an element from those of an array that had its number before.
@@ -90,7 +91,7 @@ func (s *Scheduler) sacct(ctx context.Context, since time.Time, which ...string)
 	out, err := s.cli.run(ctx, "", "sacct", append([]string{"-X", "-n", "-P", "-o", "JobID,JobIDRaw,JobName,State,ExitCode,NodeList,Start,End",
 		"-S", since.Add(-skew).Format("2006-01-02T15:04:05")}, which...)...)
 	if err != nil {
-		var e *commandError
+		var e *batch.CommandError
 		s.noSacct = errors.As(err, &e) && strings.Contains(strings.ToLower(e.Text), "accounting storage is disabled")
 		return nil, s.noSacct
 	}
@@ -191,7 +192,7 @@ func (s *Scheduler) end(e *element, r record, p phase) {
 		st.Ended = s.now()
 	}
 	e.status, e.final, e.occupied = st, true, false
-	s.soon()
+	s.pace.Soon()
 }
 
 // failure says why a job failed, by its exit code as Slurm writes it: code and signal. Signal 53 is slurmd's, of a job that it could not start.
@@ -236,6 +237,6 @@ func (s *Scheduler) expire(p place) {
 		e.final, e.occupied = true, false
 		e.status = scheduler.Status{State: scheduler.Lost, Node: e.status.Node, Started: e.status.Started, Ended: s.now(),
 			Reason: "Slurm no longer knows the job"}
-		s.soon()
+		s.pace.Soon()
 	}
 }

@@ -3,14 +3,13 @@ package slurm
 import (
 	"fmt"
 	"io/fs"
-	"maps"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"unicode"
 
 	"sextant/scheduler"
+	"sextant/scheduler/batch"
 )
 
 // scriptMode lets everybody read a script and run it by hand: there is nothing secret in it.
@@ -68,7 +67,7 @@ var arrayID = regexp.MustCompile(`^[0-9]{1,12}$`)
 func (o *Options) render(d *directives, what, body string) []byte {
 	var b strings.Builder
 	b.WriteString("#!/bin/bash\n")
-	if about := oneLine(o.About); about != "" {
+	if about := batch.OneLine(o.About); about != "" {
 		b.WriteString("# " + about + "\n")
 	}
 	b.WriteString("# " + what + "\n")
@@ -77,17 +76,6 @@ func (o *Options) render(d *directives, what, body string) []byte {
 	}
 	b.WriteString("\n" + body)
 	return []byte(b.String())
-}
-
-// oneLine makes a text fit for a comment.
-func oneLine(text string) string {
-	runes := []rune(strings.Join(strings.Fields(strings.ToValidUTF8(text, "?")), " "))
-	for i, r := range runes {
-		if !unicode.IsPrint(r) {
-			runes[i] = '?'
-		}
-	}
-	return string(runes[:min(len(runes), 200)])
 }
 
 // dispatcher is the body of an array's script: it finds the element's job and becomes its script. It needs nothing but bash.
@@ -115,7 +103,7 @@ fi
 export SEXTANT_JOB=$2
 script=$scripts/$1
 shift 2
-`, quote(filepath.Join(o.Dir, token+".list")), quote(o.Scripts)), nil
+`, batch.Quote(filepath.Join(o.Dir, token+".list")), batch.Quote(o.Scripts)), nil
 }
 
 // become is where an array's script turns into the job's.
@@ -125,11 +113,11 @@ const become = `exec /bin/bash "$script" "$@"
 // deadline tells the command when it will be ended, which not every version of Slurm does: in SEXTANT_DEADLINE, in seconds of Unix time. An
 // array's limit may be another than its scripts have, which keep to it.
 func deadline(limit, value string) string {
-	s := seconds(limit)
-	if s == 0 {
+	d, ok := duration(limit)
+	if !ok {
 		return ""
 	}
-	return "printf -v now '%(%s)T' -1\nexport SEXTANT_DEADLINE=\"" + fmt.Sprintf(value, s) + "\"\n"
+	return "printf -v now '%(%s)T' -1\nexport SEXTANT_DEADLINE=\"" + fmt.Sprintf(value, int(d.Seconds())) + "\"\n"
 }
 
 // body is what the script of a job does. What is not a plain constant is quoted; the prologue alone is the user's shell.
@@ -147,14 +135,14 @@ func (o *Options) body(j scheduler.Job) (string, error) {
 	case !filepath.IsAbs(j.Dir):
 		return "", fmt.Errorf("directory %q is not an absolute path", j.Dir)
 	default:
-		fmt.Fprintf(&b, "cd -- %s || exit 127\n", quote(j.Dir))
+		fmt.Fprintf(&b, "cd -- %s || exit 127\n", batch.Quote(j.Dir))
 	}
-	exports, err := o.exports(j)
+	exports, err := batch.Exports(o.Ask.Env, j.Env)
 	if err != nil {
 		return "", err
 	}
 	b.WriteString(exports)
-	prologue, err := lines(o.Ask.Prologue)
+	prologue, err := batch.Prologue(o.Ask.Prologue)
 	if err != nil {
 		return "", err
 	}
@@ -164,114 +152,11 @@ func (o *Options) body(j scheduler.Job) (string, error) {
 	}
 	b.WriteString("exec --")
 	for _, arg := range j.Args {
-		b.WriteString(" " + quote(arg))
+		b.WriteString(" " + batch.Quote(arg))
 	}
 	b.WriteString(" \"$@\"\n")
 	if strings.Contains(b.String(), "\x00") {
 		return "", fmt.Errorf("a NUL character in the command, the environment or the directory")
 	}
 	return b.String(), nil
-}
-
-// exports sets the environment: the user's, of which the node's shell expands ${NAME}, then the job's, which is constant.
-func (o *Options) exports(j scheduler.Job) (string, error) {
-	var b strings.Builder
-	for _, name := range slices.Sorted(maps.Keys(o.Ask.Env)) {
-		if err := variable(name); err != nil {
-			return "", err
-		}
-		fmt.Fprintf(&b, "export %s=%s\n", name, quoteExpanding(o.Ask.Env[name]))
-	}
-	for _, kv := range j.Env {
-		name, value, _ := strings.Cut(kv, "=")
-		if err := variable(name); err != nil {
-			return "", err
-		}
-		fmt.Fprintf(&b, "export %s=%s\n", name, quote(value))
-	}
-	return b.String(), nil
-}
-
-// lines is the prologue as whole lines.
-func lines(prologue string) (string, error) {
-	prologue = strings.TrimRight(prologue, "\n")
-	switch {
-	case prologue == "":
-		return "", nil
-	case strings.ContainsRune(prologue, '\r'):
-		return "", fmt.Errorf("prologue has a carriage return, with which sbatch refuses a script: end its lines with a newline alone")
-	case strings.ContainsRune(prologue, 0):
-		return "", fmt.Errorf("prologue has a NUL character: remove it")
-	case strings.HasSuffix(prologue, `\`):
-		return "", fmt.Errorf("prologue ends with a backslash, which would swallow the command after it: remove it")
-	}
-	return prologue + "\n", nil
-}
-
-var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
-
-// shellsOwn are the variables that bash does not let be set, or sets itself; and the one that tells a job its name.
-var shellsOwn = []string{"BASHOPTS", "BASHPID", "BASH_ARGC", "BASH_ARGV", "BASH_ARGV0", "BASH_LINENO", "BASH_SOURCE", "BASH_SUBSHELL",
-	"BASH_VERSINFO", "DIRSTACK", "EPOCHREALTIME", "EPOCHSECONDS", "EUID", "FUNCNAME", "GROUPS", "LINENO", "PIPESTATUS", "PPID",
-	"RANDOM", "SECONDS", "SEXTANT_JOB", "SHELLOPTS", "SHLVL", "SRANDOM", "UID", "_"}
-
-func variable(name string) error {
-	switch {
-	case !variableName.MatchString(name):
-		return fmt.Errorf("%q cannot be an environment variable: write letters, digits and _, no digit first", name)
-	case slices.Contains(shellsOwn, name):
-		return fmt.Errorf("the environment variable %s cannot be set: it is not the user's", name)
-	}
-	return nil
-}
-
-var plain = regexp.MustCompile(`^[A-Za-z0-9_./=:,@%+-]+$`)
-
-// quote makes one word of the shell, in one line, that means the text and nothing else.
-func quote(text string) string {
-	switch {
-	case plain.MatchString(text):
-		return text
-	case !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }):
-		return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
-	}
-	var b strings.Builder
-	b.WriteString("$'")
-	for _, c := range []byte(text) {
-		switch {
-		case c == '\'' || c == '\\':
-			b.Write([]byte{'\\', c})
-		case c == '\n':
-			b.WriteString(`\n`)
-		case c == 0: // no shell has a word with it; the caller refuses it
-			b.WriteByte(c)
-		case c < ' ' || c == 0x7f:
-			fmt.Fprintf(&b, `\%03o`, c)
-		default:
-			b.WriteByte(c)
-		}
-	}
-	return b.String() + "'"
-}
-
-var expansion = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)\}`)
-
-// quoteExpanding quotes all but ${NAME}, which is left to the shell; a variable that is not set there is empty.
-func quoteExpanding(text string) string {
-	var b strings.Builder
-	for {
-		at := expansion.FindStringSubmatchIndex(text)
-		if at == nil {
-			break
-		}
-		if at[0] > 0 {
-			b.WriteString(quote(text[:at[0]]))
-		}
-		b.WriteString(`"${` + text[at[2]:at[3]] + `-}"`)
-		text = text[at[1]:]
-	}
-	if text != "" || b.Len() == 0 {
-		b.WriteString(quote(text))
-	}
-	return b.String()
 }

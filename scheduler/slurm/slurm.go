@@ -3,11 +3,12 @@ package slurm
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"sync"
 	"time"
+
+	"sextant/scheduler/batch"
 )
 
 // Scheduler runs jobs as elements of Slurm's job arrays. Its methods may be called from several goroutines; one at a time talks to Slurm.
@@ -16,23 +17,20 @@ type Scheduler struct {
 	cli      cli
 	features features
 
-	mu        sync.Mutex
-	arrays    []*array // in the order of submission
-	byToken   map[string]*array
-	byName    map[string]place  // of arrays that are not void
-	strays    map[string]*array // by number, as Live found them
-	written   map[string][32]byte
-	window    window
-	changes   changes
-	looks     int
-	looked    time.Time // when the last look at the queue was taken
-	lookErr   error     // what came of it
-	noSacct   bool
-	now       func() time.Time
-	waitMu    sync.Mutex
-	interval  time.Duration
-	due       time.Time
-	refreshed chan struct{} // closed and made anew when due comes nearer
+	mu      sync.Mutex
+	arrays  []*array // in the order of submission
+	byToken map[string]*array
+	byName  map[string]place  // of arrays that are not void
+	strays  map[string]*array // by number, as Live found them
+	written map[string][32]byte
+	window  window
+	changes changes
+	looks   int
+	looked  time.Time // when the last look at the queue was taken
+	lookErr error     // what came of it
+	noSacct bool
+	now     func() time.Time
+	pace    *batch.Pace
 }
 
 // The defaults of Options.
@@ -52,7 +50,6 @@ func New(ctx context.Context, o Options) (*Scheduler, error) {
 	if o.PollMax <= 0 {
 		o.PollMax = defaultPollMax
 	}
-	o.PollMax = max(o.PollMin, o.PollMax)
 	if o.Grace <= 0 {
 		o.Grace = defaultGrace
 	}
@@ -67,7 +64,7 @@ func New(ctx context.Context, o Options) (*Scheduler, error) {
 		*dir = abs
 	}
 	s := &Scheduler{opt: o, byToken: map[string]*array{}, byName: map[string]place{}, strays: map[string]*array{}, written: map[string][32]byte{},
-		now: time.Now, interval: o.PollMin, refreshed: make(chan struct{})}
+		now: time.Now, pace: batch.NewPace(o.PollMin, o.PollMax)}
 	if err := s.load(); err != nil {
 		return nil, err
 	}
@@ -81,45 +78,4 @@ func New(ctx context.Context, o Options) (*Scheduler, error) {
 
 // Wait returns nil when it is time to Poll again: after Options.PollMin, ever later up to Options.PollMax as nothing happens, and soon again
 // after a submission, a cancellation or a change that Poll saw. It gives ctx's error when that ends first; the time goes on running.
-func (s *Scheduler) Wait(ctx context.Context) error {
-	for {
-		s.waitMu.Lock()
-		if s.due.IsZero() {
-			s.due = time.Now().Add(jitter(s.interval))
-		}
-		left, refreshed := time.Until(s.due), s.refreshed
-		if left <= 0 {
-			s.due = time.Time{}
-			s.interval = min(s.interval*3/2, s.opt.PollMax)
-			s.waitMu.Unlock()
-			return nil
-		}
-		s.waitMu.Unlock()
-		t := time.NewTimer(left)
-		select {
-		case <-t.C:
-		case <-refreshed:
-			t.Stop()
-		case <-ctx.Done():
-			t.Stop()
-			return ctx.Err()
-		}
-	}
-}
-
-// soon makes the next poll come soon.
-func (s *Scheduler) soon() {
-	s.waitMu.Lock()
-	defer s.waitMu.Unlock()
-	s.interval = s.opt.PollMin
-	if due := time.Now().Add(jitter(s.interval)); s.due.IsZero() || due.Before(s.due) {
-		s.due = due
-		close(s.refreshed)
-		s.refreshed = make(chan struct{})
-	}
-}
-
-// jitter keeps many submitters from asking at once.
-func jitter(d time.Duration) time.Duration {
-	return time.Duration(float64(d) * (0.9 + 0.2*rand.Float64()))
-}
+func (s *Scheduler) Wait(ctx context.Context) error { return s.pace.Wait(ctx) }

@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 
 	"sextant/internal/points"
 	"sextant/scheduler"
+	"sextant/scheduler/batch"
 )
 
 // The files of an array in Options.Dir, each named by its token. The manifest is there, for good, before sbatch is called.
@@ -256,7 +256,7 @@ func (s *Scheduler) giveUp(a *array) {
 // durable writes a file of the directory so that it is there whatever happens next.
 func (s *Scheduler) durable(name string, data []byte) error {
 	path := filepath.Join(s.opt.Dir, name)
-	err := replace(path, data, 0o644, true)
+	err := batch.Replace(path, data, 0o644, true)
 	if err != nil {
 		return fmt.Errorf("noting what is submitted: %w", err)
 	}
@@ -269,27 +269,4 @@ func (s *Scheduler) durable(name string, data []byte) error {
 		return fmt.Errorf("noting what is submitted in %q: %w", s.opt.Dir, err)
 	}
 	return nil
-}
-
-// replace puts a file in place whole or not at all.
-func replace(path string, data []byte, mode os.FileMode, sync bool) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Chmod(mode)
-	}
-	if err == nil && sync {
-		err = f.Sync()
-	}
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
 }

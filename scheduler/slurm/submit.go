@@ -12,6 +12,7 @@ import (
 
 	"sextant/internal/points"
 	"sextant/scheduler"
+	"sextant/scheduler/batch"
 )
 
 // Submit queues jobs as job arrays and returns those accepted, in order; when that is fewer than were given, the error is of the first that was
@@ -21,7 +22,7 @@ func (s *Scheduler) Submit(ctx context.Context, jobs []scheduler.Job) ([]schedul
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	err := s.submit(ctx, jobs)
-	s.soon()
+	s.pace.Soon()
 	refs := make([]scheduler.Ref, 0, len(jobs))
 	for _, j := range jobs {
 		p, ok := s.byName[j.Name]
@@ -170,7 +171,7 @@ func (s *Scheduler) writeScript(name string, data []byte) error {
 	}
 	path := filepath.Join(s.opt.Scripts, name)
 	if old, err := os.ReadFile(path); err != nil || sha256.Sum256(old) != sum {
-		if err := replace(path, data, scriptMode, false); err != nil {
+		if err := batch.Replace(path, data, scriptMode, false); err != nil {
 			return err
 		}
 	}
@@ -273,11 +274,11 @@ func (s *Scheduler) write(m manifest, jobs []scheduler.Job) error {
 	if err != nil {
 		return err
 	}
-	if err := replace(s.path(m.Token, listSuffix), lines, 0o644, true); err != nil {
+	if err := batch.Replace(s.path(m.Token, listSuffix), lines, 0o644, true); err != nil {
 		return fmt.Errorf("writing the list of an array: %w", err)
 	}
 	points.Reached("slurm:list-written")
-	if err := replace(s.path(m.Token, scriptSuffix), script, scriptMode, true); err != nil {
+	if err := batch.Replace(s.path(m.Token, scriptSuffix), script, scriptMode, true); err != nil {
 		return fmt.Errorf("writing the script of an array: %w", err)
 	}
 	points.Reached("slurm:script-written")
