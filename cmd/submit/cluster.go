@@ -26,13 +26,13 @@ type jobs interface {
 
 // scheduler makes the scheduler that a run's spec wants.
 func (e env) scheduler(ctx context.Context, r *run.Run) (jobs, error) {
-	if r.Plan.Spec.Infer.Scheduler == "slurm" {
-		s, err := e.cluster(ctx, r.Plan, string(r.Dir))
+	if r.Plan.Spec.Infer.Remote() {
+		s, queue, err := e.cluster(ctx, r.Plan, string(r.Dir))
 		if err != nil {
 			return nil, err
 		}
 		e.stops.onCluster(e)
-		return &clusterJobs{Scheduler: s}, nil
+		return &clusterJobs{cluster: s, queue: queue}, nil
 	}
 	s, err := local.New(local.Options{Workers: r.Plan.Spec.Infer.MaxNumWorkers, Threads: r.Plan.Spec.Local.Threads})
 	if err != nil {
@@ -44,12 +44,16 @@ func (e env) scheduler(ctx context.Context, r *run.Run) (jobs, error) {
 // downPause is how long to wait before a cluster that did not answer is asked again.
 const downPause = 10 * time.Second
 
-// cluster opens the run's Slurm scheduler. A cluster that does not answer is waited for.
-func (e env) cluster(ctx context.Context, p *plan.Plan, dir string) (*slurm.Scheduler, error) {
+// cluster opens the run's scheduler on a cluster, and says what its jobs wait in. A Slurm that does not answer is waited for.
+func (e env) cluster(ctx context.Context, p *plan.Plan, dir string) (s cluster, queue string, err error) {
+	if p.Spec.Infer.Scheduler == "dlc" {
+		s, err := openDLC(p, dir, false)
+		return s, dlcQueue, err
+	}
 	for said := false; ; {
 		s, err := slurm.New(ctx, slurmOptions(p, dir))
 		if err == nil || !errors.Is(err, scheduler.ErrDown) {
-			return s, err
+			return s, slurmQueue, err
 		}
 		if !said {
 			fmt.Fprintf(e.stderr, "waiting: %v\n", err)
@@ -57,7 +61,7 @@ func (e env) cluster(ctx context.Context, p *plan.Plan, dir string) (*slurm.Sche
 		}
 		select {
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return nil, "", context.Cause(ctx)
 		case <-time.After(downPause):
 		}
 	}
@@ -99,6 +103,9 @@ const gatherThreads = 1
 // detached leaves a job behind that gathers when the others have ended, unless the user has only let go of the terminal.
 func (e env) detached(ctx context.Context, r *run.Run, sched jobs, out *run.Outcome) error {
 	dir := relative(string(r.Dir))
+	if r.Plan.Spec.Infer.Scheduler == "dlc" {
+		return e.leftOnDLC(ctx, dir, out)
+	}
 	if ctx.Err() != nil {
 		fmt.Fprintf(e.stderr, "submit: detached; %d jobs go on. submit status %s looks, submit resume %s gathers, submit cancel %s ends them\n",
 			len(out.Hands), dir, dir, dir)

@@ -15,6 +15,8 @@ import (
 	"sextant/pkg/result"
 	"sextant/pkg/run"
 	"sextant/scheduler"
+	"sextant/scheduler/batch"
+	"sextant/scheduler/dlc"
 	"sextant/scheduler/slurm"
 )
 
@@ -44,8 +46,8 @@ func tag(name string) string {
 	return strings.TrimLeft(out[:min(len(out), 32)], "-_")
 }
 
-// slurmJobs are a plan's jobs as the first attempts of a run in this directory, submitted by submit or by hand.
-func slurmJobs(p *plan.Plan, dir string, byHand bool) ([]scheduler.Job, error) {
+// clusterFirst are a plan's jobs as the first attempts of a run in this directory, submitted by submit or by hand.
+func clusterFirst(p *plan.Plan, dir string, byHand bool) ([]scheduler.Job, error) {
 	worker, err := run.FindWorker(&p.Spec)
 	if err != nil {
 		return nil, err
@@ -60,20 +62,27 @@ func slurmJobs(p *plan.Plan, dir string, byHand bool) ([]scheduler.Job, error) {
 		jobs[i] = run.Command(p, dir, worker, j, 1)
 		jobs[i].Dir, jobs[i].Limit = cwd, times.limit(j)
 		if byHand {
-			jobs[i].Log = filepath.Join(result.Dir(dir).Slurm(), j.ID+".log") // the directory of an attempt is not there then
+			at := result.Dir(dir).Slurm()
+			if p.Spec.Infer.Scheduler == "dlc" {
+				at = result.Dir(dir).DLC()
+			}
+			jobs[i].Log = filepath.Join(at, j.ID+".log") // the directory of an attempt is not there then
 		}
 	}
 	return jobs, nil
 }
 
 // scriptsOf are the batch scripts of a plan's run in this directory: one a job, and one an array with the list of jobs that it reads.
-func scriptsOf(ctx context.Context, p *plan.Plan, dir string, byHand bool) ([]slurm.File, error) {
-	if p.Spec.Infer.Scheduler != "slurm" {
+func scriptsOf(ctx context.Context, p *plan.Plan, dir string, byHand bool) ([]batch.File, error) {
+	if !p.Spec.Infer.Remote() {
 		return nil, nil
 	}
-	jobs, err := slurmJobs(p, dir, byHand)
+	jobs, err := clusterFirst(p, dir, byHand)
 	if err != nil {
 		return nil, err
+	}
+	if p.Spec.Infer.Scheduler == "dlc" {
+		return dlc.Files(dlcOptions(p, dir), jobs)
 	}
 	quotatype, err := slurm.Quotatype(ctx)
 	if err != nil {
@@ -90,7 +99,7 @@ func scriptsOf(ctx context.Context, p *plan.Plan, dir string, byHand bool) ([]sl
 const listSuffix = ".list"
 
 // lists are what the arrays' scripts read: of each pool the jobs in order.
-func lists(tag string, jobs []scheduler.Job) []slurm.File {
+func lists(tag string, jobs []scheduler.Job) []batch.File {
 	var pools []string
 	lines := map[string][]byte{}
 	for _, j := range jobs {
@@ -99,17 +108,17 @@ func lists(tag string, jobs []scheduler.Job) []slurm.File {
 		}
 		lines[j.Pool] = fmt.Appendf(lines[j.Pool], "%s.sbatch %s %s\n", j.Script, j.Name, strings.Join(j.Tail, " "))
 	}
-	var files []slurm.File
+	var files []batch.File
 	for i, pool := range pools {
 		name := strings.TrimLeft(fmt.Sprintf("%s-array-%d%s", tag, i+1, listSuffix), "-")
-		files = append(files, slurm.File{Name: name, Mode: 0o666, Data: lines[pool]})
+		files = append(files, batch.File{Name: name, Mode: 0o666, Data: lines[pool]})
 	}
 	return files
 }
 
 // askCluster asks when the first job would start. It never fails: what went wrong is what there is to tell.
 func askCluster(ctx context.Context, p *plan.Plan, dir string) *clusterPreview {
-	jobs, err := slurmJobs(p, dir, false)
+	jobs, err := clusterFirst(p, dir, false)
 	if err != nil {
 		return &clusterPreview{Error: err.Error()}
 	}
@@ -130,7 +139,7 @@ func askCluster(ctx context.Context, p *plan.Plan, dir string) *clusterPreview {
 }
 
 // writeDry leaves a plan and its scripts in a directory, from which the scripts can be submitted by hand and the run be resumed.
-func writeDry(dir string, p *plan.Plan, scripts []slurm.File) error {
+func writeDry(dir string, p *plan.Plan, scripts []batch.File) error {
 	d := result.Dir(dir)
 	old, err := plan.Load(d.Plan())
 	switch {
@@ -147,7 +156,11 @@ func writeDry(dir string, p *plan.Plan, scripts []slurm.File) error {
 			return badInput{fmt.Errorf("--dry-run=%s: the directory holds other things and no plan; name another, or an empty one", dir)}
 		}
 	}
-	for _, sub := range []string{dir, d.Scripts(), d.Slurm()} {
+	subs := []string{dir, d.Scripts(), d.Slurm()}
+	if p.Spec.Infer.Scheduler == "dlc" {
+		subs = []string{dir, d.Scripts(), d.DLC()}
+	}
+	for _, sub := range subs {
 		if err := os.MkdirAll(sub, 0o777); err != nil {
 			return fmt.Errorf("--dry-run: %w", err)
 		}
@@ -173,7 +186,7 @@ func exists(path string) bool {
 }
 
 // writeScript leaves a script that is there and the same as it is.
-func writeScript(path string, f slurm.File) error {
+func writeScript(path string, f batch.File) error {
 	if there, err := os.ReadFile(path); err == nil && bytes.Equal(there, f.Data) {
 		return nil
 	}

@@ -39,6 +39,9 @@ func (v *preview) print(out io.Writer) error {
 	for _, f := range facts {
 		fmt.Fprintf(w, "%-14s %s\n", f[0], f[1])
 	}
+	if len(v.Creates) > 0 {
+		fmt.Fprintf(w, "\n%s\n", strings.Join(v.Creates, "\n"))
+	}
 	for _, s := range v.Scripts {
 		fmt.Fprintf(w, "\n=== %s ===\n%s", s.Name, s.Text)
 	}
@@ -102,8 +105,11 @@ func (v *preview) rows() string {
 
 func (v *preview) workers() string {
 	where := "on this machine"
-	if v.Scheduler == "slurm" {
+	switch v.Scheduler {
+	case "slurm":
 		where = "on Slurm"
+	case "dlc":
+		where = "on DLC"
 	}
 	return fmt.Sprintf("%d at once %s, %s to run", v.Workers, where, count(v.Left.Jobs, "job"))
 }
@@ -115,7 +121,7 @@ func (v *preview) makespan() string {
 		return "none"
 	}
 	text := "about " + duration(l.OneEach.Makespan)
-	if v.Scheduler == "slurm" {
+	if v.Scheduler != "local" {
 		text = fmt.Sprintf("about %s with draining workers, %s with one shard a job; waiting in the queue is not in it", duration(l.Draining.Makespan),
 			duration(l.OneEach.Makespan))
 	}

@@ -18,7 +18,7 @@ const previewVersion = 1
 type preview struct {
 	Version   int    `json:"version"`
 	Spec      string `json:"spec"`
-	Scheduler string `json:"scheduler"` // "local" or "slurm"
+	Scheduler string `json:"scheduler"` // "local", "slurm" or "dlc"
 	Identity  string `json:"identity"`  // of what is asked
 	Digest    string `json:"digest"`    // of the plan
 
@@ -36,6 +36,7 @@ type preview struct {
 	Jobs    []jobPreview    `json:"jobs"`  // longest first
 	Left    leftPreview     `json:"left"`  // what is still to be done
 	Cluster *clusterPreview `json:"cluster,omitempty"`
+	Creates []string        `json:"creates,omitempty"` // on DLC: the commands that create the jobs
 	Scripts []scriptPreview `json:"scripts,omitempty"` // with --show-scripts
 }
 
@@ -108,6 +109,11 @@ func (e env) dryRun(c *cli.Context, whole, p *plan.Plan) error {
 	}
 	if p.Spec.Infer.Scheduler == "slurm" {
 		v.Cluster = askCluster(c.Context, p, v.Run)
+	}
+	if p.Spec.Infer.Scheduler == "dlc" {
+		if v.Creates, err = dlcCommands(p, v.Run, c.String("dry-run") != ""); err != nil {
+			return badInput{err}
+		}
 	}
 	if dir := c.String("dry-run"); dir != "" || c.Bool("show-scripts") {
 		scripts, err := scriptsOf(c.Context, p, v.Run, dir != "")

@@ -119,7 +119,15 @@ func (e env) plan(c *cli.Context) (*plan.Plan, error) {
 		return nil, err
 	}
 	e.lark = c.Bool("lark")
-	return e.planOf(path, overrides(c))
+	over := overrides(c)
+	if cfg := c.String("aliyun-cfg"); cfg != "" {
+		settings, err := spec.Aliyun(cfg)
+		if err != nil {
+			return nil, badInput{err}
+		}
+		over = append(settings, over...)
+	}
+	return e.planOf(path, over)
 }
 
 // planOf makes the plan of a spec file.

@@ -16,6 +16,7 @@ const (
 	groupLook       = "Looking ahead"
 	groupShards     = "Shards and workers"
 	groupSlurm      = "Slurm"
+	groupDLC        = "Aliyun PAI's DLC"
 	groupLocal      = "This machine"
 )
 
@@ -53,7 +54,7 @@ func keyedFlags() []keyed {
 	for _, g := range []struct {
 		category string
 		flags    []keyed
-	}{{groupLook, lookFlags()}, {groupShards, shardFlags()}, {groupSlurm, slurmFlags()}, {groupLocal, localFlags()}} {
+	}{{groupLook, lookFlags()}, {groupShards, shardFlags()}, {groupSlurm, slurmFlags()}, {groupDLC, dlcFlags()}, {groupLocal, localFlags()}} {
 		for _, k := range g.flags {
 			setCategory(k.flag, g.category)
 			all = append(all, k)
@@ -131,6 +132,13 @@ func slurmFlags() []keyed {
 	}
 }
 
+func dlcFlags() []keyed {
+	return []keyed{
+		{&cli.BoolFlag{Name: "dlc", Usage: "run the jobs on Aliyun PAI's DLC (infer.scheduler = \"dlc\")"}, ""},
+		{&cli.StringFlag{Name: "aliyun-cfg", Usage: "OpenCompass's `FILE` of settings for DLC, in the place of the spec's [dlc]"}, ""},
+	}
+}
+
 func localFlags() []keyed {
 	return []keyed{
 		{&cli.IntFlag{Name: "threads", DefaultText: "this machine's, divided among the workers",
@@ -151,6 +159,8 @@ func overrides(c *cli.Context) []spec.Override {
 		case !c.IsSet(flag):
 		case flag == "slurm":
 			add("infer.scheduler", flag, map[bool]string{true: "slurm", false: "local"}[c.Bool(flag)])
+		case flag == "dlc":
+			add("infer.scheduler", flag, map[bool]string{true: "dlc", false: "local"}[c.Bool(flag)])
 		case flag == "debug":
 			if c.Bool(flag) {
 				add("infer.max_num_workers", flag, 1)
@@ -225,9 +235,26 @@ func checkFlags(c *cli.Context) error {
 	if c.Bool("detach") && c.Bool("debug") {
 		return cliargs.Usagef("--debug shows the jobs' logs and --detach leaves before there are any; leave one of them out")
 	}
-	if flag := needsSlurm(c); flag != "" && !usesSlurm(c) {
-		return cliargs.Usagef("--%s is for a Slurm cluster, and these jobs run on this machine: add --slurm, "+
-			"or write scheduler = \"slurm\" under [infer] in the spec", flag)
+	return checkCluster(c)
+}
+
+// checkCluster refuses flags of a cluster that is not used.
+func checkCluster(c *cli.Context) error {
+	if c.Bool("slurm") && c.Bool("dlc") {
+		return cliargs.Usagef("--slurm and --dlc: the jobs run on one of them; leave one out")
+	}
+	flag, where := needsSlurm(c), ""
+	if flag != "" || c.IsSet("aliyun-cfg") {
+		where = whereOf(c)
+	}
+	switch {
+	case flag == "detach" && where == "dlc", flag == "show-scripts" && where == "dlc":
+	case flag != "" && where != "" && where != "slurm":
+		return cliargs.Usagef("--%s is for a Slurm cluster, and these jobs run %s: add --slurm, or write scheduler = \"slurm\" under [infer] in the spec",
+			flag, map[string]string{"local": "on this machine", "dlc": "on DLC"}[where])
+	}
+	if c.IsSet("aliyun-cfg") && where != "" && where != "dlc" {
+		return cliargs.Usagef("--aliyun-cfg is for jobs on DLC: add --dlc, or write scheduler = \"dlc\" under [infer] in the spec")
 	}
 	return nil
 }
@@ -259,19 +286,33 @@ func needsSlurm(c *cli.Context) string {
 	return ""
 }
 
-// usesSlurm says whether the flags or the spec choose Slurm. Of a spec that cannot be read it says yes: what is wrong with it is told later.
-func usesSlurm(c *cli.Context) bool {
-	if c.IsSet("slurm") {
-		return c.Bool("slurm")
+// whereOf is the scheduler that the flags or the spec choose; "" of a spec that cannot be read: what is wrong with it is told later.
+func whereOf(c *cli.Context) string {
+	for _, flag := range []string{"slurm", "dlc"} {
+		if c.IsSet(flag) && c.Bool(flag) {
+			return flag
+		}
+		if c.IsSet(flag) {
+			return "local"
+		}
 	}
 	path, err := specPath(c)
 	if err != nil {
-		return true
+		return ""
 	}
 	catalog, err := dataset.NewCatalog()
 	if err != nil {
-		return true
+		return ""
 	}
-	s, err := spec.Load(path, spec.Options{Catalog: catalog})
-	return err != nil || s.Infer.Scheduler == "slurm"
+	var over []spec.Override
+	if cfg := c.String("aliyun-cfg"); cfg != "" {
+		if over, err = spec.Aliyun(cfg); err != nil {
+			return ""
+		}
+	}
+	s, err := spec.Load(path, spec.Options{Catalog: catalog, Overrides: over})
+	if err != nil {
+		return ""
+	}
+	return s.Infer.Scheduler
 }

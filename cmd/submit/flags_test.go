@@ -45,6 +45,7 @@ func TestOverrides(t *testing.T) {
 			{Key: "infer.scheduler", Value: "slurm", From: "--slurm"}, {Key: "slurm.partition", Value: "llmeval", From: "--slurm-partition"},
 			{Key: "slurm.quotatype", Value: "auto", From: "--quotatype"}}},
 		{[]string{"--slurm=false"}, []spec.Override{{Key: "infer.scheduler", Value: "local", From: "--slurm"}}},
+		{[]string{"--dlc", "--aliyun-cfg", "a.py"}, []spec.Override{{Key: "infer.scheduler", Value: "dlc", From: "--dlc"}}},
 		{[]string{"--partition", "workers", "--gen-task-coef=3", "--retry", "0", "--limit", "5"}, []spec.Override{
 			{Key: "infer.limit", Value: 5, From: "--limit"}, {Key: "infer.retry", Value: 0, From: "--retry"},
 			{Key: "infer.gen_task_coef", Value: 3, From: "--gen-task-coef"}, {Key: "infer.partition", Value: "workers", From: "--partition"}}},

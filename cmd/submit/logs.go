@@ -14,6 +14,7 @@ import (
 	"sextant/pkg/plan"
 	"sextant/pkg/result"
 	"sextant/pkg/run"
+	"sextant/scheduler/dlc"
 	"sextant/scheduler/slurm"
 
 	"github.com/urfave/cli/v2"
@@ -74,6 +75,9 @@ func logFile(p *plan.Plan, dir result.Dir, t result.Ticket) (string, error) {
 		name = claim.Worker
 	}
 	path, err := slurm.LogOf(dir.Slurm(), name)
+	if path == "" && err == nil {
+		path, err = dlc.LogOf(dir.DLC(), name)
+	}
 	if err != nil || path != "" {
 		return path, err
 	}

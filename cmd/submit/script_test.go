@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"testing"
 
+	"sextant/internal/dlcshim"
 	"sextant/internal/slurmlab"
 	"sextant/internal/smalldisk"
 	"sextant/pkg/sandbox"
@@ -20,6 +21,7 @@ var bin string
 
 func TestMain(m *testing.M) {
 	sandbox.Main()
+	dlcshim.Main()
 	if os.Getenv(asSubmit) != "" {
 		os.Exit(submitWithPoints())
 	}

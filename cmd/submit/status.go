@@ -18,7 +18,15 @@ import (
 
 // poller asks the cluster of a run about its jobs; nil when there is none to be asked.
 func poller(ctx context.Context, p *plan.Plan, dir string) run.Poll {
-	if p.Spec.Infer.Scheduler != "slurm" {
+	switch p.Spec.Infer.Scheduler {
+	case "slurm":
+	case "dlc":
+		s, err := openDLC(p, dir, run.Owner(dir) != "")
+		if err != nil {
+			return nil
+		}
+		return s.Poll
+	default:
 		return nil
 	}
 	s, err := slurm.New(ctx, slurmOptions(p, dir))

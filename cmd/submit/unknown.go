@@ -11,8 +11,6 @@ import (
 
 // elsewhere says of flags that other programs have, OpenCompass and sbatch, what is done here in their place.
 var elsewhere = map[string]string{
-	"dlc":               "jobs on Aliyun's DLC are not built yet; there are this machine and --slurm",
-	"aliyun-cfg":        "jobs on Aliyun's DLC are not built yet; there are this machine and --slurm",
 	"dump-eval-details": "not needed: results/ in the run directory has every row's outcome, always",
 	"dump-extract-rate": "not needed: results/ in the run directory has every row's outcome, always",
 	"models":            "models stand in the spec: [[models]] with path = \"DIR\"",

@@ -3,26 +3,32 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
 	"sextant/scheduler"
-	"sextant/scheduler/slurm"
 )
 
-// clusterJobs are a run's jobs on Slurm.
+// clusterJobs are a run's jobs on a cluster.
 type clusterJobs struct {
-	*slurm.Scheduler
-	say  func(string) // to the user; nil: nobody listens
-	told string       // last
+	cluster
+	queue string       // what they wait in, for people
+	say   func(string) // to the user; nil: nobody listens
+	told  string       // last
 }
 
-func (j *clusterJobs) Close() error { return nil }
+func (j *clusterJobs) Close() error {
+	if c, ok := j.cluster.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
+}
 
 // Poll tells the user, when no job runs, what they wait for: once for each reason.
 func (j *clusterJobs) Poll(ctx context.Context, refs []scheduler.Ref) (map[string]scheduler.Status, error) {
-	status, err := j.Scheduler.Poll(ctx, refs)
-	if text := waiting(status); err == nil && j.say != nil && text != "" && text != j.told {
+	status, err := j.cluster.Poll(ctx, refs)
+	if text := waiting(status, j.queue); err == nil && j.say != nil && text != "" && text != j.told {
 		j.told = text
 		j.say(text)
 	}
@@ -30,7 +36,7 @@ func (j *clusterJobs) Poll(ctx context.Context, refs []scheduler.Ref) (map[strin
 }
 
 // waiting says what jobs wait for, "" when one runs or nothing is known.
-func waiting(status map[string]scheduler.Status) string {
+func waiting(status map[string]scheduler.Status, queue string) string {
 	reasons := map[string]int{}
 	for _, st := range status {
 		switch {
@@ -43,7 +49,7 @@ func waiting(status map[string]scheduler.Status) string {
 	if len(reasons) == 0 {
 		return ""
 	}
-	text := "no job runs yet; waiting in Slurm's queue: "
+	text := "no job runs yet; " + queue + ": "
 	var names []string
 	for name := range reasons {
 		names = append(names, name)

@@ -148,11 +148,17 @@ func (p *Plan) place(j Job) string {
 	case p.Spec.Infer.Scheduler == "slurm":
 		s := p.Spec.Slurm
 		at = fmt.Sprintf("slurm:%s:%s:%s:%dc", s.Partition, s.GPUType, s.Constraint, s.CPUs)
+	case p.Spec.Infer.Scheduler == "dlc":
+		d := p.Spec.DLC
+		at = fmt.Sprintf("dlc:%s:%s:%dc", d.ResourceID, strings.Join(d.Extra, " "), d.WorkerCPU)
 	case p.Spec.Local.Threads == 0:
 		at = fmt.Sprintf("local:1/%d", p.Spec.Infer.MaxNumWorkers) // of this machine's threads
 	}
 	return fmt.Sprintf("+%dg%dp@%s", j.NumGPUs, j.NumProcs, at)
 }
+
+// DLCCPUs is how many processors a job on DLC asks for at least when its spec does not say, as OpenCompass has it.
+const DLCCPUs = 12
 
 // rate is how fast the workers of a pool are thought to be.
 type rate struct {
@@ -225,8 +231,11 @@ func guess(p *Plan, j Job, v Variant) rate {
 }
 
 func threads(s *spec.Spec) int {
-	if s.Infer.Scheduler == "slurm" {
+	switch s.Infer.Scheduler {
+	case "slurm":
 		return cmp.Or(s.Slurm.CPUs, cpuThreads)
+	case "dlc":
+		return cmp.Or(s.DLC.WorkerCPU, DLCCPUs)
 	}
 	return cmp.Or(s.Local.Threads, cpuThreads)
 }

@@ -243,6 +243,7 @@ func (d *differ) settings() {
 func (d *differ) sizes() {
 	rows := func(p *Plan) (n int, tokens int64) {
 		for _, t := range p.Tasks {
+	d.fields("setting", "", "dlc.", x.DLC, y.DLC)
 			if t.Kind == "" {
 				n, tokens = n+t.Rows, tokens+t.Tokens
 			}

@@ -83,5 +83,8 @@ func (d Dir) CancelRequest() string { return d.join("cancel") }
 // Scripts holds the batch scripts, complete and runnable by hand.
 func (d Dir) Scripts() string { return d.join("scripts") }
 
+// DLC holds what the scheduler of DLC keeps: which jobs it made, how they ended.
+func (d Dir) DLC() string { return d.join("dlc") }
+
 // Slurm holds what the Slurm scheduler keeps: its arrays, their logs.
 func (d Dir) Slurm() string { return d.join("slurm") }

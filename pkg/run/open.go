@@ -104,7 +104,7 @@ func newRun(dir string, p *plan.Plan, o Options) (*Run, error) {
 	r := &Run{Dir: result.Dir(dir), Plan: p, window: o.Window, goOn: o.GoOn, detach: o.Detach, quantize: o.Quantize,
 		limit: o.Limit, measured: o.Measured, tick: tick}
 	workers := max(p.Spec.Infer.MaxNumWorkers, 1)
-	if p.Spec.Infer.Scheduler == "slurm" {
+	if p.Spec.Infer.Remote() {
 		var err error
 		if r.cwd, err = os.Getwd(); err != nil {
 			return nil, fmt.Errorf("finding the current directory: %w", err)

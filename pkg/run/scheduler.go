@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -33,11 +34,14 @@ type Scheduler interface {
 // workerName is the program that does jobs.
 const workerName = "worker"
 
-// FindWorker finds the worker: what [slurm] worker names, on the nodes, for a run on Slurm; else where [local] worker says, else beside this
+// FindWorker finds the worker: what [slurm] or [dlc] worker names, on the nodes, for a run there; else where [local] worker says, else beside this
 // program, else on PATH.
 func FindWorker(s *spec.Spec) (string, error) {
 	if s.Infer.Scheduler == "slurm" && s.Slurm.Worker != "" {
 		return s.Slurm.Worker, nil // it may be nowhere to be found here
+	}
+	if s.Infer.Scheduler == "dlc" && s.DLC.Worker != "" {
+		return s.DLC.Worker, nil
 	}
 	if s.Local.Worker != "" {
 		path, err := exec.LookPath(s.Local.Worker)
@@ -78,17 +82,22 @@ func Command(p *plan.Plan, dir, worker string, j plan.Job, attempt int) schedule
 		Procs:   j.NumProcs,
 		Threads: p.Spec.Local.Threads,
 	}
-	if p.Spec.Infer.Scheduler == "slurm" {
+	switch p.Spec.Infer.Scheduler {
+	case "slurm":
 		job.Threads = p.Spec.Slurm.CPUs
 		if job.Threads == 0 && j.NumGPUs == 0 {
 			job.Threads = cpuThreads
 		}
-		if Drains(&p.Spec) {
-			job.Tail = append(job.Tail, "--drain")
-		}
+	case "dlc": // a container sees all processors of its machine, and may use these
+		job.Threads = cmp.Or(p.Spec.DLC.WorkerCPU, plan.DLCCPUs)
+	}
+	if Drains(&p.Spec) {
+		job.Tail = append(job.Tail, "--drain")
 	}
 	return job
 }
 
 // Drains says whether workers go on with other jobs of their pool when they have done their own.
-func Drains(s *spec.Spec) bool { return s.Infer.Scheduler == "slurm" && !s.Slurm.OneShardPerJob }
+func Drains(s *spec.Spec) bool {
+	return s.Infer.Remote() && !(s.Infer.Scheduler == "slurm" && s.Slurm.OneShardPerJob)
+}

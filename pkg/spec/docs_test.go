@@ -86,6 +86,7 @@ func ruleText(r rule, t reflect.Type) string {
 		return ", a path"
 	case r.form != nil:
 		return ", " + map[*form]string{forms["word"]: "a word", forms["text"]: "plain text", forms["option"]: "an option of sbatch",
+			forms["dlc"]:  "an option of dlc",
 			forms["time"]: "a time", forms["size"]: "a size"}[r.form]
 	case r.env:
 		return ", `${VAR}`"

@@ -17,6 +17,8 @@ var forms = map[string]*form{
 		`at most 255 of the characters A-Z a-z 0-9 _ . , : = + @ / - and space, a letter, digit or _ first`},
 	"option": {regexp.MustCompile(`^--[a-z][a-z0-9-]{1,40}(=[A-Za-z0-9_.,:=+@/&|*()\[\]!-]{0,254})?$`),
 		`a long option of sbatch, "--name" or "--name=value", without quotes or spaces`},
+	"dlc": {regexp.MustCompile(`^--[a-z][a-z0-9_-]{1,60}(=[A-Za-z0-9_.,:=+@/&|*()\[\]!-]{0,1000})?$`),
+		`a long option of dlc, "--name" or "--name=value", without quotes or spaces`},
 	"time": {regexp.MustCompile(`^([0-9]{1,7}|[0-9]{1,6}:[0-9]{1,2}|[0-9]{1,5}:[0-9]{1,2}:[0-9]{1,2}|[0-9]{1,4}-[0-9]{1,2}(:[0-9]{1,2}){0,2})$`),
 		`minutes, "HH:MM:SS" or "D-HH:MM:SS"`},
 	"size": {regexp.MustCompile(`^[0-9]{1,12}[KMGT]?$`), `a number of MiB, or with K, M, G or T: "64G"`},

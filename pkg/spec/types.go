@@ -17,6 +17,7 @@ type Spec struct {
 	Infer    Infer     `toml:"infer" json:"infer"`
 	Local    Local     `toml:"local" json:"local"`
 	Slurm    Slurm     `toml:"slurm" json:"slurm,omitzero"`
+	DLC      DLC       `toml:"dlc" json:"dlc,omitzero"`
 	Notify   Notify    `toml:"notify" json:"notify,omitzero"`
 }
 
@@ -203,7 +204,7 @@ type Group struct {
 
 // Infer is how the inference is run, on whatever scheduler.
 type Infer struct {
-	Scheduler        string `toml:"scheduler" spec:"oneof=local|slurm" json:"scheduler"`                      // what runs the jobs, default "local"
+	Scheduler        string `toml:"scheduler" spec:"oneof=local|slurm|dlc" json:"scheduler"`                  // what runs the jobs, default "local"
 	Partition        string `toml:"partition" spec:"oneof=size|workers" json:"partition"`                     // how tasks are cut: see pkg/plan, default "size"
 	MaxPartitionSize int    `toml:"max_partition_size" spec:"min=1,max=1000000000" json:"max_partition_size"` // OpenCompass cost units, default 2000
 	MaxNumWorkers    int    `toml:"max_num_workers" spec:"min=1,max=1000000" json:"max_num_workers"`          // jobs at once, default 1

@@ -45,6 +45,7 @@ func (c *checker) required(n *node, key string, path []string, advice string) {
 
 func (c *checker) spec(root *node, s *Spec) {
 	c.slurm(root, &s.Slurm)
+	c.dlc(root, s)
 	c.notify(root, &s.Notify)
 	c.models(root, s.Models)
 	c.datasets(root, s.Datasets)
