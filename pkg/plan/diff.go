@@ -238,12 +238,12 @@ func (d *differ) settings() {
 	d.fields("setting", "", "", x.Infer, y.Infer)
 	d.fields("setting", "", "local.", x.Local, y.Local)
 	d.fields("setting", "", "slurm.", x.Slurm, y.Slurm)
+	d.fields("setting", "", "dlc.", x.DLC, y.DLC)
 }
 
 func (d *differ) sizes() {
 	rows := func(p *Plan) (n int, tokens int64) {
 		for _, t := range p.Tasks {
-	d.fields("setting", "", "dlc.", x.DLC, y.DLC)
 			if t.Kind == "" {
 				n, tokens = n+t.Rows, tokens+t.Tokens
 			}
