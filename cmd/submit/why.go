@@ -111,7 +111,7 @@ func whyOf(s *run.State, lines int) (*whyView, error) {
 		case t.State == run.ShardOpen && s.Owner != "":
 			w.Advice = "a submit works on the run; wait"
 		}
-		if t.Attempts > 0 {
+		if t.Last.Attempt > 0 {
 			if w.Log, err = logFile(s.Plan, result.Dir(s.Dir), t.Last); err != nil {
 				return nil, err
 			}

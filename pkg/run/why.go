@@ -1,6 +1,8 @@
 package run
 
 import (
+	"cmp"
+
 	"sextant/pkg/result"
 	"sextant/scheduler"
 )
@@ -25,19 +27,20 @@ type Trouble struct {
 	Done     int // of them with a good record
 	State    ShardState
 	Class    Class
-	Attempts int           // that ended and left it undone
-	Last     result.Ticket // the last of them; zero: there was none
+	Attempts int           // that ended by themselves and left it undone
+	Last     result.Ticket // the last of them, where that tells why; else zero
 	Node     string        // where that was
 	Reason   string        // one line; "": none is known
 }
 
-// trial is an attempt that has ended, of a shard.
+// trial is the last attempt of a shard that ended by itself.
 type trial struct {
 	entry
-	times int // the how-manieth
+	times   int    // the how-manieth; 0: there was none
+	stopped string // why a later one was ended; "": there was none
 }
 
-// trials takes up, by shard, the last attempt that ended without it being done then, or after.
+// trials takes up, by shard, how attempts at it ended.
 func trials(entries []entry) map[string]trial {
 	asked := map[result.Ticket][]string{}
 	last := map[string]trial{}
@@ -47,7 +50,13 @@ func trials(entries []entry) map[string]trial {
 			asked[e.ticket()] = e.Shards
 		case evEnd:
 			for _, s := range asked[e.ticket()] {
-				last[s] = trial{e, last[s].times + 1}
+				t := last[s]
+				if e.Status == nil || e.Status.State == scheduler.Cancelled && e.Status.Cause == "" {
+					t.stopped = cmp.Or(e.Reason, "stopped")
+				} else {
+					t = trial{entry: e, times: t.times + 1}
+				}
+				last[s] = t
 			}
 		}
 	}
@@ -60,13 +69,15 @@ func (s *State) Troubles() []Trouble {
 	told := map[[2]string]Class{} // by task and reason: of those that were tried
 	for _, sh := range s.Plan.Shards {
 		state := s.Shards[sh.ID]
-		tried, ok := s.trials[sh.ID]
-		if state == ShardDone || !ok && (state == ShardRunning || state == ShardQueued) {
+		tried := s.trials[sh.ID]
+		if state == ShardDone || tried.times == 0 && (state == ShardRunning || state == ShardQueued) {
 			continue
 		}
 		t := Trouble{Shard: sh.ID, Task: sh.Task, Rows: sh.To - sh.From, Done: s.rows[sh.ID], State: state, Class: ClassOpen, Reason: s.Reasons[sh.ID]}
 		switch {
-		case ok:
+		case state == ShardOpen && tried.stopped != "":
+			t.Class, t.Attempts, t.Reason = ClassStopped, tried.times, tried.stopped
+		case tried.times > 0:
 			t.take(tried)
 			told[[2]string{t.Task, t.Reason}] = t.Class
 		case state == ShardFailed:
@@ -88,10 +99,7 @@ func (t *Trouble) take(last trial) {
 	if t.Reason == "" {
 		t.Reason = last.Reason
 	}
-	var st scheduler.Status
-	if last.Status != nil {
-		st = *last.Status
-	}
+	st := *last.Status
 	t.Node, t.Class = st.Node, Class(result.FailOther)
 	kind := result.FailureKind("")
 	for _, f := range last.Faults {
@@ -108,8 +116,6 @@ func (t *Trouble) take(last trial) {
 		t.Class = Class(st.Cause)
 	case st.State == scheduler.Lost:
 		t.Class = ClassLost
-	case st.State == scheduler.Cancelled:
-		t.Class = ClassStopped
 	case kind != "":
 		t.Class = Class(kind)
 	}

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"reflect"
 	"testing"
 
 	"sextant/pkg/plan"
@@ -39,7 +40,6 @@ func TestTroubles(t *testing.T) {
 		"too early":       {ended(caused(early)), "early"},
 		"evicted":         {ended(caused(evicted)), ClassEvicted},
 		"lost":            {ended(scheduler.Status{State: scheduler.Lost}), ClassLost},
-		"stopped":         {ended(scheduler.Status{State: scheduler.Cancelled}), ClassStopped},
 		"nothing written": {nil, ClassOpen},
 	} {
 		s := State{Plan: &plan.Plan{Shards: []plan.Shard{{ID: "a", Task: "t", To: 5}, {ID: "b", Task: "t", From: 5, To: 9}, {ID: "c", Task: "t", From: 9, To: 10}}},
@@ -52,6 +52,30 @@ func TestTroubles(t *testing.T) {
 		if got := list[0]; c.journal != nil && (got.Attempts != 2 || got.Last.Attempt != 2 || got.Reason != "why") {
 			t.Errorf("%s: %+v", name, got)
 		}
+	}
+}
+
+// TestTroublesStopped wants attempts that were ended not to count, and not to hide what failed.
+func TestTroublesStopped(t *testing.T) {
+	failed := scheduler.Status{State: scheduler.Failed, ExitCode: 1, Node: "n1"}
+	journal := []entry{
+		{Event: evSubmit, Job: "j", Attempt: 1, Shards: []string{"a", "b", "c"}},
+		{Event: evEnd, Job: "j", Attempt: 1, Status: &failed, Reason: "boom"},
+		{Event: evSubmit, Job: "j", Attempt: 2, Shards: []string{"a", "b"}},
+		{Event: evEnd, Job: "j", Attempt: 2, Reason: "stopped"},
+		{Event: evSubmit, Job: "k", Attempt: 1, Shards: []string{"d"}},
+		{Event: evEnd, Job: "k", Attempt: 1, Status: &scheduler.Status{State: scheduler.Cancelled}},
+	}
+	s := State{Plan: &plan.Plan{Shards: []plan.Shard{{ID: "a"}, {ID: "b"}, {ID: "c"}, {ID: "d"}}}, trials: trials(journal),
+		Shards: map[string]ShardState{"a": ShardOpen, "b": ShardFailed, "c": ShardRunning, "d": ShardOpen}}
+	want := []Trouble{
+		{Shard: "a", State: ShardOpen, Class: ClassStopped, Attempts: 1, Reason: "stopped"},
+		{Shard: "b", State: ShardFailed, Class: "error", Attempts: 1, Last: result.Ticket{Job: "j", Attempt: 1}, Node: "n1", Reason: "boom"},
+		{Shard: "c", State: ShardRunning, Class: "error", Attempts: 1, Last: result.Ticket{Job: "j", Attempt: 1}, Node: "n1", Reason: "boom"},
+		{Shard: "d", State: ShardOpen, Class: ClassStopped, Reason: "stopped"},
+	}
+	if got := s.Troubles(); !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v\nwant\n%+v", got, want)
 	}
 }
 
