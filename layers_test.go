@@ -46,6 +46,7 @@ var floors = map[string]int{
 	"pkg/tokenizer":           1,
 	"pkg/checkpoint":          1,
 	"pkg/dataset":             1,
+	"pkg/chat":                1,
 	"pkg/calib":               2,
 	"pkg/plan":                3,
 	"pkg/model":               2,

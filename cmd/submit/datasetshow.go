@@ -42,7 +42,7 @@ type partView struct {
 
 // reader is the model that a prompt is shown for.
 type reader struct {
-	meta  *spec.MetaTemplate
+	roles *dataset.Roles
 	tok   *tokenizer.Tokenizer
 	limit int // tokens of a sequence
 }
@@ -66,7 +66,11 @@ func readerOf(c *cli.Context, s *shelf) (*reader, error) {
 		return nil, badInput{err}
 	}
 	defer f.Checkpoint.Close()
-	return &reader{meta: m.MetaTemplate, tok: f.Tokenizer, limit: cmp.Or(m.MaxSeqLen, f.Checkpoint.Config().MaxPositions)}, nil
+	roles, err := plan.RolesOf(&m)
+	if err != nil {
+		return nil, badInput{err}
+	}
+	return &reader{roles: roles, tok: f.Tokenizer, limit: cmp.Or(m.MaxSeqLen, f.Checkpoint.Config().MaxPositions)}, nil
 }
 
 // showDataset prints a dataset in full, and what the model is given for one row, part by part.
@@ -83,9 +87,9 @@ func (e env) showDataset(c *cli.Context, s *shelf, d spec.Dataset) error {
 	if to == nil {
 		to = &reader{}
 	}
-	v := datasetDetail{Version: 1, datasetView: viewOf(d), Prompt: dataset.PromptHash(d, to.meta), FewShot: d.FewShot, Post: d.Post}
+	v := datasetDetail{Version: 1, datasetView: viewOf(d), Prompt: dataset.PromptHash(d, to.roles), FewShot: d.FewShot, Post: d.Post}
 	if d.Mode != spec.Rolling {
-		item, err := set.Item(c.Int("row"), to.meta)
+		item, err := set.Item(c.Int("row"), to.roles)
 		if err != nil {
 			return cliargs.Usagef("%w", err)
 		}
@@ -109,11 +113,11 @@ func (r *reader) row(d spec.Dataset, it *dataset.Item) rowView {
 	v := rowView{Row: it.Row, Examples: it.Examples(), Gold: it.Gold}
 	longest := func(examples int) (most int, parts []partView) {
 		for i, p := range it.Prompts(examples) {
-			n := r.count(p.Text)
+			n := r.count(p, "")
 			most = max(most, n)
 			parts = append(parts, partView{partName(it, i), p.Text, n})
 			for j, continuation := range p.Continuations {
-				n := r.count(p.Text + continuation)
+				n := r.count(p, continuation)
 				most = max(most, n)
 				name := "continuation"
 				if j < len(it.Labels) && d.Mode != spec.PPL {
@@ -151,11 +155,14 @@ func (r *reader) row(d spec.Dataset, it *dataset.Item) rowView {
 	return v
 }
 
-func (r *reader) count(text string) int {
-	if r.tok == nil {
+func (r *reader) count(p dataset.Prompt, continuation string) int {
+	switch {
+	case r.tok == nil:
 		return 0
+	case p.Rendered:
+		return len(r.tok.EncodeRendered(p.Text + continuation))
 	}
-	return len(r.tok.EncodePrompt(text))
+	return len(r.tok.EncodePrompt(p.Text + continuation))
 }
 
 func partName(item *dataset.Item, i int) string {

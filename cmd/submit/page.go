@@ -90,10 +90,10 @@ func (o *opener) open(d spec.Dataset) *dataset.Set {
 
 // shown renders rows of a task as the model saw them. A row whose digest is not the record's is not shown: its data have changed.
 func (o *opener) shown(p *plan.Plan, t plan.Task, d spec.Dataset) func(score.Row) (report.Shown, bool) {
-	var meta *spec.MetaTemplate
+	var roles *dataset.Roles
 	if v, ok := p.Variant(t.Variant); ok {
 		if m, ok := p.Model(v.Model); ok {
-			meta = m.MetaTemplate
+			roles, _ = plan.RolesOf(&m) // of a template that is gone no prompt is shown: the digests differ
 		}
 	}
 	return func(r score.Row) (report.Shown, bool) {
@@ -101,7 +101,7 @@ func (o *opener) shown(p *plan.Plan, t plan.Task, d spec.Dataset) func(score.Row
 		if set == nil || r.Row*set.Samples() >= set.Len() {
 			return report.Shown{}, false
 		}
-		it, err := set.Item(r.Row*set.Samples(), meta)
+		it, err := set.Item(r.Row*set.Samples(), roles)
 		if err != nil || it.Digest(t.Settings) != r.Record.Digest {
 			return report.Shown{}, false
 		}

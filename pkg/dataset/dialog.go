@@ -81,17 +81,25 @@ func (t template) prompt(e env, examples [][]segment, d dialog) (string, error) 
 			block += flat(ex, d.separator)
 		}
 		text, err := t.text.render(e, block)
-		if err == nil && !t.hasIce() {
+		switch {
+		case err == nil && d.rendered(t) && t.hasIce():
+			return d.conversation([]segment{{text: text}})
+		case err == nil && d.rendered(t):
+			return d.conversation(append(d.among(examples), segment{text: text}))
+		case err == nil && !t.hasIce():
 			text = block + text
 		}
 		return text, err
 	}
-	var segs []segment
+	var segs, due []segment
 	if !t.hasIce() {
-		segs = d.among(examples)
+		due = d.among(examples)
 	}
 	for _, turn := range t.turns {
-		if d.generates && d.meta != nil && turn.section == end {
+		if d.chat == nil || turn.role != "SYSTEM" { // which chat templates know in the first place alone
+			segs, due = append(segs, due...), nil
+		}
+		if d.generates && (d.meta != nil || d.chat != nil) && turn.section == end {
 			continue
 		}
 		if len(turn.body) == 1 && turn.body[0].ice {
@@ -110,7 +118,7 @@ func (t template) prompt(e env, examples [][]segment, d dialog) (string, error) 
 		}
 		segs = append(segs, segment{role: turn.role, text: text})
 	}
-	return d.join(segs)
+	return d.join(append(segs, due...))
 }
 
 // example renders the template as an in-context example. own says that the template was written for examples: then all of it is
@@ -137,9 +145,10 @@ func (t template) example(e env, own bool) ([]segment, error) {
 // flat is an example as plain text: its turns on lines of their own, then the separator.
 func flat(segs []segment, separator string) string { return joinPlain(segs) + separator }
 
-// dialog joins turns to one text, as a model's meta template says, or by newlines when it has none.
+// dialog joins turns to one text, as a model's meta template or chat template says, or by newlines when it has none.
 type dialog struct {
 	meta      *spec.MetaTemplate
+	chat      Chat
 	generates bool   // the model goes on: the text ends where the generating role begins
 	separator string // after an example that is plain text
 }
@@ -162,6 +171,9 @@ func (d dialog) among(examples [][]segment) []segment {
 }
 
 func (d dialog) join(segs []segment) (string, error) {
+	if d.chat != nil {
+		return d.conversation(segs)
+	}
 	if d.meta == nil {
 		return joinPlain(segs), nil
 	}

@@ -11,15 +11,20 @@ import (
 
 // PromptHash is six hex digits of what makes a dataset's prompts and how the model answers them: two scores with different hashes
 // are not comparable. Directories, names, post-processors and the metric are not part of it. Defaults count as if written.
-func PromptHash(d spec.Dataset, meta *spec.MetaTemplate) string {
+func PromptHash(d spec.Dataset, roles *Roles) string {
 	d = d.WithDefaults()
+	meta := roles.meta()
 	if d.Mode == spec.Rolling {
 		meta = nil // a text has no roles
 	}
-	sum := sha256.Sum256(mustJSON(map[string]any{
+	all := map[string]any{
 		"mode": d.Mode, "columns": unplaced(d.Columns), "prompt": d.Prompt, "few_shot": d.FewShot, "answer": d.Answer, "ppl": d.PPL,
 		"gen": d.Gen, "rolling": d.Rolling, "truncate": d.Truncate, "meta_template": meta,
-	}))
+	}
+	if chat := roles.ChatDigest(d.Mode); chat != "" {
+		all["chat_template"] = chat
+	}
+	sum := sha256.Sum256(mustJSON(all))
 	return hex.EncodeToString(sum[:3])
 }
 

@@ -38,7 +38,7 @@ func TestPromptHash(t *testing.T) {
 			t.Errorf("%s does not change the hash", name)
 		}
 	}
-	if PromptHash(entry(t, base, sampleTest, ""), chat) == want {
+	if PromptHash(entry(t, base, sampleTest, ""), &Roles{Meta: chat}) == want {
 		t.Error("a meta template does not change the hash")
 	}
 }
@@ -46,8 +46,8 @@ func TestPromptHash(t *testing.T) {
 func TestDigests(t *testing.T) {
 	base := "mode = 'gen'\nanswer = 'a'\n[prompt]\ntemplate = '{q}'\nexample = '{a}'"
 	few := "few_shot = { kind = 'fixed', ids = [0] }\n" + base
-	digest := func(toml, test, train, settings string, meta *spec.MetaTemplate) string {
-		return item(t, open(t, entry(t, toml, test, train)), 0, meta).Digest(settings)
+	digest := func(toml, test, train, settings string, roles *Roles) string {
+		return item(t, open(t, entry(t, toml, test, train)), 0, roles).Digest(settings)
 	}
 	want := digest(few, sampleTest, sampleTrain, "s", nil)
 	if len(want) != 16 {

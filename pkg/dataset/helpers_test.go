@@ -72,9 +72,9 @@ func open(t testing.TB, d spec.Dataset) *Set {
 	return s
 }
 
-func item(t testing.TB, s *Set, row int, meta *spec.MetaTemplate) *Item {
+func item(t testing.TB, s *Set, row int, roles *Roles) *Item {
 	t.Helper()
-	it, err := s.Item(row, meta)
+	it, err := s.Item(row, roles)
 	if err != nil {
 		t.Fatal(err)
 	}

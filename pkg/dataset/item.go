@@ -20,7 +20,7 @@ type Item struct {
 	Gold   []string // accepted answers; ppl, ll, clp: Labels, one but for rows of which several are right
 
 	set      *Set
-	meta     *spec.MetaTemplate
+	roles    *Roles
 	row      view
 	examples [][]segment
 	raw      []byte // the row as the file has it
@@ -35,19 +35,20 @@ type Item struct {
 //   - ll, clp: Text is the context; Continuations holds one continuation a label.
 type Prompt struct {
 	Text          string
+	Rendered      bool // Text has its special tokens in it, by a chat template: a tokenizer is to add none
 	Continuations []string
 	Normalizing   []string
 }
 
-// Item renders a row for a model; meta is nil for a model without roles.
-func (s *Set) Item(row int, meta *spec.MetaTemplate) (*Item, error) {
+// Item renders a row for a model; roles is nil for a model without.
+func (s *Set) Item(row int, roles *Roles) (*Item, error) {
 	if row < 0 || row >= s.Len() {
 		return nil, fmt.Errorf("dataset %s: row %d of %d", s.d.Abbr, row, s.Len())
 	}
 	if s.d.Mode == spec.Rolling {
 		return nil, fmt.Errorf("dataset %s: a rolling dataset has windows, not items", s.d.Abbr)
 	}
-	it, err := s.item(row/s.Samples(), meta)
+	it, err := s.item(row/s.Samples(), roles)
 	if err != nil {
 		return nil, fmt.Errorf("dataset %s: %s: %w", s.d.Abbr, s.test.at(row/s.Samples()), err)
 	}
@@ -55,8 +56,8 @@ func (s *Set) Item(row int, meta *spec.MetaTemplate) (*Item, error) {
 	return it, nil
 }
 
-func (s *Set) item(row int, meta *spec.MetaTemplate) (it *Item, err error) {
-	it = &Item{Row: row, Mode: s.d.Mode, set: s, meta: meta, raw: s.test.rows[row]}
+func (s *Set) item(row int, roles *Roles) (it *Item, err error) {
+	it = &Item{Row: row, Mode: s.d.Mode, set: s, roles: roles, raw: s.test.rows[row]}
 	if it.row, err = s.program.makers.view(it.raw); err != nil {
 		return nil, err
 	}
@@ -68,14 +69,19 @@ func (s *Set) item(row int, meta *spec.MetaTemplate) (it *Item, err error) {
 		return nil, err
 	}
 	for _, id := range ids {
-		ex, err := s.example(id, meta)
+		ex, err := s.example(id, roles)
 		if err != nil {
 			return nil, err
 		}
 		it.examples = append(it.examples, ex)
 	}
-	// What can fail is the meta template's roles, which do not depend on the number of examples.
+	// What can fail is the meta template's roles, which do not depend on the number of examples; a chat template may.
 	_, err = it.render(len(it.examples))
+	for n := range it.examples {
+		if err == nil && roles.chat() != nil {
+			_, err = it.render(n)
+		}
+	}
 	return it, err
 }
 

@@ -27,7 +27,7 @@ var chat = &spec.MetaTemplate{
 	End: "<e>",
 }
 
-var metas = []*spec.MetaTemplate{nil, chat}
+var metas = []*Roles{nil, {Meta: chat}}
 
 // samples are datasets whose prompts testdata/prompts.txt holds.
 var samples = []struct{ name, toml string }{
@@ -148,9 +148,9 @@ func golden(t *testing.T, path, got string) {
 func TestMetaTemplateErrors(t *testing.T) {
 	turns := "mode = 'gen'\nanswer = 'a'\n[prompt.template]\nround = [{ role = 'HUMAN', prompt = '{q}' }, { role = 'BOT', prompt = '{a}' }]"
 	s := open(t, entry(t, turns, sampleTest, ""))
-	_, err := s.Item(1, &spec.MetaTemplate{Round: []spec.MetaRole{{Role: "HUMAN"}}})
+	_, err := s.Item(1, &Roles{Meta: &spec.MetaTemplate{Round: []spec.MetaRole{{Role: "HUMAN"}}}})
 	wantError(t, err, "dataset sample", "line 2 (row 1)", `no role "BOT"`, "there is HUMAN")
-	_, err = s.Item(1, &spec.MetaTemplate{Round: []spec.MetaRole{{Role: "HUMAN"}, {Role: "BOT"}}})
+	_, err = s.Item(1, &Roles{Meta: &spec.MetaTemplate{Round: []spec.MetaRole{{Role: "HUMAN"}, {Role: "BOT"}}}})
 	wantError(t, err, "no role with generate = true")
 	_, err = s.Item(2, nil)
 	wantError(t, err, "row 2 of 2")

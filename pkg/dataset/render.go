@@ -12,7 +12,7 @@ import (
 func (it *Item) render(n int) ([]Prompt, error) {
 	n = max(0, min(n, len(it.examples)))
 	p := it.set.program
-	d := dialog{meta: it.meta, separator: *p.d.Prompt.Separator, generates: p.d.Mode != spec.PPL}
+	d := dialog{meta: it.roles.meta(), chat: it.roles.chat(), separator: *p.d.Prompt.Separator, generates: p.d.Mode != spec.PPL}
 	return p.prompts(it.row, it.examples[:n], d)
 }
 
@@ -33,9 +33,9 @@ func (p *program) prompts(row view, examples [][]segment, d dialog) ([]Prompt, e
 	switch {
 	case p.d.Mode == spec.Gen:
 		text, err := p.main.prompt(env{row: row, blank: p.answer.name}, examples, d)
-		return []Prompt{{Text: text}}, err
+		return []Prompt{{Text: text, Rendered: d.rendered(p.main)}}, err
 	case p.d.Mode != spec.PPL:
-		return p.contextPrompts(row, examples, d)
+		return d.answered(p.contextPrompts(row, examples, d))
 	case p.labelled == nil:
 		return p.choicePrompts(row, examples, d)
 	}
@@ -45,7 +45,7 @@ func (p *program) prompts(row view, examples [][]segment, d dialog) ([]Prompt, e
 		if err != nil {
 			return nil, fmt.Errorf("prompt.labels.%s: %w", label, err)
 		}
-		out = append(out, Prompt{Text: text})
+		out = append(out, Prompt{Text: text, Rendered: d.rendered(p.labelled[label])})
 	}
 	return out, nil
 }
@@ -70,7 +70,7 @@ func (p *program) choicePrompts(row view, examples [][]segment, d dialog) ([]Pro
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, Prompt{Text: text})
+		out = append(out, Prompt{Text: text, Rendered: d.rendered(p.main)})
 	}
 	return out, nil
 }
@@ -115,19 +115,19 @@ func (p *program) contextPrompts(row view, examples [][]segment, d dialog) ([]Pr
 }
 
 // example renders a row of the train split as an in-context example.
-func (s *Set) example(id int, meta *spec.MetaTemplate) ([]segment, error) {
+func (s *Set) example(id int, roles *Roles) ([]segment, error) {
 	train := s.shots.train
 	row, err := s.program.makers.view(train.rows[id])
 	if err == nil {
 		var segs []segment
-		if segs, err = s.program.exampleOf(row, meta); err == nil {
+		if segs, err = s.program.exampleOf(row, roles); err == nil {
 			return segs, nil
 		}
 	}
 	return nil, fmt.Errorf("example: %s: %w", train.at(id), err)
 }
 
-func (p *program) exampleOf(row view, meta *spec.MetaTemplate) ([]segment, error) {
+func (p *program) exampleOf(row view, roles *Roles) ([]segment, error) {
 	labels, gold, err := p.outcome(row)
 	if err != nil {
 		return nil, err
@@ -142,6 +142,9 @@ func (p *program) exampleOf(row view, meta *spec.MetaTemplate) ([]segment, error
 		}
 		e.choice = &options[slices.Index(labels, gold[0])]
 	}
+	if roles.chat() != nil && p.exchanges() {
+		return p.exchange(e)
+	}
 	switch {
 	case p.example != nil:
 		return p.example.example(e, true)
@@ -150,7 +153,7 @@ func (p *program) exampleOf(row view, meta *spec.MetaTemplate) ([]segment, error
 	case p.d.Mode == spec.PPL:
 		return p.labelled[gold[0]].example(e, false)
 	}
-	return p.continued(e, meta)
+	return p.continued(e, roles)
 }
 
 // firstOf is a list's first entry: of several accepted answers, an example shows the first.
@@ -162,7 +165,7 @@ func firstOf(v any) any {
 }
 
 // continued is the context with the right continuation: in the turn of the role that generates, or straight after the last text.
-func (p *program) continued(e env, meta *spec.MetaTemplate) ([]segment, error) {
+func (p *program) continued(e env, roles *Roles) ([]segment, error) {
 	segs, err := p.context.example(e, false)
 	if err != nil {
 		return nil, err
@@ -172,7 +175,15 @@ func (p *program) continued(e env, meta *spec.MetaTemplate) ([]segment, error) {
 		return nil, err
 	}
 	last := &segs[len(segs)-1]
-	if p.context.turns == nil || meta == nil {
+	meta := roles.meta()
+	switch {
+	case roles.chat() != nil && !p.context.isTextWithIce():
+		answer := segment{role: "BOT", text: strings.TrimLeft(text, " ")}
+		if last.role == answer.role {
+			segs = segs[:len(segs)-1]
+		}
+		return append(segs, answer), nil
+	case p.context.turns == nil || meta == nil:
 		last.text += text
 		return segs, nil
 	}

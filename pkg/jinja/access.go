@@ -165,7 +165,7 @@ func (r *run) bounds(given [3]any, n int) (from, to, step int) {
 var pythonMethods = map[string][]string{
 	"str": {"casefold", "center", "encode", "expandtabs", "format", "format_map", "isalnum", "isalpha", "isascii", "isdecimal", "isdigit",
 		"isidentifier", "islower", "isnumeric", "isprintable", "isspace", "istitle", "isupper", "ljust", "maketrans", "partition", "rjust",
-		"rpartition", "swapcase", "title", "translate", "zfill"},
+		"rpartition", "swapcase", "translate", "zfill"},
 	"list":  {"append", "clear", "copy", "extend", "insert", "pop", "remove", "reverse", "sort"},
 	"dict":  {"clear", "copy", "fromkeys", "pop", "popitem", "setdefault", "update"},
 	"int":   {"as_integer_ratio", "bit_count", "bit_length", "conjugate", "denominator", "imag", "is_integer", "numerator", "real", "to_bytes"},

@@ -125,6 +125,7 @@ func init() {
 			return at
 		},
 		"count": func(r *run, s string, a *arguments) any { return strings.Count(s, r.only("count", a, 1, 1)[0]) },
+		"title": title,
 		"isdigit": func(r *run, s string, a *arguments) any {
 			r.only("isdigit", a, 0, 0)
 			for _, c := range s {
@@ -135,6 +136,24 @@ func init() {
 			return s != "" && strings.Trim(s, "0123456789") == ""
 		},
 	}
+}
+
+// title is str.title: each letter behind another is small, each other one is a capital.
+func title(r *run, s string, a *arguments) any {
+	r.only("title", a, 0, 0)
+	out := []byte(s)
+	for i, c := range out {
+		letter := func(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
+		switch {
+		case c >= utf8.RuneSelf:
+			r.fail("title of other than ASCII is not supported")
+		case letter(c) && i > 0 && letter(out[i-1]):
+			out[i] = c | 0x20
+		case letter(c):
+			out[i] = c &^ 0x20
+		}
+	}
+	return string(out)
 }
 
 func stripper(name string, trim func(string, func(rune) bool) string) stringMethod {

@@ -25,7 +25,7 @@ func hash(n int, v any) (string, error) {
 }
 
 // settings digests what decides a row's outcome beside its prompt: the model, the mode and how it is decoded.
-func settings(m *spec.Model, d *spec.Dataset, fingerprint string) (string, error) {
+func settings(m *spec.Model, d *spec.Dataset, fingerprint, chat string) (string, error) {
 	v := struct {
 		Fingerprint string
 		Mode        spec.Mode
@@ -34,7 +34,8 @@ func settings(m *spec.Model, d *spec.Dataset, fingerprint string) (string, error
 		Gen         *spec.GenOptions
 		Normalizing string
 		Rolling     *spec.RollingOptions
-	}{Fingerprint: fingerprint, Mode: d.Mode, MaxSeqLen: m.MaxSeqLen, Truncate: d.Truncate}
+		Chat        string `json:",omitempty"` // it says what a turn ends with too
+	}{Chat: chat, Fingerprint: fingerprint, Mode: d.Mode, MaxSeqLen: m.MaxSeqLen, Truncate: d.Truncate}
 	switch d.Mode {
 	case spec.PPL:
 		v.Normalizing = d.PPL.Normalizing
@@ -50,7 +51,7 @@ func settings(m *spec.Model, d *spec.Dataset, fingerprint string) (string, error
 	return hash(16, v)
 }
 
-// TaskDigest digests all that decides the records of a task's rows, of in only Data and a rolling dataset's Rows. Equal digests mean equal
+// TaskDigest digests all that decides the records of a task's rows, of in only Data, Chat and a rolling dataset's Rows. Equal digests mean equal
 // rows, so that one comparison serves for all; another one leaves the decision to each row's own digest. The limit is not in it, for a row
 // does not depend on how many follow: but a window of a text does.
 func TaskDigest(m *spec.Model, d *spec.Dataset, settings string, in TaskInput) (string, error) {
@@ -60,7 +61,8 @@ func TaskDigest(m *spec.Model, d *spec.Dataset, settings string, in TaskInput) (
 		Windows  int
 		Dataset  spec.Dataset
 		Meta     *spec.MetaTemplate
-	}{Settings: settings, Data: in.Data, Dataset: inference(*d), Meta: m.MetaTemplate}
+		Chat     string `json:",omitempty"`
+	}{Chat: in.Chat, Settings: settings, Data: in.Data, Dataset: inference(*d), Meta: m.MetaTemplate}
 	if d.Mode == spec.Rolling {
 		v.Windows = in.Rows
 	}

@@ -58,6 +58,7 @@ type estimator struct {
 	model *spec.Model
 	data  spec.Dataset
 	tok   *tokenizer.Tokenizer
+	roles *dataset.Roles
 	limit int // tokens of a sequence; more are cut off
 }
 
@@ -67,6 +68,19 @@ type sample struct {
 	alone  []string // texts that begin with nothing of the row
 	size   uint32
 	tokens int64
+
+	rendered bool // by a chat template
+}
+
+// encode tokenizes a piece of a row's texts; first says that it is their beginning.
+func (e *estimator) encode(s *sample, text string, first bool) []int32 {
+	switch {
+	case s.rendered:
+		return e.tok.EncodeRendered(text)
+	case first:
+		return e.tok.EncodePrompt(text)
+	}
+	return e.tok.Encode(text)
 }
 
 // items estimates the rows of a set. A row's texts (its labels' prompts, or the context with each continuation) count as an engine
@@ -77,7 +91,7 @@ func (e *estimator) items(set *dataset.Set, sizes []uint32) (Estimate, error) {
 	samples := make([]sample, n)
 	for i := range samples {
 		row := i * set.Len() / n
-		item, err := set.Item(row, e.model.MetaTemplate)
+		item, err := set.Item(row, e.roles)
 		if err != nil {
 			return Estimate{}, err
 		}
@@ -85,7 +99,7 @@ func (e *estimator) items(set *dataset.Set, sizes []uint32) (Estimate, error) {
 		samples[i].add(item)
 	}
 	prefix := commonPrefix(samples)
-	shared := len(e.tok.EncodePrompt(prefix))
+	shared := len(e.encode(&samples[0], prefix, true))
 	longest := 0
 	for i := range samples {
 		longest = max(longest, e.count(&samples[i], len(prefix)))
@@ -102,6 +116,7 @@ func (e *estimator) items(set *dataset.Set, sizes []uint32) (Estimate, error) {
 // add gives a sample the texts of a row that go through the model.
 func (s *sample) add(item *dataset.Item) {
 	for _, p := range item.Prompts(item.Examples()) {
+		s.rendered = p.Rendered
 		if len(p.Continuations) == 0 {
 			s.texts = append(s.texts, p.Text)
 		}
@@ -122,7 +137,7 @@ func (e *estimator) count(s *sample, skip int) (longest int) {
 		if i > 0 {
 			from = max(skip, common(s.texts[i-1], text))
 		}
-		n := min(len(e.tok.Encode(text[from:])), e.limit)
+		n := min(len(e.encode(s, text[from:], false)), e.limit)
 		if longest = max(longest, n); i > 0 {
 			n += cachePage / 2
 		}

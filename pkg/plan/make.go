@@ -32,6 +32,7 @@ type TaskInput struct {
 	Labels  int    // ppl, ll: labels of a row; 0 where it does not apply
 	Data    string // digest of the bytes of the files used
 	Prompt  string // 6 hex digits of the prompt configuration
+	Chat    string // digest of the model's chat template, where the task's prompts go through it
 
 	Estimate Estimate // of its rows' tokens
 }
@@ -148,7 +149,7 @@ func newStep(v Variant) (t Task, err error) {
 
 func newTask(s *spec.Spec, m *spec.Model, d *spec.Dataset, v Variant, in TaskInput) (t Task, err error) {
 	t = Task{ID: v.ID + "/" + d.Abbr, Variant: v.ID, Dataset: d.Abbr, Rows: in.Rows, Prompt: in.Prompt, Data: in.Data[:min(len(in.Data), 16)]}
-	if t.Settings, err = settings(m, d, v.Fingerprint); err != nil {
+	if t.Settings, err = settings(m, d, v.Fingerprint, in.Chat); err != nil {
 		return t, err
 	}
 	if t.Digest, err = TaskDigest(m, d, t.Settings, in); err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/go-multierror"
 
+	"sextant/pkg/chat"
 	"sextant/pkg/checkpoint"
 	"sextant/pkg/dataset"
 	"sextant/pkg/result"
@@ -86,7 +87,7 @@ func (v *surveyor) tasks(m *spec.Model, look *estimator) []TaskInput {
 		if set == nil {
 			continue
 		}
-		t := TaskInput{Dataset: d.Abbr, Data: set.digest, Prompt: dataset.PromptHash(d, m.MetaTemplate)}
+		t := TaskInput{Dataset: d.Abbr, Data: set.digest, Prompt: dataset.PromptHash(d, look.roles), Chat: look.roles.ChatDigest(d.Mode)}
 		look.data = d.WithDefaults()
 		if err := look.task(&t, set); err != nil {
 			v.add(err)
@@ -108,7 +109,7 @@ func (e *estimator) task(t *TaskInput, set *openSet) (err error) {
 		return nil
 	}
 	t.Rows = set.Len()
-	if t.Labels, err = countLabels(set.Set, e.model.MetaTemplate); err != nil {
+	if t.Labels, err = countLabels(set.Set, e.roles); err != nil {
 		return err
 	}
 	t.Estimate, err = e.items(set.Set, set.sizes)
@@ -118,10 +119,10 @@ func (e *estimator) task(t *TaskInput, set *openSet) (err error) {
 // labelledRows are looked at for the number of labels, which few datasets vary from row to row. It only decides the cost.
 const labelledRows = 64
 
-func countLabels(set *dataset.Set, meta *spec.MetaTemplate) (int, error) {
+func countLabels(set *dataset.Set, roles *dataset.Roles) (int, error) {
 	n := 0
 	for row := range min(set.Len(), labelledRows) {
-		item, err := set.Item(row, meta)
+		item, err := set.Item(row, roles)
 		if err != nil {
 			return 0, err
 		}
@@ -209,6 +210,16 @@ func fingerprint(model string, tok *tokenizer.Tokenizer) (string, error) {
 	return hex.EncodeToString(h.Sum(nil))[:32], nil
 }
 
+// RolesOf is how a model wants turns written. A chat template is read from beside the tokenizer.
+func RolesOf(m *spec.Model) (*dataset.Roles, error) {
+	roles := &dataset.Roles{Meta: m.MetaTemplate}
+	t, err := chat.Load(m)
+	if t != nil {
+		roles.Chat = t
+	}
+	return roles, err
+}
+
 // SameRow makes the test that decides on a record of a task that was made under another task digest: whether its row's own digest is what
 // the plan would ask of that row now. The data is opened at the first call; a task that cannot be opened has no row that is the same.
 func SameRow(p *Plan, t Task) func(result.Record) bool {
@@ -243,8 +254,12 @@ func rowDigests(p *Plan, t Task) (func(row int) (string, error), error) {
 		return nil, err
 	}
 	if d.Mode != spec.Rolling {
+		roles, err := RolesOf(&m)
+		if err != nil {
+			return nil, err
+		}
 		return func(row int) (string, error) {
-			item, err := set.Item(row, m.MetaTemplate)
+			item, err := set.Item(row, roles)
 			if err != nil {
 				return "", err
 			}

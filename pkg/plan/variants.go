@@ -55,7 +55,12 @@ func (v *surveyor) model(m *spec.Model, in *Inputs) {
 	if len(evaluated) == 0 {
 		return
 	}
-	tasks := v.tasks(m, &estimator{model: m, tok: o.files.Tokenizer, limit: contextOf(m, ck.Config())})
+	roles, err := RolesOf(m)
+	if err != nil {
+		v.add(fmt.Errorf("model %q: %w", m.Abbr, err))
+		return
+	}
+	tasks := v.tasks(m, &estimator{model: m, tok: o.files.Tokenizer, roles: roles, limit: contextOf(m, ck.Config())})
 	for _, variant := range evaluated {
 		for _, t := range tasks {
 			t.Variant = variant.ID

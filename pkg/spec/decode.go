@@ -125,6 +125,8 @@ func (d *decoder) decode(n *node, v reflect.Value, key string, r rule) {
 		d.mapping(n, v, key, r)
 	case reflect.Slice:
 		d.list(n, v, key, r)
+	case reflect.Interface:
+		d.any(n, v, key)
 	default:
 		d.scalar(n, v, key, r)
 	}
@@ -175,6 +177,8 @@ func typeName(t reflect.Type) string {
 		return "number"
 	case reflect.String:
 		return "string"
+	case reflect.Interface:
+		return "string, boolean or integer"
 	}
 	return "integer"
 }
@@ -270,6 +274,16 @@ func (d *decoder) scalar(n *node, v reflect.Value, key string, r rule) {
 		}
 	}
 	if !ok {
+		d.wrongType(n, v.Type(), key)
+	}
+}
+
+// any takes a text, a boolean or an integer: what is the same after a journey through JSON.
+func (d *decoder) any(n *node, v reflect.Value, key string) {
+	switch n.value.(type) {
+	case string, bool, int64:
+		v.Set(reflect.ValueOf(n.value))
+	default:
 		d.wrongType(n, v.Type(), key)
 	}
 }

@@ -28,6 +28,9 @@ func (m *Model) fill() {
 	if m.TokenizerPath == "" {
 		m.TokenizerPath = m.Path
 	}
+	if m.ChatTemplate == "none" { // undoes an included file's
+		m.ChatTemplate, m.ChatArgs, m.ChatDate, m.System = "", nil, "", ""
+	}
 }
 
 // WithDefaults is the dataset with every key that its mode uses written out. Load has done it to the datasets of a Spec; a catalog

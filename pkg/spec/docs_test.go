@@ -43,6 +43,8 @@ func addKey(f field, t reflect.Type, key string, defs []reflect.Value, out map[s
 		out[key] = docKey{typ: "table of strings"}
 	case t.Kind() == reflect.Map && t.Elem().Kind() == reflect.Slice:
 		out[key] = docKey{typ: "table of arrays of strings"}
+	case t.Kind() == reflect.Map && t.Elem().Kind() == reflect.Interface:
+		out[key] = docKey{typ: "table"}
 	case t.Kind() == reflect.Map:
 		wantKeys(t.Elem(), key+".NAME.", nil, out)
 	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct:
@@ -87,7 +89,7 @@ func ruleText(r rule, t reflect.Type) string {
 	case r.form != nil:
 		return ", " + map[*form]string{forms["word"]: "a word", forms["text"]: "plain text", forms["option"]: "an option of sbatch",
 			forms["dlc"]:  "an option of dlc",
-			forms["time"]: "a time", forms["size"]: "a size"}[r.form]
+			forms["time"]: "a time", forms["size"]: "a size", forms["date"]: "a day"}[r.form]
 	case r.env:
 		return ", `${VAR}`"
 	case t.Kind() == reflect.String || t.Kind() == reflect.Bool:

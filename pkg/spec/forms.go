@@ -21,5 +21,6 @@ var forms = map[string]*form{
 		`a long option of dlc, "--name" or "--name=value", without quotes or spaces`},
 	"time": {regexp.MustCompile(`^([0-9]{1,7}|[0-9]{1,6}:[0-9]{1,2}|[0-9]{1,5}:[0-9]{1,2}:[0-9]{1,2}|[0-9]{1,4}-[0-9]{1,2}(:[0-9]{1,2}){0,2})$`),
 		`minutes, "HH:MM:SS" or "D-HH:MM:SS"`},
+	"date": {regexp.MustCompile(`^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$`), `a day: "2026-01-31"`},
 	"size": {regexp.MustCompile(`^[0-9]{1,12}[KMGT]?$`), `a number of MiB, or with K, M, G or T: "64G"`},
 }

@@ -31,6 +31,12 @@ type Model struct {
 	BatchSize     int           `toml:"batch_size" spec:"max=65536" json:"batch_size"`      // ceiling of sequences at once; 0: by memory
 	RunCfg        RunCfg        `toml:"run_cfg" json:"run_cfg"`
 	MetaTemplate  *MetaTemplate `toml:"meta_template" json:"meta_template,omitempty"`
+
+	// Of an instruction model: its own template in the place of a meta template.
+	ChatTemplate string         `toml:"chat_template" spec:"program" json:"chat_template,omitempty"` // "auto", the name of one of several, or a path with a slash; "none", "": no chat
+	ChatArgs     map[string]any `toml:"chat_args" json:"chat_args,omitempty"`                        // variables for the template: string, bool, int64
+	ChatDate     string         `toml:"chat_date" spec:"form=date" json:"chat_date,omitempty"`       // what the template takes for today; "": it is told no date
+	System       string         `toml:"system" json:"system,omitempty"`                              // the system's words, before every conversation
 }
 
 // RunCfg is what one worker of a model needs.

@@ -89,6 +89,7 @@ func (c *checker) models(root *node, models []Model) {
 		if m.MetaTemplate != nil && n.get("meta_template").kind == table {
 			c.metaTemplate(n, key, m.MetaTemplate)
 		}
+		c.chat(n, key, &m)
 	}
 }
 
@@ -104,6 +105,21 @@ func (c *checker) abbr(n *node, key, abbr string) {
 		c.add(n, key, []string{"path"}, "%q, its last element, cannot be the abbr; write abbr = \"NAME\": %s", abbr, form)
 	} else {
 		c.add(n, key, []string{"abbr"}, "%q cannot be used; write %s", abbr, form)
+	}
+}
+
+// chat holds the keys of a chat template together. "none" has emptied them all.
+func (c *checker) chat(n *node, key string, m *Model) {
+	if m.ChatTemplate != "" {
+		if m.MetaTemplate != nil {
+			c.add(n, key, []string{"chat_template"}, `a model has a chat_template or a meta_template, not both; remove one, or write chat_template = "none"`)
+		}
+		return
+	}
+	for _, name := range []string{"system", "chat_args", "chat_date"} {
+		if at := n.get(name); at != nil && n.get("chat_template") == nil {
+			c.add(n, key, []string{name}, `is for a chat template; write chat_template = "auto", or remove it`)
+		}
 	}
 }
 

@@ -41,6 +41,10 @@ func (t *Tokenizer) EncodePrompt(text string) []int32 {
 	return append(t.scheme.encode(slices.Clone(t.prefix), text, true), t.suffix...)
 }
 
+// EncodeRendered returns the ids of a text that has its special tokens in it, as a chat template writes it: they are recognised, and none
+// is added. It is Hugging Face's tokenizer(text, add_special_tokens=False), which is how apply_chat_template encodes.
+func (t *Tokenizer) EncodeRendered(text string) []int32 { return t.scheme.encode(nil, text, true) }
+
 // Decode returns the text of ids. Special tokens and ids outside the vocabulary give nothing; bytes that are not UTF-8
 // give U+FFFD.
 func (t *Tokenizer) Decode(ids []int32) string {

@@ -20,7 +20,7 @@ type ask struct {
 // ask renders a row with as many of its examples as fit: the last ones go first. If it is too long even without, the dataset says whether
 // its left end is cut or the row is an error.
 func (t *task) ask(row int) (*ask, error) {
-	it, err := t.set.Item(row, t.model.MetaTemplate)
+	it, err := t.set.Item(row, t.roles)
 	if err != nil {
 		return nil, bad(err)
 	}
@@ -39,7 +39,11 @@ func (t *task) ask(row int) (*ask, error) {
 		if t.data.Truncate != "left" {
 			return nil, badRow(row, "%s", t.tooLong(len(longest.Tokens)))
 		}
-		a.cutLeft(t.limit, t.keep)
+		keep := 0
+		if bos, ok := t.tok.BOS(); ok && longest.Tokens[0] == bos {
+			keep = 1
+		}
+		a.cutLeft(t.limit, keep)
 		return a, nil
 	}
 }
@@ -70,17 +74,17 @@ func (t *task) sequences(prompts []dataset.Prompt) ([]engine.Sequence, error) {
 	var seqs, norms []engine.Sequence
 	for _, p := range prompts {
 		if len(p.Continuations) == 0 {
-			seqs = append(seqs, engine.Sequence{Tokens: t.whole(p.Text), From: 1})
+			seqs = append(seqs, engine.Sequence{Tokens: t.whole(p), From: 1})
 			continue
 		}
 		for i, c := range p.Continuations {
-			s, err := t.continued(p.Text, c)
+			s, err := t.continued(p, c)
 			if err != nil {
 				return nil, err
 			}
 			seqs = append(seqs, s)
 			if i < len(p.Normalizing) {
-				if s, err = t.continued(p.Normalizing[i], c); err != nil {
+				if s, err = t.continued(dataset.Prompt{Text: p.Normalizing[i]}, c); err != nil {
 					return nil, err
 				}
 				norms = append(norms, s)
@@ -99,8 +103,11 @@ func (t *task) sequences(prompts []dataset.Prompt) ([]engine.Sequence, error) {
 }
 
 // whole tokenises a text that stands alone. Where it is to be continued, an EOS that the tokenizer puts after every text is taken off.
-func (t *task) whole(text string) []int32 {
-	ids := t.tok.EncodePrompt(text)
+func (t *task) whole(p dataset.Prompt) []int32 {
+	if p.Rendered {
+		return t.tok.EncodeRendered(p.Text)
+	}
+	ids := t.tok.EncodePrompt(p.Text)
 	if t.data.Mode != spec.PPL {
 		ids = ids[:len(ids)-t.trailing]
 	}
@@ -109,9 +116,13 @@ func (t *task) whole(text string) []int32 {
 
 // continued tokenises context and continuation together; the continuation is what lies behind as many tokens as the context alone has.
 // When the two melt so that nothing would lie there, it is the last token; a continuation without tokens is an error.
-func (t *task) continued(context, continuation string) (engine.Sequence, error) {
-	before, all := t.tok.EncodePrompt(context), t.tok.EncodePrompt(context+continuation)
-	before, all = before[:len(before)-t.trailing], all[:len(all)-t.trailing]
+func (t *task) continued(context dataset.Prompt, continuation string) (engine.Sequence, error) {
+	joined := context
+	joined.Text += continuation
+	before, all := t.whole(context), t.whole(joined)
+	if t.data.Mode == spec.PPL && !context.Rendered { // whole keeps what is scored whole
+		before, all = before[:len(before)-t.trailing], all[:len(all)-t.trailing]
+	}
 	from := max(1, min(len(before), len(all)-1))
 	if slices.Equal(before, all) {
 		return engine.Sequence{}, fmt.Errorf("the continuation %q has no tokens", continuation)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"sextant/internal/goldens"
+	"sextant/pkg/dataset"
 	"sextant/pkg/engine"
 	"sextant/pkg/spec"
 	"sextant/pkg/tokenizer"
@@ -81,7 +82,7 @@ func TestContinued(t *testing.T) {
 	} {
 		task := &task{tok: tok, data: spec.Dataset{Mode: c.mode}}
 		task.affixes()
-		s, err := task.continued(c.context, c.continuation)
+		s, err := task.continued(dataset.Prompt{Text: c.context}, c.continuation)
 		if c.err != "" {
 			if err == nil || !strings.Contains(err.Error(), c.err) {
 				t.Errorf("%q + %q: %v, want %q", c.context, c.continuation, err, c.err)

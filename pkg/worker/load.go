@@ -114,8 +114,8 @@ func (w *worker) build(shrink int) error {
 		}
 		w.log.Info("a smaller engine, after deaths for lack of memory", "shrink", shrink, "batch", o.BatchSize, "tokens", o.TokenBudget, "memory", o.Memory)
 	}
-	if eos, ok := w.tok.EOS(); ok && len(w.m.Config().EOS) == 0 { // the model's own files may not name one
-		o.EOS = []int32{eos}
+	if o.EOS, err = w.ends(); err != nil {
+		return err
 	}
 	eng, err := engine.New(w.m, o)
 	if err != nil {

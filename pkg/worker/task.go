@@ -22,8 +22,8 @@ type task struct {
 	set     *dataset.Set
 	windows []dataset.Window // rolling
 
+	roles    *dataset.Roles
 	limit    int // tokens a sequence may have, what is to be generated apart
-	keep     int // leading tokens that a cut from the left spares: 1 for a BOS
 	trailing int // EOS tokens that the tokenizer puts after every text
 	maxNew   int // gen
 }
@@ -58,18 +58,21 @@ func (t *task) unchanged(d *spec.Dataset) error {
 	if err != nil {
 		return err
 	}
-	now, err := plan.TaskDigest(&t.model, d, t.plan.Settings, plan.TaskInput{Data: data, Rows: t.rows()})
+	now, err := plan.TaskDigest(&t.model, d, t.plan.Settings, plan.TaskInput{Data: data, Rows: t.rows(), Chat: t.roles.ChatDigest(t.data.Mode)})
 	if err != nil {
 		return err
 	}
 	if now != t.plan.Digest {
-		return fmt.Errorf("%s: the dataset's files were changed after the plan was made: run submit again", t.plan.ID)
+		return fmt.Errorf("%s: the dataset's files, or the model's chat template, were changed after the plan was made: run submit again", t.plan.ID)
 	}
 	return nil
 }
 
 func (t *task) open(limit int) (err error) {
 	if t.set, err = dataset.Open(t.data, limit); err != nil {
+		return err
+	}
+	if t.roles, err = plan.RolesOf(&t.model); err != nil {
 		return err
 	}
 	t.affixes()
@@ -96,7 +99,6 @@ func (t *task) open(limit int) (err error) {
 func (t *task) affixes() {
 	ids := t.tok.EncodePrompt("")
 	if bos, ok := t.tok.BOS(); ok && len(ids) > 0 && ids[0] == bos {
-		t.keep = 1
 		ids = ids[1:]
 	}
 	if eos, ok := t.tok.EOS(); ok && len(ids) > 0 && ids[len(ids)-1] == eos {
@@ -117,7 +119,7 @@ func (t *task) same(r result.Record) bool {
 	if t.data.Mode == spec.Rolling {
 		return t.windows[r.Row].Digest(t.plan.Settings) == r.Digest
 	}
-	it, err := t.set.Item(r.Row, t.model.MetaTemplate)
+	it, err := t.set.Item(r.Row, t.roles)
 	return err == nil && it.Digest(t.plan.Settings) == r.Digest
 }
 
