@@ -60,24 +60,6 @@ func NewBLEU(o BLEUOptions) (*BLEU, error) {
 	return &BLEU{opts: o, tokenize: tokenize}, nil
 }
 
-// Signature names the settings as sacreBLEU does, without the number of references and the version.
-func (b *BLEU) Signature() string {
-	c, e, tok, smooth := "mixed", "no", b.opts.Tokenizer, b.opts.Smooth
-	if b.opts.Lowercase {
-		c = "lc"
-	}
-	if b.opts.EffectiveOrder {
-		e = "yes"
-	}
-	if tok == "" {
-		tok = "13a"
-	}
-	if b.opts.SmoothValue != 0 {
-		smooth = fmt.Sprintf("%s[%.2f]", smooth, b.opts.SmoothValue)
-	}
-	return fmt.Sprintf("case:%s|eff:%s|tok:%s|smooth:%s", c, e, tok, smooth)
-}
-
 // words gives the n-grams of a text as the parts of one string, and the number of its tokens.
 func (b *BLEU) words(text string) (grams map[string]int, tokens int) {
 	text = strings.TrimRightFunc(text, space)

@@ -43,9 +43,9 @@ func Best(logs []float64) int {
 	return best
 }
 
-// PerLength divides the log-likelihood of each choice by its length. With the bytes of the text of the choice it is acc_norm of
-// lm-evaluation-harness (which counts characters, the same for ASCII; the original of Brown et al. 2020 counts tokens); with its tokens
-// it is the mean OpenCompass's ppl mode ranks by. A length of 0 counts as 1.
+// PerLength divides the log-likelihood of each choice by its length. With the characters of the text of the choice it is acc_norm of
+// lm-evaluation-harness, with its bytes acc_bytes (the original of Brown et al. 2020 counts tokens); with its tokens it is the mean
+// OpenCompass's ppl mode ranks by. A length of 0 counts as 1.
 func PerLength(logs []float64, lengths []int) ([]float64, error) {
 	if len(logs) != len(lengths) {
 		return nil, fmt.Errorf("%d log-likelihoods, but %d lengths", len(logs), len(lengths))
@@ -55,29 +55,6 @@ func PerLength(logs []float64, lengths []int) ([]float64, error) {
 		scaled[i] = l / float64(max(1, lengths[i]))
 	}
 	return scaled, nil
-}
-
-// PerUnconditional subtracts the log-likelihood each choice has without the question: acc_mutual_info of lm-evaluation-harness, and
-// OpenCompass's normalizing_str with its sign turned.
-func PerUnconditional(logs, unconditional []float64) ([]float64, error) {
-	if len(logs) != len(unconditional) {
-		return nil, fmt.Errorf("%d log-likelihoods, but %d without the question", len(logs), len(unconditional))
-	}
-	scaled := make([]float64, len(logs))
-	for i, l := range logs {
-		scaled[i] = l - unconditional[i]
-	}
-	return scaled, nil
-}
-
-// MC1 is the multiple-choice score of TruthfulQA with one right answer (Lin et al. 2022): 1 where the right choice has a larger
-// log-likelihood than every other, else 0. right is its index. Of equal ones the first wins, as in lm-evaluation-harness; the
-// original has the right one first.
-func MC1(logs []float64, right int) float64 {
-	if right >= 0 && Best(logs) == right {
-		return 1
-	}
-	return 0
 }
 
 // MC2 is the multiple-choice score of TruthfulQA with several right answers (Lin et al. 2022): the share of probability on the right

@@ -5,8 +5,8 @@
 //	answers in texts      FirstOption, LastNumber, GSM8KAnswer, Boxed, and Chain: the post-processors by name
 //	mathematics           Equivalent
 //	instructions          IFEval
-//	log-likelihoods       Softmax, Choose, MC1, MC2
-//	several samples       PassAtK, MeanPassAtK, MajorityVote
+//	log-likelihoods       Softmax, Best, PerLength, MC2
+//	several samples       PassAtK, MajorityVote
 //
 // No function panics on any input, and each takes time bounded by the size of its input; ROUGE-L takes their product.
 package metric

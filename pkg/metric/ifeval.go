@@ -99,34 +99,6 @@ func FollowedLoose(list []Instruction, response string) []bool {
 	return followed
 }
 
-// IFEvalTally counts followed instructions over prompts.
-type IFEvalTally struct {
-	Prompts, PromptsFollowed           int // a prompt counts if all its instructions are followed
-	Instructions, InstructionsFollowed int
-}
-
-// Add counts one prompt.
-func (t *IFEvalTally) Add(followed []bool) {
-	t.Prompts++
-	if !slices.Contains(followed, false) {
-		t.PromptsFollowed++
-	}
-	t.Instructions += len(followed)
-	for _, f := range followed {
-		if f {
-			t.InstructionsFollowed++
-		}
-	}
-}
-
-// PromptAccuracy is the share of prompts with all instructions followed, 0 to 1; NaN for none.
-func (t IFEvalTally) PromptAccuracy() float64 { return float64(t.PromptsFollowed) / float64(t.Prompts) }
-
-// InstructionAccuracy is the share of instructions followed, 0 to 1; NaN for none.
-func (t IFEvalTally) InstructionAccuracy() float64 {
-	return float64(t.InstructionsFollowed) / float64(t.Instructions)
-}
-
 // arguments hands out the arguments of an instruction and gathers what is wrong with them.
 type arguments struct {
 	values map[string]any

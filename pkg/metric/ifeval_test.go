@@ -2,7 +2,6 @@ package metric
 
 import (
 	"encoding/json"
-	"math"
 	"os"
 	"slices"
 	"strings"
@@ -62,23 +61,14 @@ func TestIFEvalRow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var tally, loose IFEvalTally
 	for response, want := range map[string][]bool{"one two three": {true, true}, "a, b": {false, false}, "a b": {true, false}, " ": {false, false}} {
 		got := FollowedStrict(list, response)
 		if !slices.Equal(got, want) {
 			t.Errorf("%q: %v, want %v", response, got, want)
 		}
-		tally.Add(got)
 	}
-	if tally.PromptAccuracy() != 0.25 || tally.InstructionAccuracy() != 3./8 {
-		t.Errorf("%+v", tally)
-	}
-	loose.Add(FollowedLoose(list, "Sure, here it is:\none two three"))
-	if loose.PromptAccuracy() != 1 {
-		t.Error("the first line is not left out")
-	}
-	if none := (IFEvalTally{}); !math.IsNaN(none.PromptAccuracy()) || !math.IsNaN(none.InstructionAccuracy()) {
-		t.Error("no prompts have an accuracy")
+	if got := FollowedLoose(list, "Sure, here it is:\none two three"); !slices.Equal(got, []bool{true, true}) {
+		t.Errorf("the first line is not left out: %v", got)
 	}
 }
 

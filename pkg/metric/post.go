@@ -37,6 +37,7 @@ var processors = map[string]func(arg string) (processor, error){
 	"oc_nq":         plain(OCNQ),
 	"oc_gsm8k":      plain(OCGSM8K),
 	"no_think":      plain(noThink),
+	"code":          plain(code),
 	"cut":           wants("the text to cut before", cut),
 	"take_until":    wants("the texts to cut before, with | between", takeUntil),
 	"after":         wants("the text to start after", after),
@@ -75,6 +76,7 @@ func Processors() []string {
 //	yes_no             "yes" or "no", whichever word stands first, "" without either
 //	squad, trivia_qa   SQuADNormalize, TriviaQANormalize
 //	oc_general, oc_trivia_qa, oc_nq, oc_gsm8k  OpenCompass's readings, named there
+//	code               what stands in the first fenced block of Markdown that is not blank, all of it where there is none
 //	no_think           without <think>...</think>, and without what stands before a lone </think>
 //	cut:TEXT           the text before the first TEXT, all of it where there is none
 //	take_until:A|B     the text before the first of several texts
@@ -254,4 +256,38 @@ func noThink(text string) string {
 		b.WriteString(before)
 		text = tail
 	}
+}
+
+// code reads a chat model's answer: the lines between a line that begins with ``` (or more of them, behind blanks) and the next line that
+// does, or the end of a text that was cut. A fence's language is passed over. OpenCompass's readings of HumanEval and MBPP take the first
+// block too.
+func code(text string) string {
+	rest := text
+	for {
+		_, from, ok := fence(rest)
+		if !ok {
+			return text
+		}
+		block, after, closed := fence(from)
+		if strings.TrimSpace(block) != "" {
+			return block
+		}
+		if !closed {
+			return text
+		}
+		rest = after
+	}
+}
+
+// fence parts a text at its first line that begins a block of code or ends one, which has no ` behind those (CommonMark 4.5); before has
+// all of the text where there is none.
+func fence(text string) (before, after string, ok bool) {
+	at := 0
+	for line := range strings.Lines(text) {
+		if mark := strings.TrimLeft(line, " \t"); strings.HasPrefix(mark, "```") && !strings.Contains(strings.TrimLeft(mark, "`"), "`") {
+			return text[:at], text[at+len(line):], true
+		}
+		at += len(line)
+	}
+	return text, "", false
 }

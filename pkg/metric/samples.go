@@ -1,9 +1,6 @@
 package metric
 
-import (
-	"fmt"
-	"math"
-)
+import "fmt"
 
 // PassAtK is the unbiased estimate of the chance that one of k samples is right, of n samples of which c were (Chen et al. 2021, equation
 // 1): 1 - C(n-c, k) / C(n, k), as the product of 1 - k/i over i = n-c+1..n, which neither overflows nor cancels. It is an error if
@@ -24,47 +21,6 @@ func PassAtK(n, c, k int) (float64, error) {
 		miss *= 1 - float64(k)/float64(i)
 	}
 	return 1 - miss, nil
-}
-
-// A Tally counts the right samples of one problem.
-type Tally struct {
-	N, Right int
-}
-
-// MeanPassAtK gives the mean of PassAtK over problems and its standard error over problems: the sample deviation over the root of their
-// number, 0 for a single one. The error is of the drawing of problems, which the spread between them carries along with that of the
-// samples.
-func MeanPassAtK(problems []Tally, k int) (mean, stdErr float64, err error) {
-	if len(problems) == 0 {
-		return 0, 0, fmt.Errorf("pass@%d: no problems", k)
-	}
-	values := make([]float64, len(problems))
-	for i, p := range problems {
-		if values[i], err = PassAtK(p.N, p.Right, k); err != nil {
-			return 0, 0, fmt.Errorf("problem %d: %w", i+1, err)
-		}
-	}
-	mean, stdErr = MeanStdErr(values)
-	return mean, stdErr, nil
-}
-
-// MeanStdErr gives the mean of values and its standard error, 0 for fewer than two values.
-func MeanStdErr(values []float64) (mean, stdErr float64) {
-	if len(values) == 0 {
-		return 0, 0
-	}
-	n := float64(len(values))
-	for _, v := range values {
-		mean += v / n
-	}
-	if len(values) == 1 {
-		return mean, 0
-	}
-	squares := 0.0
-	for _, v := range values {
-		squares += (v - mean) * (v - mean)
-	}
-	return mean, math.Sqrt(squares / (n - 1) / n)
 }
 
 // MajorityVote gives the answer that most samples agree on (maj@k, self-consistency: Wang et al. 2023), with the number that do. same
