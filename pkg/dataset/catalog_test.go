@@ -17,10 +17,7 @@ const pocket = "../../examples/pocket"
 // fromCatalog is a catalog entry with its files under dataDir.
 func fromCatalog(t testing.TB, name, dataDir string) spec.Dataset {
 	t.Helper()
-	c, err := NewCatalog()
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := builtIn(t)
 	d, ok := c.Lookup(name)
 	if !ok {
 		t.Fatalf("no catalog entry %q in %q", name, c.Names())
@@ -29,10 +26,7 @@ func fromCatalog(t testing.TB, name, dataDir string) spec.Dataset {
 }
 
 func TestCatalog(t *testing.T) {
-	c, err := NewCatalog()
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := builtIn(t)
 	hashes := map[string]string{}
 	for _, d := range entries(t) {
 		name := d.Abbr
@@ -112,10 +106,7 @@ const sameQuestions = "arc_e_gen arc_c_gen, arc_e_ll arc_c_ll, arc_e_ppl arc_c_p
 // entries are the catalog's.
 func entries(t *testing.T) []spec.Dataset {
 	t.Helper()
-	c, err := NewCatalog()
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := builtIn(t)
 	var out []spec.Dataset
 	for _, name := range c.Names() {
 		d, _ := c.Lookup(name)
@@ -167,10 +158,7 @@ func renderRows(t *testing.T, out *strings.Builder, s *Set) {
 
 // TestFamilies: a family's members are found by their names, and differ in what their subset says alone.
 func TestFamilies(t *testing.T) {
-	c, err := NewCatalog()
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := builtIn(t)
 	for name, want := range map[string]int{
 		"mmlu_ppl": 57, "mmlu_gen": 57, "ceval_ppl": 52, "ceval_gen": 52, "cmmlu_ppl": 67, "cmmlu_gen": 67,
 		"bbh_gen": 27, "bbh_0shot_gen": 27, "race_ppl": 2, "race_gen": 2,
@@ -197,7 +185,7 @@ func TestFamilies(t *testing.T) {
 		}
 	}
 	d, _ := c.Lookup("mmlu_ppl")
-	_, err = Open(d, 0)
+	_, err := Open(d, 0)
 	wantError(t, err, "mmlu_ppl", "57 datasets", "mmlu_ppl-abstract_algebra")
 	for _, name := range []string{"mmlu_ppl-nothing", "mmlu_ppl-", "-mmlu_ppl", "siqa_ppl-a"} {
 		if d, ok := c.Lookup(name); ok {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -29,12 +30,17 @@ type makers []maker
 
 // newMakers compiles the dataset's columns. known holds the file's columns and gets the made ones.
 func newMakers(columns map[string]spec.Column, known map[string]bool) (makers, error) {
+	inFile := maps.Clone(known)
 	for name := range columns {
 		known[name] = true
 	}
 	all := map[string]maker{}
 	for _, name := range keys(columns) {
+		if !inFile[name] { // its own name is the file's column, which it replaces
+			delete(known, name)
+		}
 		m, err := newMaker(name, columns[name], known)
+		known[name] = true
 		if err != nil {
 			return nil, fmt.Errorf("columns.%s: %w", name, err)
 		}
@@ -46,13 +52,13 @@ func newMakers(columns map[string]spec.Column, known map[string]bool) (makers, e
 func newMaker(name string, c spec.Column, known map[string]bool) (maker, error) {
 	m := maker{name: name, spec: c}
 	origins := 0
-	for _, o := range []string{c.From, c.Template, c.File, strings.Join(c.List, "")} {
+	for _, o := range []string{c.From + c.Template, c.File, strings.Join(c.List, "")} {
 		if o != "" {
 			origins++
 		}
 	}
 	if origins != 1 {
-		return m, errors.New("it needs one of from, template, list and file")
+		return m, errors.New("it needs one of from, template, list and file; template may stand in for a from that the file lacks")
 	}
 	if err := m.compile(c, known); err != nil {
 		return m, err
@@ -74,7 +80,10 @@ func newMaker(name string, c spec.Column, known map[string]bool) (maker, error) 
 // compile reads what the column is made of.
 func (m *maker) compile(c spec.Column, known map[string]bool) (err error) {
 	s := scope{known: known}
+	found, ok := pick(c.From, known)
 	switch {
+	case ok:
+		m.from = &found
 	case c.Template != "":
 		if m.text, err = s.compile(c.Template); err != nil {
 			return fmt.Errorf("template: %w", err)
@@ -86,14 +95,10 @@ func (m *maker) compile(c spec.Column, known map[string]bool) (err error) {
 		}
 		m.file = &text
 	case c.From != "":
-		r, ok := parseRef(c.From, known)
-		if !ok {
+		if found.name == "" {
 			return fmt.Errorf("from = %q is no column: write a column's name, then .key, [i] or []", c.From)
 		}
-		if !known[r.name] {
-			return fmt.Errorf("from = %q: no such column%s", c.From, nearest(r.name, keys(known)))
-		}
-		m.from = &r
+		return fmt.Errorf("from = %q: no such column%s", c.From, nearest(found.name, keys(known)))
 	}
 	for i, text := range c.List {
 		b, err := s.compile(text)
@@ -103,6 +108,23 @@ func (m *maker) compile(c spec.Column, known map[string]bool) (err error) {
 		m.list = append(m.list, b)
 	}
 	return nil
+}
+
+// pick finds the first of the references, with | between, whose column there is; else, with false, the first.
+func pick(text string, known map[string]bool) (first ref, ok bool) {
+	if known[text] {
+		return ref{text: text, name: text}, true
+	}
+	for alternative := range strings.SplitSeq(text, "|") {
+		r, is := parseRef(strings.TrimSpace(alternative), known)
+		if is && known[r.name] {
+			return r, true
+		}
+		if first.name == "" {
+			first = r
+		}
+	}
+	return first, false
 }
 
 // needs lists the columns a maker reads. Its own name is the file's column, which it replaces.

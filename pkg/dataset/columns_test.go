@@ -76,6 +76,10 @@ func TestColumnOps(t *testing.T) {
 		{`from = "deep", json = true`, `"{\"l\":[[1],[2,3]]}"`},
 		{`from = "n", json = true`, `"2"`},
 		{`template = "{a},{n}", split = ",", index = "2"`, `["1"]`},
+		{`from = "missing | a|n"`, `"red"`},
+		{`from = "missing|q[1].t|a"`, `"two"`},
+		{`from = "a", template = "{n}"`, `"red"`},
+		{`from = "missing", template = "{n}: {a}", case = "upper"`, `"2: RED"`},
 	} {
 		d := entry(t, "mode = \"gen\"\nanswer = \"a\"\nprompt.template = \"{a}\"\ncolumns.made = { "+c.toml+" }", row+"\n", "")
 		s := open(t, d)
@@ -92,6 +96,9 @@ func TestColumnOps(t *testing.T) {
 	}{
 		{`from = "a[]"`, []string{`column "a[]"`, "has no []", "a string"}},
 		{`from = "q[].x"`, []string{"item 0", `no key "x"`}},
+		{`from = "made"`, []string{`from = "made": no such column`, "there is a, deep"}},
+		{`from = "mist|opps"`, []string{`from = "mist|opps": no such column`}},
+		{`from = "missing", template = "{gone}"`, []string{"{gone} names no column"}},
 		{`from = "a", join = ","`, []string{"want a list", "split or parse"}},
 		{`from = "opts", index = "green"`, []string{"no item", "green"}},
 		{`from = "a", parse = "list"`, []string{"is no list"}},

@@ -8,8 +8,11 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -86,21 +89,15 @@ var realFiles = []real{
 	{entry: "gsm8k_gen", lines: "test.path = 'BENCH/gsm8k/test.jsonl'", rows: 1319},
 	{entry: "gsm8k_gen", lines: "test.path = 'BENCH/gsm8k/train.jsonl'\ntrain.path = 'BENCH/gsm8k/test.jsonl'\n" +
 		"few_shot = { kind = 'random', k = 2, seed = 1 }", rows: 200},
-	{entry: "hellaswag_ppl", lines: `test.path = 'BENCH/hellaswag/hellaswag.jsonl'
-columns = { ctx = { from = "ctx" }, choices = { from = "endings" }, gold = { from = "label" } }`, rows: 1000},
-	{entry: "hellaswag_ll", lines: `test.path = 'BENCH/hellaswag/hellaswag.jsonl'
-columns = { query = { template = "{activity_label}: {ctx}" }, choices = { from = "endings" }, gold = { from = "label" } }`, rows: 1000},
+	{entry: "hellaswag_ppl", lines: "test.path = 'BENCH/hellaswag/hellaswag.jsonl'", rows: 1000},
+	{entry: "hellaswag_gen", lines: "test.path = 'BENCH/hellaswag/hellaswag.jsonl'", rows: 1000},
+	{entry: "hellaswag_ll", lines: "test.path = 'BENCH/hellaswag/hellaswag.jsonl'", rows: 1000},
 	{entry: "lambada_gen", lines: `test.path = 'BENCH/lambada/lambada_test.jsonl'
 columns = { prompt = { from = "text", regex = '(?s)^(.*) [^ ]*$' }, label = { from = "text", regex = '(?s)^.* ([^ ]*)$' } }`, rows: 5153},
-	{entry: "wsc273_ppl", lines: `test = { path = 'BENCH/wsc273/wsc273.txt', unit = "paragraph" }
-[dataset.columns]
-pronoun = { template = "[MASK]" }
-options = { from = "text", regex = '^[^\n]*\n[^\n]*\n([^\n]*)', case = "lower", split = "," }
-right = { from = "text", regex = '^[^\n]*\n[^\n]*\n[^\n]*\n([^\n]*)', case = "lower" }
-label = { from = "options", index = "{right}", join = "," }
-line = { from = "text", regex = '^([^\n]*)' }
-[dataset.prompt]
-template = "{line} Q: In the previous text, what does '{pronoun}' refer to? A: {choice}"`, rows: 273},
+	{entry: "lambada_ll", lines: `test.path = 'BENCH/lambada/lambada_test.jsonl'
+columns = { prompt = { from = "text", regex = '(?s)^(.*) [^ ]*$' }, label = { from = "text", regex = '(?s)^.* ([^ ]*)$' } }`, rows: 5153},
+	{entry: "wsc273_ppl", lines: "test = { path = 'BENCH/wsc273/wsc273.txt', unit = 'paragraph' }\n" + wscOwn, rows: 273},
+	{entry: "wsc273_ppl", lines: "test = { path = 'BENCH/wsc273/PDP.txt', unit = 'paragraph' }\n" + wscOwn, rows: 60},
 	{entry: "winogrande_ppl", lines: `test.path = 'BENCH/winogrande/winogrande.jsonl'
 [dataset.columns]
 option1 = { from = "context_options[0]" }
@@ -108,6 +105,12 @@ option2 = { from = "context_options[1]" }
 before = { from = "continuation", regex = "^()" }
 after = { template = " {continuation}" }
 answer = { from = "gold", map = { 0 = "1", 1 = "2" } }`, rows: 1267},
+	{entry: "winogrande_ll", lines: `test.path = 'BENCH/winogrande/winogrande.jsonl'
+[dataset.columns]
+before = { from = "continuation", regex = "^()" }
+options = { from = "context_options" }
+after = { from = "continuation" }
+gold = { from = "gold" }`, rows: 1267},
 	{entry: "arc_e_ppl", lines: "test.path = 'BENCH/arc/arc_easy.jsonl'" + arcOwn + `[dataset.prompt]
 template.round = [{ role = "HUMAN", prompt = "Question: {stem}\nAnswer: " }, { role = "BOT", prompt = "{choice}" }]`, rows: 2376},
 	{entry: "arc_e_ll", lines: "test.path = 'BENCH/arc/arc_easy.jsonl'" + arcOwn + `[dataset.prompt]
@@ -152,6 +155,16 @@ post = ["first_option:ABC"]
 columns.letter = { from = "answer", map = { answer1 = "A", answer2 = "B", answer3 = "C" } }
 prompt.template = "{instruction}"`, rows: 1954},
 }
+
+// wscOwn is of four lines a row: the text with its gap, what stands in the gap, the options, the right one.
+const wscOwn = `[dataset.columns]
+pronoun = { template = "[MASK]" }
+options = { from = "text", regex = '^[^\n]*\n[^\n]*\n([^\n]*)', case = "lower", split = "," }
+right = { from = "text", regex = '^[^\n]*\n[^\n]*\n[^\n]*\n([^\n]*)', case = "lower" }
+label = { from = "options", index = "{right}", join = "," }
+line = { from = "text", regex = '^([^\n]*)' }
+[dataset.prompt]
+template = "{line} Q: In the previous text, what does '{pronoun}' refer to? A: {choice}"`
 
 // pairs are a question and one answer, right or wrong.
 const pairs = `mode = "ll"
@@ -235,7 +248,7 @@ func TestReferenceContexts(t *testing.T) {
 	c := builtIn(t)
 	sets := map[string]*Set{}
 	for _, r := range realFiles {
-		if strings.HasSuffix(r.entry, "_ll") {
+		if slices.Contains(slices.Collect(maps.Values(entryOf)), r.entry) {
 			sets[r.entry] = load(t, c, "[[dataset]]\nabbr = \""+r.entry+"\"\n"+strings.ReplaceAll(r.lines, "BENCH", root))[0]
 		}
 	}
@@ -248,6 +261,33 @@ func TestReferenceContexts(t *testing.T) {
 		if p.Text != want.Context || !slices.Equal(p.Continuations, want.Choices) || it.Gold[0] != strconv.Itoa(want.Gold) {
 			t.Errorf("%s row %d: %q %q gold %q, want %q %q %d", want.Dataset, want.Index, p.Text, p.Continuations, it.Gold, want.Context, want.Choices, want.Gold)
 		}
+	}
+}
+
+// TestEveryFileIsRead: no file of the outside data is left out of the tests above.
+func TestEveryFileIsRead(t *testing.T) {
+	used := map[string]bool{"humaneval/example_samples.jsonl": true, "mmlu/mmlu.zip": true} // answers, no rows; familyData
+	for _, r := range realFiles {
+		for _, m := range regexp.MustCompile(`BENCH/([^']+)'`).FindAllStringSubmatch(r.lines, -1) {
+			used[m[1]] = true
+		}
+	}
+	root := filepath.Dir(bench(t, "x"))
+	seen := 0
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(root, path)
+		seen++
+		about := regexp.MustCompile(`(SOURCE\.txt|LICENSE|README\.md)$`).MatchString(name)
+		if !used[name] && !about && !strings.HasPrefix(name, "bbh/") {
+			t.Errorf("no test reads %s", name)
+		}
+		return err
+	})
+	if err != nil || seen < 60 {
+		t.Errorf("%d files: %v", seen, err)
 	}
 }
 

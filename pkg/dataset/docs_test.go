@@ -28,10 +28,7 @@ func TestDocumentedExample(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c, err := NewCatalog()
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := builtIn(t)
 	s, err := spec.Load(filepath.Join(dir, "eval.toml"), spec.Options{Catalog: c})
 	if err != nil {
 		t.Fatal(err)
@@ -57,10 +54,7 @@ func TestDocumentedCatalog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := NewCatalog()
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := builtIn(t)
 	for _, name := range c.Names() {
 		if !strings.HasPrefix(name, "pocket_") && !strings.Contains(string(doc), "`"+name+"`") {
 			t.Errorf("docs/datasets.md does not name %s", name)

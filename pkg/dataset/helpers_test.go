@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"sextant/pkg/spec"
@@ -54,9 +55,12 @@ func entry(t testing.TB, toml, test, train string) spec.Dataset {
 	return d
 }
 
+// catalogOnce reads the catalog for all tests.
+var catalogOnce = sync.OnceValues(NewCatalog)
+
 func builtIn(t testing.TB) *Catalog {
 	t.Helper()
-	c, err := NewCatalog()
+	c, err := catalogOnce()
 	if err != nil {
 		t.Fatal(err)
 	}

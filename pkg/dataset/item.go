@@ -8,6 +8,7 @@ import (
 	"hash"
 	"slices"
 	"strconv"
+	"unicode/utf8"
 
 	"sextant/pkg/spec"
 )
@@ -18,6 +19,8 @@ type Item struct {
 	Mode   spec.Mode
 	Labels []string // ppl, ll, clp: what is ranked, in order
 	Gold   []string // accepted answers; ppl, ll, clp: Labels, one but for rows of which several are right
+	Chars  []int    // ll: the characters of each option, as the row has it
+	Bytes  []int    // ll: and its bytes in UTF-8
 
 	set      *Set
 	roles    *Roles
@@ -32,7 +35,8 @@ type Item struct {
 //   - gen: Text is to be continued.
 //   - ppl: Text is scored whole. With ppl.normalizing, Text is the context, and Continuations and Normalizing hold one entry each:
 //     the label's value is NLL(Continuations[0] | Text) - NLL(Continuations[0] | Normalizing[0]).
-//   - ll, clp: Text is the context; Continuations holds one continuation a label.
+//   - ll, clp: Text is the context; Continuations holds one continuation a label. Where the context names {choice}, there is one Prompt a
+//     label instead, each with the continuation behind its own context.
 type Prompt struct {
 	Text          string
 	Rendered      bool // Text has its special tokens in it, by a chat template: a tokenizer is to add none
@@ -64,6 +68,9 @@ func (s *Set) item(row int, roles *Roles) (it *Item, err error) {
 	if it.Labels, it.Gold, err = s.program.outcome(it.row); err != nil {
 		return nil, err
 	}
+	if err := it.measure(); err != nil {
+		return nil, err
+	}
 	ids, err := s.shots.choose(row, it.raw)
 	if err != nil {
 		return nil, err
@@ -83,6 +90,18 @@ func (s *Set) item(row int, roles *Roles) (it *Item, err error) {
 		}
 	}
 	return it, err
+}
+
+// measure counts what likelihoods are divided by.
+func (it *Item) measure() error {
+	if it.Mode != spec.LL {
+		return nil
+	}
+	options, err := it.set.program.options(it.row)
+	for _, o := range options {
+		it.Chars, it.Bytes = append(it.Chars, utf8.RuneCountInString(o)), append(it.Bytes, len(o))
+	}
+	return err
 }
 
 // outcome gives a row's labels and gold.

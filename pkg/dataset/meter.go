@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"sort"
@@ -26,10 +27,13 @@ func (m *meter) Read(p []byte) (int, error) {
 			m.line(m.begun), maxRow>>20, m.format)
 	}
 	n, err := m.r.Read(p)
-	for i, b := range p[:n] {
-		if b == '\n' {
-			m.newlines = append(m.newlines, m.offset+int64(i))
+	for at := 0; ; at++ {
+		next := bytes.IndexByte(p[at:n], '\n')
+		if next < 0 {
+			break
 		}
+		at += next
+		m.newlines = append(m.newlines, m.offset+int64(at))
 	}
 	m.offset += int64(n)
 	return n, err

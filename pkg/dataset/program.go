@@ -20,6 +20,7 @@ type program struct {
 	labelled map[string]template // ppl with labels
 	labels   []string            // their order
 	context  template            // ll, clp
+	partial  bool                // ll: the context names {choice}, so that each option has its own
 	choice   body                // ll, clp
 	choices  *ref
 	answer   *ref
@@ -136,7 +137,11 @@ func (p *program) compileContext(s scope) (err error) {
 	if p.choice, err = s.compile(p.d.Prompt.Choice); err != nil {
 		return fmt.Errorf("prompt.choice: %w", err)
 	}
-	if !p.choice.names(choiceName) {
+	p.partial = p.d.Mode == spec.LL && p.context.names(choiceName)
+	if !p.partial && p.context.names(choiceName) {
+		return fmt.Errorf("prompt.context names {choice}, which goes with mode ll alone")
+	}
+	if !p.partial && !p.choice.names(choiceName) {
 		return errors.New("prompt.choice does not name {choice}, so every option would be the same")
 	}
 	return nil

@@ -93,6 +93,15 @@ few_shot = { kind = "fixed", ids = [0, 1] }
 [prompt]
 context = "{q}"
 choices = "opts"`},
+	{"ll, options in the context", `mode = "ll"
+answer = "gold"
+few_shot = { kind = "fixed", ids = [0, 1] }
+[prompt]
+context = "{q} {choice},"
+choice = " {a[0]} says."
+choices = "opts"
+[columns]
+a = { list = ["{gold}"] }`},
 	{"clp turns", `mode = "clp"
 answer = "gold"
 few_shot = { kind = "fixed", ids = [0] }
@@ -171,6 +180,10 @@ func TestOpenErrors(t *testing.T) {
 		{"gold no choice", choices, "{\"q\":1,\"gold\":2,\"opts\":[\"x\"]}", `which is no label; there is 0: map it`},
 		{"choices no list", choices, "{\"q\":1,\"gold\":0,\"opts\":\"x\"}", `"x" is no list: make one with [columns] split`},
 		{"no choices", choices, "{\"q\":1,\"gold\":0,\"opts\":[]}", "the list is empty"},
+		{"clp with options in the context", "mode = 'clp'\nanswer = 'gold'\nprompt = { context = '{q} {choice}', choices = 'opts' }",
+			"{\"q\":1,\"gold\":0,\"opts\":[\"x\"]}", "prompt.context names {choice}, which goes with mode ll alone"},
+		{"nothing behind options in the context", "mode = 'll'\nanswer = 'gold'\nprompt = { context = '{q} {choice}', choice = '{rest}', choices = 'opts' }",
+			"{\"q\":1,\"gold\":0,\"opts\":[\"x\"],\"rest\":\"\"}", "an empty continuation"},
 		{"normalizing labels", labels + "ppl.normalizing = 'x'", "{\"q\":1,\"gold\":0}", "ppl.normalizing needs prompt.template with prompt.choices"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

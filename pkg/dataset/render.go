@@ -97,21 +97,27 @@ func (p *program) contextPrompts(row view, examples [][]segment, d dialog) ([]Pr
 	if err != nil {
 		return nil, err
 	}
-	var one Prompt
-	if one.Text, err = p.context.prompt(env{row: row}, examples, d); err != nil {
-		return nil, err
-	}
-	for _, option := range options {
-		c, err := p.choice.render(env{row: row, choice: &option}, "")
+	var out []Prompt
+	for i, option := range options {
+		e := env{row: row, choice: &option}
+		if i == 0 || p.partial {
+			text, err := p.context.prompt(e, examples, d)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, Prompt{Text: text})
+		}
+		c, err := p.choice.render(e, "")
 		if err != nil {
 			return nil, fmt.Errorf("prompt.choice: %w", err)
 		}
 		if c == "" {
 			return nil, fmt.Errorf("prompt.choice: an empty continuation cannot be scored")
 		}
-		one.Continuations = append(one.Continuations, c)
+		last := &out[len(out)-1]
+		last.Continuations = append(last.Continuations, c)
 	}
-	return []Prompt{one}, nil
+	return out, nil
 }
 
 // example renders a row of the train split as an in-context example.

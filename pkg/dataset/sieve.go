@@ -22,7 +22,7 @@ type sieve struct {
 // newSieve makes the sieve of a program, or nil where a row's columns do not tell enough: they are made from others, or looked into.
 func newSieve(p *program) *sieve {
 	s := &sieve{}
-	if len(p.makers) > 0 {
+	if len(p.makers) > 0 || p.partial {
 		return nil
 	}
 	if p.answer != nil && p.d.Mode != spec.Rolling {

@@ -20,6 +20,7 @@ func sieved(t testing.TB) []*program {
 		{Mode: spec.PPL, Answer: "a", Prompt: spec.Prompt{Template: text("{q} {choice}"), Choices: "o"}, PPL: spec.PPLOptions{Normalizing: "A"}},
 		{Mode: spec.PPL, Answer: "a", Prompt: spec.Prompt{Labels: map[string]spec.Template{"0": {Text: "{q}"}, "true": {Text: "{q} {a}"}}}},
 		{Mode: spec.LL, Answer: "a", Prompt: spec.Prompt{Context: text("{q}"), Choices: "o"}},
+		{Mode: spec.LL, Answer: "a", Prompt: spec.Prompt{Context: text("{q}"), Choices: "o", Choice: "{choice}{q}"}},
 		{Mode: spec.CLP, Answer: "a", Prompt: spec.Prompt{Context: text("{q}"), Choices: "o", Choice: "{choice}"}},
 		{Mode: spec.Gen, Answer: "a", Prompt: spec.Prompt{Template: &spec.Template{
 			Round: []spec.Turn{{Role: "HUMAN", Prompt: "{q}"}, {Role: "BOT", Prompt: "{a}"}}}}},

@@ -187,7 +187,7 @@ func record(d spec.Dataset, it *dataset.Item, e *Entry) (result.Record, string) 
 	if len(e.Labels) != len(it.Labels) {
 		return rec, fmt.Sprintf("its labels are %s, the row's %s", strings.Join(e.Labels, " "), strings.Join(it.Labels, " "))
 	}
-	rec.Labels = it.Labels
+	rec.Labels, rec.Chars, rec.Size = it.Labels, it.Chars, it.Bytes
 	for _, label := range it.Labels {
 		i := slices.Index(e.Labels, label)
 		if i < 0 {

@@ -34,11 +34,14 @@ func settings(m *spec.Model, d *spec.Dataset, fingerprint, chat string) (string,
 		Gen         *spec.GenOptions
 		Normalizing string
 		Rolling     *spec.RollingOptions
+		Options     bool   `json:",omitempty"` // ll: records measure the options; those of older versions do not
 		Chat        string `json:",omitempty"` // it says what a turn ends with too
 	}{Chat: chat, Fingerprint: fingerprint, Mode: d.Mode, MaxSeqLen: m.MaxSeqLen, Truncate: d.Truncate}
 	switch d.Mode {
 	case spec.PPL:
 		v.Normalizing = d.PPL.Normalizing
+	case spec.LL:
+		v.Options = true
 	case spec.Gen:
 		gen := d.Gen
 		if m.MaxOutLen > 0 {

@@ -10,6 +10,9 @@ type Record struct {
 	NLL     []float64 `json:"nll,omitempty"`
 	Tokens  []int     `json:"tokens,omitempty"`   // predicted tokens behind each NLL
 	NormNLL []float64 `json:"norm_nll,omitempty"` // ppl with normalizing: NLL(answer|normalizing)
+	Chars   []int     `json:"chars,omitempty"`    // ll: characters of each option
+	Size    []int     `json:"size,omitempty"`     // ll: and its bytes in UTF-8
+	Greedy  []string  `json:"greedy,omitempty"`   // ll: the labels whose continuation is the likeliest token at each step
 
 	// gen
 	Text string  `json:"text,omitempty"` // the continuation, cut at its stop

@@ -25,12 +25,9 @@ func newChoices(d spec.Dataset, metrics []string) (*choices, error) {
 		return nil, unknown("denominator", o.Denominator, []string{"n", "n-1"})
 	}
 	c := &choices{mode: mode, all: o.Denominator != "n-1", normalize: mode == spec.PPL && o.Normalizing != ""}
+	kinds := map[string]kind{mc2: byMean, perplexity: byLoss} // the others are shares
 	for _, m := range metrics {
-		k := byShare
-		if m == mc2 {
-			k = byMean
-		}
-		c.list = append(c.list, sheet{metric: m, kind: k})
+		c.list = append(c.list, sheet{metric: m, kind: kinds[m]})
 	}
 	return c, nil
 }
@@ -81,10 +78,14 @@ func (c *choices) values(r *result.Record) ([]float64, error) {
 	return values, nil
 }
 
-// add ranks a row's labels. Of several gold labels any is right; mc1 wants one.
+// add ranks a row's labels. Of several gold labels any is right; mc1 and perplexity want one.
 //
 //	accuracy, mc1   whether the best label is a gold one (mc1: S. Lin et al., TruthfulQA, ACL 2022, where one of the labels is true)
 //	mc2             the probability of the gold labels among all labels, their likelihoods made to sum to 1 (the same)
+//	acc_norm        accuracy, the log-likelihood of each option divided by its characters, as lm-evaluation-harness computes it
+//	acc_bytes       likewise, by its bytes in UTF-8
+//	greedy          whether a gold label's continuation is what greedy decoding writes: acc of lm-evaluation-harness's loglikelihood tasks
+//	perplexity      exp of the mean over rows of the gold continuation's NLL, whatever its tokens: of LAMBADA a perplexity of words
 func (c *choices) add(q *question) error {
 	r := q.samples[0]
 	values, err := c.values(r)
@@ -95,12 +96,6 @@ func (c *choices) add(q *question) error {
 	if err != nil {
 		return err
 	}
-	best := 0
-	for i, v := range values {
-		if v < values[best] { // a tie stays with the first
-			best = i
-		}
-	}
 	logs := make([]float64, len(values))
 	for i, v := range values {
 		logs[i] = -v
@@ -109,18 +104,45 @@ func (c *choices) add(q *question) error {
 	if err != nil {
 		return err
 	}
-	for i := range c.list {
-		o := outcome{row: q.row, size: 1, asks: asks(r)}
-		switch {
-		case c.list[i].kind == byMean:
-			o.value = p
-		case gold[best]:
-			o.value = 1
+	worth := make([]float64, len(c.list))
+	for i, s := range c.list {
+		if worth[i], err = worthOf(s.metric, r, logs, gold); err != nil {
+			return err
 		}
-		c.list[i].rows = append(c.list[i].rows, o)
+	}
+	for i := range c.list {
+		c.list[i].rows = append(c.list[i].rows, outcome{row: q.row, value: worth[i], size: 1, asks: asks(r)})
 	}
 	c.gold += p
 	return nil
+}
+
+// worthOf is what a row counts by a metric.
+func worthOf(name string, r *result.Record, logs []float64, gold []bool) (v float64, err error) {
+	right := false
+	switch name {
+	case mc2:
+		return metric.MC2(logs, gold)
+	case perplexity:
+		return r.NLL[slices.Index(gold, true)], nil
+	case greedy:
+		right = slices.ContainsFunc(r.Greedy, func(label string) bool { return slices.Contains(r.Gold, label) })
+	case accNorm, accBytes:
+		lengths := r.Chars
+		if name == accBytes {
+			lengths = r.Size
+		}
+		if logs, err = metric.PerLength(logs, lengths); err != nil {
+			return 0, fmt.Errorf("the record has not one length an option: %w", err)
+		}
+		right = gold[metric.Best(logs)]
+	default:
+		right = gold[metric.Best(logs)]
+	}
+	if right {
+		v = 1
+	}
+	return v, nil
 }
 
 // golds says of each label whether it is right.
@@ -136,8 +158,10 @@ func (c *choices) golds(r *result.Record) ([]bool, error) {
 		}
 		gold[i] = true
 	}
-	if len(r.Gold) > 1 && slices.ContainsFunc(c.list, func(s sheet) bool { return s.metric == mc1 }) {
-		return nil, fmt.Errorf("mc1 wants one gold label, the row has %d", len(r.Gold))
+	for _, s := range c.list {
+		if len(r.Gold) > 1 && (s.metric == mc1 || s.metric == perplexity) {
+			return nil, fmt.Errorf("%s wants one gold label, the row has %d", s.metric, len(r.Gold))
+		}
 	}
 	return gold, nil
 }

@@ -47,6 +47,46 @@ func near(t *testing.T, what string, got, want float64) {
 	}
 }
 
+// TestLikelihoodMetrics scores two rows by every metric of mode ll, worked by hand. Row 0: the first option is likelier, the second by
+// characters (-4/2 = -2, -9/6 = -1.5), the first again by bytes (-4/6, -9/6). Row 1: b is likelier by all.
+func TestLikelihoodMetrics(t *testing.T) {
+	rows := []result.Record{ranked(0, "b", []float64{4, 9}, []int{2, 3}), ranked(1, "b", []float64{7, 1}, []int{1, 2})}
+	rows[0].Chars, rows[0].Size = []int{2, 6}, []int{6, 6}
+	rows[1].Chars, rows[1].Size = []int{1, 1}, []int{1, 3}
+	rows[0].Greedy, rows[1].Greedy = []string{"a"}, []string{"b"}
+	d := spec.Dataset{Mode: spec.LL, Metric: "accuracy", Metrics: []string{"acc_norm", "acc_bytes", "greedy", "mc1", "mc2", "perplexity"}}
+	all, err := Compute(one(d, 2), func(string) ([]result.Record, error) { return rows, nil }, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mc2 := 100 * (math.Exp(-9)/(math.Exp(-4)+math.Exp(-9)) + math.Exp(-1)/(math.Exp(-7)+math.Exp(-1))) / 2
+	for i, want := range []float64{50, 100, 50, 50, 50, mc2, math.Exp(5)} { // the mean of 9 and 1
+		s := all.Scores[i]
+		unit := Percent
+		if s.Metric == "perplexity" {
+			unit = Perplexity
+		}
+		if s.Value == nil || s.N != 2 || s.Unit != unit || s.Further != (i > 0) {
+			t.Fatalf("%+v", s)
+		}
+		near(t, s.Metric, *s.Value, want)
+	}
+	// The delta method: e^5 times the standard error of the mean of 9 and 1, which is 4.
+	near(t, "standard error", *all.Scores[6].StdErr, 4*math.Exp(5))
+
+	rows[1].Chars = nil // as a record of a version before this one
+	if s := compute(t, spec.Dataset{Mode: spec.LL, Metric: "acc_norm"}, 2, rows...); s.N != 1 || !strings.Contains(s.Reason, "one length an option") {
+		t.Errorf("%+v", s)
+	}
+	rows[1].Gold = []string{"a", "b"}
+	if s := compute(t, d, 2, rows...); s.N != 1 || !strings.Contains(s.Reason, "wants one gold label") {
+		t.Errorf("%+v", s)
+	}
+	if _, err := newScorer(spec.Dataset{Mode: spec.LL, Metric: "perplexity"}); err == nil || !strings.Contains(err.Error(), "further metric") {
+		t.Errorf("a main metric that no group can average: %v", err)
+	}
+}
+
 // TestRanking works the cases where the modes and denominators part.
 func TestRanking(t *testing.T) {
 	for _, c := range []struct {

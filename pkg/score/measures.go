@@ -112,7 +112,7 @@ func genMetrics() []string {
 	names := slices.Sorted(maps.Keys(bases))
 	names = slices.DeleteFunc(names, func(n string) bool { return n == exactMatch })
 	names = append([]string{exactMatch}, names...)
-	return append(append(names, slices.Sorted(maps.Keys(families))...), "bleu", "ifeval", "pass@K", "pass@K:METRIC", "maj@K", "maj@K:METRIC")
+	return append(append(names, slices.Sorted(maps.Keys(families))...), "bleu", "chrf", "chrf++", "ifeval", "pass@K", "pass@K:METRIC", "maj@K", "maj@K:METRIC")
 }
 
 // measuresOf reads a metric's name, for rows of so many samples:
@@ -123,6 +123,7 @@ func genMetrics() []string {
 //	pass@K:NAME   the same of texts that are right by a base
 //	maj@K:NAME    the answer that most of the first K texts give, by a base: metric.MajorityVote; exact_match by default
 //	bleu          sacreBLEU's corpus BLEU (M. Post, WMT 2018), or bleu:TOKENIZER
+//	chrf, chrf++  its corpus chrF (M. Popović, WMT 2015)
 func measuresOf(name string, samples int) ([]measure, error) {
 	if members, ok := families[name]; ok {
 		var out []measure
@@ -144,6 +145,8 @@ func measuresOf(name string, samples int) ([]measure, error) {
 	switch head, arg, _ := strings.Cut(name, ":"); {
 	case head == "bleu":
 		m, err = bleu(arg, samples)
+	case name == "chrf" || name == "chrf++":
+		m, err = chrf(name == "chrf++", samples)
 	case how == "pass" && how != name:
 		m, err = passing(rest, samples)
 	case how == "maj" && how != name:
@@ -273,8 +276,8 @@ func voting(rest string, samples int) (measure, error) {
 // bleu is corpus BLEU: the counts of every row, summed up in row order.
 func bleu(tokenizer string, samples int) (measure, error) {
 	b, err := metric.NewBLEU(metric.BLEUOptions{Tokenizer: tokenizer})
-	if err == nil && samples > 1 {
-		err = errors.New("a corpus has one text a row; take gen.samples out")
+	if err == nil {
+		err = oneText(samples)
 	}
 	if err != nil {
 		return measure{}, err
@@ -283,6 +286,35 @@ func bleu(tokenizer string, samples int) (measure, error) {
 		of: func(answers, golds []string, _ judge) (outcome, error) {
 			return outcome{size: 1, parts: bleuParts(b.Count(answers[0], golds))}, nil
 		}}, nil
+}
+
+// oneText refuses several samples a row.
+func oneText(samples int) error {
+	if samples > 1 {
+		return errors.New("a corpus has one text a row; take gen.samples out")
+	}
+	return nil
+}
+
+// chrf is corpus chrF, likewise.
+func chrf(words bool, samples int) (measure, error) {
+	of := func(answers, golds []string, _ judge) (outcome, error) {
+		o := outcome{size: 1}
+		for _, counts := range metric.CHRF(answers[0], golds, words) {
+			for _, n := range counts {
+				o.parts = append(o.parts, float64(n))
+			}
+		}
+		return o, nil
+	}
+	value := func(sum []float64) float64 {
+		var s metric.CHRFStats
+		for i, n := range sum {
+			s[i/3][i%3] = int(n)
+		}
+		return s.Score()
+	}
+	return measure{kind: byCorpus, of: of, value: value}, oneText(samples)
 }
 
 func bleuParts(s metric.BLEUStats) []float64 {

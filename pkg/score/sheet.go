@@ -1,6 +1,9 @@
 package score
 
-import "math"
+import (
+	"math"
+	"strings"
+)
 
 // outcome is what one row adds to a value: of a share 1 or 0 of size 1, of a mean a number from 0 to 1 of size 1, of a ratio a count in a
 // count, of a perplexity the loss of so many tokens (convention gptq: the window's mean loss, of size 1).
@@ -52,7 +55,7 @@ func clusters(rows []outcome) []outcome {
 	return out
 }
 
-// fill writes value, standard error, interval and bounds. Of a perplexity its scorer has done it.
+// fill writes value, standard error, interval and bounds. Of a rolling perplexity its scorer has done it.
 //
 // The standard error of shares, means and ratios with clusters is that of a ratio of the clusters' sums, which for rows of size 1 is
 //
@@ -61,7 +64,11 @@ func clusters(rows []outcome) []outcome {
 // the clustered standard error of arXiv 2411.00640, section 2.2, with the factor for few clusters G; where each row is a cluster it is the
 // usual one. Of a corpus it is the bootstrap's. Intervals of means, ratios and corpora are the bootstrap's, over clusters.
 func (sh *sheet) fill(s *Score) {
-	if sh.kind == byLoss || len(sh.rows) == 0 {
+	rolling := s.Unit == Perplexity
+	if sh.kind == byLoss {
+		s.Unit = Perplexity
+	}
+	if rolling || len(sh.rows) == 0 {
 		return
 	}
 	units := sh.rows
@@ -69,8 +76,15 @@ func (sh *sheet) fill(s *Score) {
 		units = clusters(sh.rows)
 		s.Cluster = len(units)
 	}
-	if sh.kind == byCorpus {
+	switch sh.kind {
+	case byCorpus:
 		sh.fillCorpus(s)
+		return
+	case byLoss:
+		mean, stderr := deltaRatio(units)
+		if !s.exponential(mean, stderr) {
+			s.Reason = strings.TrimPrefix(s.Reason+"; "+noPerplexity, "; ")
+		}
 		return
 	}
 	sum := average(units)

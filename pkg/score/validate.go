@@ -19,15 +19,18 @@ const (
 	exactMatch     = "exact_match" // accuracy under the name it has for generated text
 	contains       = "contains"    // share of rows whose text holds any accepted answer
 	perplexity     = "perplexity"
-	mc1            = "mc1" // TruthfulQA's: see choices.add
+	mc1            = "mc1" // TruthfulQA's; these five and perplexity of mode ll: see choices.add
 	mc2            = "mc2"
+	accNorm        = "acc_norm"
+	accBytes       = "acc_bytes"
+	greedy         = "greedy"
 	wordPerplexity = "word_perplexity" // what perplexity is called in a score of the lm-eval convention
 )
 
 // metrics lists the metrics of each mode but gen, its default first. Those of gen are in measures.go.
 var metrics = map[spec.Mode][]string{
 	spec.PPL:     {accuracy},
-	spec.LL:      {accuracy, mc1, mc2},
+	spec.LL:      {accuracy, accNorm, accBytes, mc1, mc2, greedy, perplexity},
 	spec.CLP:     {accuracy},
 	spec.Rolling: {perplexity},
 }
@@ -64,6 +67,9 @@ func metricsOf(d spec.Dataset) ([]string, error) {
 	for i, name := range names {
 		if d.Mode != spec.Gen && !slices.Contains(known, name) {
 			return nil, unknown("metric of mode "+string(d.Mode), name, known)
+		}
+		if i == 0 && d.Mode == spec.LL && name == perplexity {
+			return nil, fmt.Errorf("%q is no share of rows, so that it can only be a further metric of mode ll: metrics = [%q]", name, name)
 		}
 		if slices.Contains(names[:i], name) {
 			return nil, fmt.Errorf("the metric %q is there twice", name)

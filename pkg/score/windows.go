@@ -105,20 +105,24 @@ func (w *windows) finish(s *Score, lost *losses) {
 		// The documents are given, so tokens a word is a constant and all the spread is in the loss a token.
 		mean, stderr = sum.nll/sum.words, stderr*sum.tokens/sum.words
 	}
-	s.exponential(mean, stderr, lost)
+	if !s.exponential(mean, stderr) {
+		lost.note(noPerplexity)
+	}
 }
 
-// exponential fills in exp(mean) with the standard error that the delta method gives it.
-func (s *Score) exponential(mean, stderr float64, lost *losses) {
+const noPerplexity = "the perplexity is too large or undefined"
+
+// exponential fills in exp(mean) with the standard error that the delta method gives it; false: it is no number.
+func (s *Score) exponential(mean, stderr float64) bool {
 	v := math.Exp(mean)
 	if !finite(v) {
-		lost.note("the perplexity is too large or undefined")
-		return
+		return false
 	}
 	s.Value = ptr(v)
 	if se := v * stderr; finite(se) {
 		s.StdErr = ptr(se)
 	}
+	return true
 }
 
 // keepWholeDocuments takes back the windows of documents that lack one: their words and bytes cannot be divided among windows. Rows

@@ -126,8 +126,8 @@ type Files struct {
 
 // Column makes a new column of a row from others, before templates see it.
 type Column struct {
-	From     string            `toml:"from" json:"from,omitempty"`                                            // a column, with .key and [i] into nested values
-	Template string            `toml:"template" json:"template,omitempty"`                                    // or text with {column}s
+	From     string            `toml:"from" json:"from,omitempty"`                                            // a column, with .key and [i]; parted by |: the first that is there
+	Template string            `toml:"template" json:"template,omitempty"`                                    // or text with {column}s; beside From: where that is not there
 	List     []string          `toml:"list" spec:"nonempty" json:"list,omitempty"`                            // or a list of such texts
 	File     string            `toml:"file" spec:"path" json:"file,omitempty"`                                // or a file's text, the same for every row
 	Parse    string            `toml:"parse" spec:"oneof=list" json:"parse,omitempty"`                        // "list": the text of a list, as JSON or Python writes it, is one

@@ -102,7 +102,7 @@ func (c *checker) column(n *node, key, name string, col *Column) {
 	}
 	origins := 0
 	for _, k := range []string{"from", "template", "list", "file"} {
-		if at := t.get(k); at != nil && at.value != "" {
+		if at := t.get(k); at != nil && at.value != "" && (k != "template" || col.From == "") { // where the file lacks from, template stands in
 			origins++
 		}
 	}
@@ -222,7 +222,8 @@ func (c *checker) templates(t *node, key string, d *Dataset) {
 			c.add(t, key, path, "does not hold ice_token %q; put it where the examples go, or leave ice_token out", p.IceToken)
 		}
 	}
-	if (d.Mode == LL || d.Mode == CLP) && !strings.Contains(p.Choice, "{choice}") {
+	partial := d.Mode == LL && p.Context != nil && strings.Contains(p.Context.all(), "{choice}")
+	if (d.Mode == LL || d.Mode == CLP) && !partial && !strings.Contains(p.Choice, "{choice}") {
 		c.add(t, key, []string{"choice"}, `does not hold {choice}; write it where the option goes, as in " {choice}"`)
 	}
 }

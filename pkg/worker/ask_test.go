@@ -127,10 +127,77 @@ choices = "endings"
 			if r.Tokens[k] >= whole[i].Tokens[k] || r.Tokens[k] < 3 {
 				t.Errorf("row %d: %d tokens of %d are the continuation", i, r.Tokens[k], whole[i].Tokens[k])
 			}
+			if r.Chars[k] < 8 || r.Size[k] != r.Chars[k] {
+				t.Errorf("row %d: an ending of %d characters, %d bytes", i, r.Chars[k], r.Size[k])
+			}
 		}
 		n := normalized[i]
 		if len(n.NormNLL) != len(n.Labels) || len(n.NLL) != len(n.Labels) || n.NormNLL[0] <= n.NLL[0] {
 			t.Errorf("row %d: an ending is likelier after its story than after no story: %+v", i, n)
 		}
+	}
+}
+
+// Partial evaluation: where the option stands in the context, what follows it is the whole text less the context with that option.
+func TestOptionsInTheContext(t *testing.T) {
+	const head = `
+models = [{ abbr = "pocket", path = "$POCKET/model" }]
+datasets = ["partial", "context", "whole"]
+`
+	var tables string
+	for abbr, prompt := range map[string]string{
+		"partial": "mode = 'll'\nprompt = { context = 'It is {choice}', choice = ' that {text}', choices = 'options' }",
+		"context": "prompt = { template = 'It is {choice}', choices = 'options' }",
+		"whole":   "prompt = { template = 'It is {choice} that {text}', choices = 'options' }",
+	} {
+		tables += "[[dataset]]\nabbr = '" + abbr + "'\nbase = 'pocket_winograd'\n" + prompt + "\n"
+	}
+	dir, p := planned(t, given(t, head+tables, limit(5)))
+	if err := work(t, dir, p, 1); err != nil {
+		t.Fatal(err)
+	}
+	context, whole := records(t, dir, p, "pocket/context"), records(t, dir, p, "pocket/whole")
+	for i, r := range records(t, dir, p, "pocket/partial") {
+		for k := range r.Labels {
+			if want := whole[i].NLL[k] - context[i].NLL[k]; !goldens.Near(r.NLL[k], want, 1e-6) || r.Tokens[k] != whole[i].Tokens[k]-context[i].Tokens[k] {
+				t.Errorf("row %d label %d: %v of %d tokens, want %v", i, k, r.NLL[k], r.Tokens[k], want)
+			}
+		}
+	}
+}
+
+// A continuation is greedy where the model, let write, writes it.
+func TestGreedy(t *testing.T) {
+	dir, p := planned(t, given(t, `
+models = [{ abbr = "pocket", path = "$POCKET/model" }]
+datasets = ["pocket_lambada", "likely"]
+[[dataset]]
+abbr = "likely"
+base = "pocket_lambada"
+mode = "ll"
+answer = "gold"
+[dataset.columns]
+options = { list = ["{word}"] }
+gold = { template = "0" }
+[dataset.prompt]
+context = "{start}"
+choices = "options"
+`, limit(40)))
+	if err := work(t, dir, p, 1); err != nil {
+		t.Fatal(err)
+	}
+	written := records(t, dir, p, "pocket/pocket_lambada")
+	greedy := 0
+	for i, r := range records(t, dir, p, "pocket/likely") {
+		is := len(r.Greedy) == 1 && r.Greedy[0] == "0"
+		if writes := strings.HasPrefix(written[i].Text, " "+written[i].Gold[0]); is != writes || len(r.Greedy) > 1 {
+			t.Errorf("row %d: greedy %q, and the model writes %q for %q", i, r.Greedy, written[i].Text, written[i].Gold[0])
+		}
+		if is {
+			greedy++
+		}
+	}
+	if greedy == 0 || greedy == len(written) {
+		t.Errorf("%d of %d rows are greedy: nothing is told apart", greedy, len(written))
 	}
 }

@@ -10,11 +10,13 @@ import (
 	"sextant/kernels"
 	"sextant/pkg/engine"
 	"sextant/pkg/result"
+	"sextant/pkg/spec"
 )
 
 // record begins the record of a row.
 func (t *task) record(a *ask) result.Record {
-	r := result.Record{Row: a.item.Row, Digest: a.item.Digest(t.plan.Settings), Labels: a.item.Labels, Gold: a.item.Gold, Dropped: a.dropped, Cut: a.cut}
+	r := result.Record{Row: a.item.Row, Digest: a.item.Digest(t.plan.Settings), Labels: a.item.Labels, Gold: a.item.Gold,
+		Chars: a.item.Chars, Size: a.item.Bytes, Dropped: a.dropped, Cut: a.cut}
 	for _, s := range a.seqs {
 		r.PromptTokens = max(r.PromptTokens, len(s.Tokens))
 	}
@@ -53,6 +55,9 @@ func (t *task) score(ctx context.Context, asks []*ask, keep func(result.Record) 
 			}
 			r.NLL = append(r.NLL, s.NLL)
 			r.Tokens = append(r.Tokens, s.Count)
+			if s.Greedy && t.data.Mode == spec.LL {
+				r.Greedy = append(r.Greedy, r.Labels[k])
+			}
 		}
 		return keep(r)
 	})
