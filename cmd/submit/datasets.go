@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -137,6 +139,8 @@ type datasetView struct {
 	Problem     string     `json:"problem,omitempty"`
 	Description string     `json:"description,omitempty"`
 	Source      string     `json:"source,omitempty"` // origin and licence
+
+	incomplete bool // the problem is a file that is not there
 }
 
 type fileView struct {
@@ -174,25 +178,25 @@ func columnRole(role string) string {
 	return ""
 }
 
+// describe is what a dataset says of itself; of a family, with the files of its first subset.
+func describe(d spec.Dataset) datasetView {
+	full := d.WithDefaults()
+	return datasetView{Name: d.Abbr, Mode: string(full.Mode), Metric: full.Metric, Metrics: full.Metrics, Subsets: len(d.Subsets),
+		Files: filesOf(d.Members()[0]), Description: d.Description, Source: d.Source}
+}
+
 // viewOf looks at a dataset's files and counts its rows.
 func viewOf(d spec.Dataset) datasetView {
-	full := d.WithDefaults()
-	v := datasetView{Name: d.Abbr, Mode: string(full.Mode), Metric: full.Metric, Metrics: full.Metrics, Subsets: len(d.Subsets),
-		Description: d.Description, Source: d.Source}
+	v := describe(d)
 	rows := 0
 	for _, m := range d.Members() {
-		m = m.WithDefaults()
-		files := filesOf(m)
-		if v.Files == nil {
-			v.Files = files
-		}
-		if len(files) > 0 && !files[0].Found {
+		if _, err := os.Stat(m.Test.Path); err != nil {
 			continue
 		}
 		set, err := dataset.Open(m, 0)
 		if err != nil {
 			if v.Problem == "" {
-				v.Problem = err.Error()
+				v.Problem, v.incomplete = err.Error(), errors.Is(err, fs.ErrNotExist)
 			}
 			continue
 		}
@@ -241,11 +245,16 @@ func (e env) listDatasets(c *cli.Context, s *shelf, list []spec.Dataset) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
+	shape := ""
 	for _, v := range views {
 		if v.Problem != "" {
 			fmt.Fprintf(e.stderr, "%s: %s\n", v.Name, v.Problem)
 		}
+		if v.state() == "faulty" {
+			shape = "A file of another shape needs a few lines in a spec: docs/datasets.md, \"The catalog's entries\", has examples.\n"
+		}
 	}
+	fmt.Fprint(e.stderr, shape)
 	fmt.Fprintf(e.stderr, "%d of %d found; files are looked for under %s (--data-dir). submit datasets NAME shows one\n", found, len(views), s.dir)
 	return nil
 }
@@ -257,6 +266,8 @@ func (v datasetView) state() string {
 		return fmt.Sprintf("%d of %d", v.Found, v.Subsets)
 	case v.Found > 0:
 		return "found"
+	case v.incomplete:
+		return "incomplete"
 	case v.Problem != "":
 		return "faulty"
 	}

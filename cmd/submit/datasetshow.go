@@ -87,7 +87,9 @@ func (e env) showDataset(c *cli.Context, s *shelf, d spec.Dataset) error {
 	if to == nil {
 		to = &reader{}
 	}
-	v := datasetDetail{Version: 1, datasetView: viewOf(d), Prompt: dataset.PromptHash(d, to.roles), FewShot: d.FewShot, Post: d.Post}
+	rows := set.Len()
+	v := datasetDetail{Version: 1, datasetView: describe(d), Prompt: dataset.PromptHash(d, to.roles), FewShot: d.FewShot, Post: d.Post}
+	v.Rows, v.Found = &rows, 1
 	if d.Mode != spec.Rolling {
 		item, err := set.Item(c.Int("row"), to.roles)
 		if err != nil {
@@ -115,15 +117,16 @@ func (r *reader) row(d spec.Dataset, it *dataset.Item) rowView {
 		for i, p := range it.Prompts(examples) {
 			n := r.count(p, "")
 			most = max(most, n)
-			parts = append(parts, partView{partName(it, i), p.Text, n})
+			of := func(what string, label int) string { return what + " of label " + it.Labels[label] }
+			name := "prompt"
+			if own := d.Mode == spec.PPL || len(p.Continuations) < len(it.Labels); own {
+				name = of(name, i)
+			}
+			parts = append(parts, partView{name, p.Text, n})
 			for j, continuation := range p.Continuations {
 				n := r.count(p, continuation)
 				most = max(most, n)
-				name := "continuation"
-				if j < len(it.Labels) && d.Mode != spec.PPL {
-					name += " of label " + it.Labels[j]
-				}
-				parts = append(parts, partView{name, continuation, n})
+				parts = append(parts, partView{of("continuation", i+j), continuation, n})
 			}
 		}
 		return most, parts
@@ -163,13 +166,6 @@ func (r *reader) count(p dataset.Prompt, continuation string) int {
 		return len(r.tok.EncodeRendered(p.Text + continuation))
 	}
 	return len(r.tok.EncodePrompt(p.Text + continuation))
-}
-
-func partName(item *dataset.Item, i int) string {
-	if item.Mode == spec.PPL && i < len(item.Labels) {
-		return "prompt of label " + item.Labels[i]
-	}
-	return "prompt"
 }
 
 func (v *datasetDetail) print(w io.Writer) {

@@ -166,13 +166,11 @@ func (m *importer) readSpec(c *cli.Context) (*spec.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
+	load := func(o spec.Options) (*spec.Spec, error) { return spec.Load(path, o) }
 	if path == "" {
-		if path, err = bareSpec(); err != nil {
-			return nil, err
-		}
-		defer os.Remove(path)
+		load = func(o spec.Options) (*spec.Spec, error) { return spec.Parse("import", bareSpec, o) }
 	}
-	s, err := spec.Load(path, spec.Options{Catalog: catalog, Overrides: over})
+	s, err := load(spec.Options{Catalog: catalog, Overrides: over})
 	if err == nil {
 		err = score.Validate(s)
 	}
@@ -194,15 +192,8 @@ func named(abbr string, names []string) bool {
 	})
 }
 
-// bareSpec is a file with no more in it than a spec must have; the models are the tree's.
-func bareSpec() (string, error) {
-	f, err := os.CreateTemp("", "sextant-import-*.toml")
-	if err != nil {
-		return "", fmt.Errorf("making a spec: %w", err)
-	}
-	_, err = f.WriteString("[[models]]\npath = \"imported\"\n")
-	return f.Name(), errors.Join(err, f.Close())
-}
+// bareSpec has no more in it than a spec must have; the models are the tree's.
+const bareSpec = "[[models]]\npath = \"imported\"\n"
 
 // plan reads the predictions and makes the plan whose records they are.
 func (m *importer) plan(models []string) (*plan.Plan, error) {
@@ -221,18 +212,14 @@ func (m *importer) plan(models []string) (*plan.Plan, error) {
 		m.spec.Models = append(m.spec.Models, spec.Model{Abbr: model, Path: filepath.Join(m.note.Source, model), RunCfg: spec.RunCfg{NumProcs: 1}})
 		sum := sha256.New()
 		for _, d := range m.spec.Datasets {
-			t, files, err := m.task(model, d)
+			t, from, err := m.task(model, d)
 			if err != nil {
 				return nil, err
 			}
-			for _, f := range files {
-				raw, err := os.ReadFile(f)
-				if err != nil {
-					return nil, fmt.Errorf("reading predictions: %w", err)
-				}
-				fmt.Fprintf(sum, "%q %x\n", filepath.Base(f), sha256.Sum256(raw))
+			for i, f := range from.Files {
+				fmt.Fprintf(sum, "%q %s\n", filepath.Base(f), from.Sums[i])
 			}
-			used += len(files)
+			used += len(from.Files)
 			in.Tasks = append(in.Tasks, t)
 		}
 		fingerprint := hex.EncodeToString(sum.Sum(nil))[:32]
@@ -246,35 +233,33 @@ func (m *importer) plan(models []string) (*plan.Plan, error) {
 }
 
 // task reads one model's predictions of one dataset.
-func (m *importer) task(model string, d spec.Dataset) (t plan.TaskInput, files []string, err error) {
+func (m *importer) task(model string, d spec.Dataset) (t plan.TaskInput, from ocimport.Predictions, err error) {
 	set := m.sets[d.Abbr]
 	if set == nil {
 		if set, err = dataset.Open(d, m.spec.Infer.Limit); err != nil {
-			return t, nil, err
+			return t, from, err
 		}
 		m.sets[d.Abbr] = set
 	}
 	t = plan.TaskInput{Variant: model, Dataset: d.Abbr, Rows: set.Len(), Labels: 1, Prompt: dataset.PromptHash(d, nil)}
 	if t.Data, err = set.Digest(); err != nil {
-		return t, nil, err
+		return t, from, err
 	}
 	name := m.names[d.Abbr]
 	if name == "" {
 		name = ocimport.NameOf(d.Abbr, m.tree.Datasets(model))
 	}
-	entries, lacks, err := m.tree.Read(model, name)
-	if err != nil {
-		return t, nil, err
+	if from, err = m.tree.Read(model, name); err != nil {
+		return t, from, err
 	}
-	files, _ = m.tree.Files(model, name)
-	got, err := ocimport.Match(d, set, entries)
+	got, err := ocimport.Match(d, set, from.Entries)
 	if err != nil {
-		return t, nil, err
+		return t, from, err
 	}
 	id := model + "/" + d.Abbr
 	m.got[id] = got.Records
-	m.note.Tasks[id] = importedTask{Files: files, Rows: len(got.Records), Reason: lossReason(got.Lost, lacks)}
-	return t, files, nil
+	m.note.Tasks[id] = importedTask{Files: from.Files, Rows: len(got.Records), Reason: lossReason(got.Lost, from.Lacks)}
+	return t, from, nil
 }
 
 // lossReason says why rows have no prediction, the commonest reason first.
@@ -308,7 +293,7 @@ func (m *importer) write(r *run.Run) error {
 				n++
 			}
 			h := result.Header{Task: t.ID, Digest: t.Digest, From: recs[0].Row, To: recs[n-1].Row + 1}
-			name := fmt.Sprintf("%s--%d-%d", fileSafe(t.ID), h.From, h.To)
+			name := fmt.Sprintf("%s--%d-%d", plan.FileSafe(t.ID), h.From, h.To)
 			if err := result.Write(r.Dir.Result(name), h, recs[:n]); err != nil {
 				return err
 			}
@@ -316,16 +301,4 @@ func (m *importer) write(r *run.Run) error {
 		}
 	}
 	return result.CommitJSON(importFile(string(r.Dir)), m.note)
-}
-
-// fileSafe makes a file's name of a task's, with a digest where that would lose something.
-func fileSafe(id string) string {
-	safe := strings.Map(func(c rune) rune {
-		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("._-", c) {
-			return c
-		}
-		return '-'
-	}, strings.ReplaceAll(id, "/", "--"))
-	sum := sha256.Sum256([]byte(id))
-	return safe[:min(len(safe), 150)] + "-" + hex.EncodeToString(sum[:3])
 }

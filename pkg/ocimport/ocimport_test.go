@@ -84,8 +84,11 @@ func TestTree(t *testing.T) {
 	if got := tree.Datasets("m"); !slices.Equal(got, []string{"a", "b"}) {
 		t.Errorf("datasets %q", got)
 	}
-	if entries, lacks, err := tree.Read("m", "a"); err != nil || len(entries) != 1 || lacks != "a_1.json is not there" {
-		t.Errorf("%v, %q, %v", entries, lacks, err)
+	if p, err := tree.Read("m", "a"); err != nil || len(p.Entries) != 1 || len(p.Files) != 1 || p.Lacks != "a_1.json is not there" {
+		t.Errorf("%+v, %v", p, err)
+	}
+	if p, err := tree.Read("m", "none"); err != nil || p.Entries != nil || p.Lacks != "there are no predictions of it" {
+		t.Errorf("%+v, %v", p, err)
 	}
 	if _, err := Open(filepath.Join(dir, "20240102_000000/predictions/m")); err == nil {
 		t.Error("a directory without predictions is a tree")

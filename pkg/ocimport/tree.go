@@ -1,9 +1,10 @@
 package ocimport
 
 import (
-	"errors"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
-	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -68,12 +69,7 @@ func escape(path string) string {
 
 // Models lists the models, sorted.
 func (t *Tree) Models() []string {
-	var names []string
-	for m := range t.files {
-		names = append(names, m)
-	}
-	slices.Sort(names)
-	return names
+	return slices.Sorted(maps.Keys(t.files))
 }
 
 // Datasets lists the datasets that a model has predictions of, sorted; the parts of one are one.
@@ -116,28 +112,31 @@ func (t *Tree) Files(model, dataset string) (paths []string, lacks string) {
 	return paths, ""
 }
 
-// Read reads a dataset's entries, its parts one after another. The second value says what of it is not known.
-func (t *Tree) Read(model, dataset string) ([]Entry, string, error) {
-	paths, lacks := t.Files(model, dataset)
-	if len(paths) == 0 {
-		if lacks == "" {
-			lacks = "there are no predictions of it"
-		}
-		return nil, lacks, nil
+// Predictions are what a tree has of one dataset.
+type Predictions struct {
+	Entries []Entry
+	Files   []string // that they are of, in their order
+	Sums    []string // the SHA-256 of each file, in hex
+	Lacks   string   // what of it is not known; "": nothing
+}
+
+// Read reads a dataset's entries, its parts one after another.
+func (t *Tree) Read(model, dataset string) (p Predictions, err error) {
+	p.Files, p.Lacks = t.Files(model, dataset)
+	if len(p.Files) == 0 && p.Lacks == "" {
+		p.Lacks = "there are no predictions of it"
 	}
-	var all []Entry
-	for _, p := range paths {
-		raw, err := os.ReadFile(p)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, "", fmt.Errorf("reading predictions: %w", err)
-		} else if err != nil {
-			return nil, "", err
+	for _, path := range p.Files {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return p, fmt.Errorf("reading predictions: %w", err)
 		}
 		entries, err := Parse(raw)
 		if err != nil {
-			return nil, "", fmt.Errorf("reading predictions %q: %w", p, err)
+			return p, fmt.Errorf("reading predictions %q: %w", path, err)
 		}
-		all = append(all, entries...)
+		sum := sha256.Sum256(raw)
+		p.Entries, p.Sums = append(p.Entries, entries...), append(p.Sums, hex.EncodeToString(sum[:]))
 	}
-	return all, lacks, nil
+	return p, nil
 }

@@ -219,7 +219,7 @@ func checkTiling(t *rapid.T, w *world, p *Plan) {
 	next, count, ids := map[string]int{}, map[string]int{}, map[string]bool{}
 	tokens := map[string]int64{}
 	for _, s := range p.Shards {
-		if s.From != next[s.Task] || s.To <= s.From || ids[s.ID] || s.ID != fileSafe(s.ID) || s.Tokens < int64(s.To-s.From) {
+		if s.From != next[s.Task] || s.To <= s.From || ids[s.ID] || s.ID != FileSafe(s.ID) || s.Tokens < int64(s.To-s.From) {
 			t.Fatalf("shard %+v after row %d", s, next[s.Task])
 		}
 		next[s.Task], ids[s.ID] = s.To, true

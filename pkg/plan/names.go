@@ -10,9 +10,9 @@ import (
 // maxName leaves room for a temporary file's decoration within the 255 bytes that file systems allow.
 const maxName = 180
 
-// fileSafe makes a name that every file system and shell takes as it is. A name that had to be changed carries a hash of what it was, so
+// FileSafe makes a name that every file system and shell takes as it is. A name that had to be changed carries a hash of what it was, so
 // that different names stay different.
-func fileSafe(name string) string {
+func FileSafe(name string) string {
 	safe := strings.Map(func(r rune) rune {
 		if r < 128 && (r == '-' || r == '_' || r == '.' || r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z') {
 			return r
@@ -34,7 +34,7 @@ type names map[string]bool
 
 // unique makes a file-safe name that was not given out before.
 func (n names) unique(name string) string {
-	name = fileSafe(name)
+	name = FileSafe(name)
 	free := name
 	for i := 2; n[strings.ToLower(free)]; i++ {
 		free = name + "." + strconv.Itoa(i)

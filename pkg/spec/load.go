@@ -37,6 +37,16 @@ func Load(path string, o Options) (*Spec, error) {
 	return load(path, o, readFile)
 }
 
+// Parse is Load of a text in the place of the file name, which need not be there.
+func Parse(name, text string, o Options) (*Spec, error) {
+	return load(name, o, func(path string) ([]byte, error) {
+		if path == name {
+			return []byte(text), nil
+		}
+		return readFile(path)
+	})
+}
+
 func load(path string, o Options, read func(string) ([]byte, error)) (*Spec, error) {
 	p := &problems{}
 	l := &loader{read: read, p: p}
