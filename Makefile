@@ -77,12 +77,13 @@ gpu-check: ## on a machine with a GPU, nvcc and the kit: build the kernels, chec
 
 test: TRIM := # what vet has compiled is not compiled again for other names of files
 # The suites of kernels and pkg/quant compute for minutes under the race detector, which does not see C: of quant's it gets what has goroutines
-# at odds, and kernels' runs under the other sanitizers. Those and the emulator share the cores. pkg/sandbox holds fork bombs to times: alone.
+# at odds, and kernels' runs under the other sanitizers. pkg/dataset's runs under both: its conformance suite reads every row of the outside
+# data, without the detector alone. Those and the emulator share the cores. pkg/sandbox holds fork bombs to times: alone.
 test: deps lint build ## everything, installing what it needs from Debian's packages if absent
 	@$(MAKE) --no-print-directory -j3 -Otarget asan ubsan check-cuda
 	$(GO) test -race -timeout 15m $(TAGS) $$($(GO) list ./... | grep -vxE 'sextant/(kernels|pkg/quant|pkg/sandbox)')
 	$(GO) test -race -run 'Stopped|Taken|Progress|AnotherJob|Threads' $(TAGS) ./pkg/quant
-	$(GO) test -p 1 $(TAGS) ./kernels ./pkg/quant ./pkg/sandbox
+	$(GO) test -p 1 $(TAGS) ./kernels ./pkg/quant ./pkg/sandbox ./pkg/dataset
 
 check: lint ## the quick subset: lint and tests without the race detector
 	$(GO) test $(TAGS) ./...
