@@ -18,9 +18,9 @@ import (
 	"sextant/scheduler/batch"
 )
 
-var nameForm = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,256}$`)
+var nameForm = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,200}$`)
 
-// displayName is a job's name as DLC takes it: itself, where that may be; else what is left of it and a digest of the whole.
+// displayName is a job's name as DLC takes it, and no longer than what files are named by can be: itself, where that may be; else what is left of it and a digest of the whole.
 func displayName(name string) string {
 	if nameForm.MatchString(name) {
 		return name
@@ -79,11 +79,15 @@ func (o *Options) scriptPath(j scheduler.Job) string {
 	return filepath.Join(o.Scripts, name+".dlc.sh")
 }
 
-// command is the start command of a job: its script, with the job's name, its log, and the words of this very job. It is a word for sh.
+// command is the start command of a job: its script, with the job's display name, its log, and the words of this very job; before it the job's
+// own name, where DLC does not take that. It is for sh.
 func (o *Options) command(j scheduler.Job) string {
 	words := append([]string{"exec", "/bin/bash", o.scriptPath(j), displayName(j.Name), j.Log}, j.Tail...)
 	for i, w := range words {
 		words[i] = batch.Quote(w)
+	}
+	if j.Name != displayName(j.Name) {
+		words = append([]string{"sextant_name=" + batch.Quote(j.Name)}, words...)
 	}
 	return strings.Join(words, " ")
 }

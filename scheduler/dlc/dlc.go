@@ -101,6 +101,7 @@ func (s *Scheduler) Submit(ctx context.Context, jobs []scheduler.Job) ([]schedul
 		// What DLC refuses of one of these jobs is an answer to whoever submits it; those after it are not taken.
 		for i, r := range refs {
 			if r.Name == failed {
+				delete(s.jobs, failed)
 				s.forget(jobs[i:])
 				return refs[:i], fmt.Errorf("submitting job %q: %w", failed, err)
 			}
@@ -121,7 +122,8 @@ func (s *Scheduler) take(ctx context.Context, jobs []scheduler.Job) ([]scheduler
 			return refs, fmt.Errorf("submitting job %q: %w", spec.Name, err)
 		}
 		if s.jobs[spec.Name] == nil {
-			j := &job{record: record{Name: spec.Name, Display: displayName(spec.Name), Log: spec.Log, Held: s.now()}, spec: spec, status: scheduler.Status{State: scheduler.Pending}}
+			j := &job{record: record{Name: spec.Name, Display: displayName(spec.Name), Log: spec.Log, Held: s.now()}, spec: spec}
+			j.status.State = scheduler.Pending
 			if err := s.note(j.record, false); err != nil {
 				return refs, err
 			}

@@ -45,7 +45,8 @@ func newBench(t *testing.T, change func(*Options)) *bench {
 func options(lab *dlcshim.Lab, dir string) Options {
 	return Options{Dir: filepath.Join(dir, "books"), Scripts: filepath.Join(dir, "scripts"), About: "a test", Workers: 4,
 		PollMin: 30 * time.Millisecond, PollMax: 60 * time.Millisecond, Gap: time.Millisecond, Settle: 150 * time.Millisecond,
-		Ask: Ask{Program: lab.Program, JobCmd: "create", Workspace: "ws1", Resource: "quota1", Image: "img:1", Sources: []string{"d-1", "d-2"}, Priority: 1}}
+		Ask: Ask{Program: lab.Program, JobCmd: "create", Workspace: "ws1", Resource: "quota1", Image: "img:1", Sources: []string{"d-1", "d-2"},
+			Priority: 1}}
 }
 
 // again is another process on the same directory.
@@ -247,7 +248,7 @@ func TestLimits(t *testing.T) {
 	other := strings.Repeat("a+b ", 100) + "c"
 	big := b.job("big", "true")
 	big.Tail = []string{strings.Repeat("x", 62000)}
-	refs, err := b.Submit(t.Context(), []scheduler.Job{b.job(long, "echo $SEXTANT_JOB >>"+b.dir+"/names"), b.job(other, "echo $SEXTANT_JOB >>"+b.dir+"/names"), big})
+	refs, err := b.Submit(t.Context(), []scheduler.Job{b.job(long, `[ "$SEXTANT_JOB" = "`+long+`" ]`), b.job(other, "true"), big})
 	if len(refs) != 2 || !errors.Is(err, scheduler.ErrUnsatisfiable) || !strings.Contains(err.Error(), "65536") {
 		t.Fatalf("%v, %v", refs, err)
 	}

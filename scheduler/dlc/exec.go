@@ -93,10 +93,12 @@ var rules = []struct {
 		tell: "the access key's user may not do this: ask the owner of the workspace for a role in it, and look at [dlc] workspace_id and resource_id"},
 	{says: regexp.MustCompile(`(?i)unknown (shorthand )?(flag|command)|flag provided but not defined`),
 		tell: "this dlc does not know the option or command: look at [dlc] job_cmd (\"create\" or \"submit\") and extra"},
-	{says: regexp.MustCompile(`(?i)different datasource can't have the same mount path`), tell: "[dlc] data_sources has one source twice, or two of one mount path"},
+	{says: regexp.MustCompile(`(?i)different datasource can't have the same mount path`),
+		tell: "[dlc] data_sources has one source twice, or two of one mount path"},
 	{says: regexp.MustCompile(`(?i)code: 5[0-9][0-9]|internal ?(server )?error|service ?unavailable`), tell: "DLC has a fault",
 		failure: failure{class: scheduler.ErrDown, doubt: true}},
-	{says: regexp.MustCompile(`(?i)dial tcp|connection re(set|fused)|no such host|i/o timeout|TLS handshake|\bEOF\b|network is unreachable|timed? ?out`),
+	{says: regexp.MustCompile(`(?i)dial tcp|connection re(set|fused)|no such host|i/o timeout|TLS handshake|\bEOF\b|network is unreachable|` +
+		`timed? ?out`),
 		tell: "DLC cannot be reached", failure: failure{class: scheduler.ErrDown, doubt: true}},
 }
 
@@ -130,7 +132,8 @@ func explain(text string, err error) error {
 }
 
 // secrets are what must not be passed on of what dlc says: access keys, which begin with LTAI, tokens, and values that are named as secrets.
-var secrets = regexp.MustCompile(`LTAI[A-Za-z0-9]{8,}|STS\.[A-Za-z0-9]{8,}|(?i)((?:access_?key(?:_?(?:id|secret))?|access_?id|secret|token|password)["']?\s*[=:]\s*["']?)[^\s"',}]+`)
+var secrets = regexp.MustCompile(`LTAI[A-Za-z0-9]{8,}|STS\.[A-Za-z0-9]{8,}|` +
+	`(?i)((?:access_?key(?:_?(?:id|secret))?|access_?id|secret|token|password)["']?\s*[=:]\s*["']?)[^\s"',}]+`)
 
 func redact(text string) string { return secrets.ReplaceAllString(text, "${1}***") }
 

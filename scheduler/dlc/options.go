@@ -58,8 +58,8 @@ const (
 const maxGPUs = 16
 
 // What DLC takes: the bytes of all parameters of CreateJob, those that it adds itself too, and the characters of a display name, which are
-// A-Z a-z 0-9 _ . -
+// A-Z a-z 0-9 _ . - and at most 256. They are fewer here, for files are named by it too.
 const (
 	maxRequest = 65536
-	maxName    = 256
+	maxName    = 200
 )

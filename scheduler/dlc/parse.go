@@ -10,7 +10,7 @@ import (
 	"sextant/scheduler/batch"
 )
 
-var createdID = regexp.MustCompile(`\|\s*(dlc[0-9a-z][0-9a-z-]*)\s*\|`)
+var createdID = regexp.MustCompile(`(?m)^\s*\|\s*(dlc[0-9a-z][0-9a-z-]*)\s*\|`)
 
 // parseCreated finds the id of a new job in what dlc said: the request as JSON, and a table of JobId and RequestId.
 func parseCreated(text string) (id string, ok bool) {
@@ -116,7 +116,8 @@ func parseList(text string) ([]row, error) {
 			}
 		}
 		if last := len(rows) - 1; r.ID == "" && last >= 0 {
-			rows[last].Name, rows[last].Status, rows[last].Created = rows[last].Name+r.Name, rows[last].Status+r.Status, rows[last].Created+r.Created
+			above := &rows[last]
+			above.Name, above.Status, above.Created = above.Name+r.Name, above.Status+r.Status, above.Created+r.Created
 		} else if r.ID != "" {
 			rows = append(rows, r)
 		}

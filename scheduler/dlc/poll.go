@@ -78,8 +78,8 @@ func (s *Scheduler) atDLC() []*job {
 	return list
 }
 
-// dispatch creates jobs that were held back, in order, as far as there is room; one that is to follow others when they have ended. An error with a name is of a
-// job that DLC refused, which is held back no more.
+// dispatch creates jobs that were held back, in order, as far as there is room; one that is to follow others when they have ended. An error
+// with a name is of a job that DLC refused, which is held back no more.
 func (s *Scheduler) dispatch(ctx context.Context) (refused string, err error) {
 	room := s.opt.Workers - len(s.atDLC())
 	for _, j := range slices.Clone(s.queue) {

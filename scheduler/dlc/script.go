@@ -55,11 +55,11 @@ func (o *Options) script(j scheduler.Job) ([]byte, error) {
 	}
 	fmt.Fprintf(&b, `# A job on PAI's DLC. Arguments: its name, its log, and what is the job's own.
 me=%s/$1 log=$2
-export SEXTANT_JOB=$1
+export SEXTANT_JOB=${sextant_name:-$1}
 shift 2
 umask 0000
 trap 'echo $? >"$me%s"' EXIT
-exec >>"$log" 2>&1
+exec >>"$log" 2>&1 || exit 1
 echo >>"$me%s"
 mapfile -t began <"$me%s"
 if ((${#began[@]} > 1)); then

@@ -41,6 +41,8 @@ var rules = []rule{
 		"the controller is too slow to answer" + waits},
 	{says(`zero bytes were transmitted or received|message (receive|send) failure|\((receive|send|shutdown) failure\)|communication shutdown failure|` +
 		`delayed socket error|connection forced closed|connection reset`), scheduler.ErrDown, true, "the connection to the controller broke" + waits},
+	{says(`(expired|rewound) credential`), scheduler.ErrDown, true,
+		"the clocks of this machine and the controller do not agree, and what they say to each other has run out: tell the administrators"},
 	{says(`unexpected message|header lengths are longer than data|insane message length|munge decode failed`), scheduler.ErrDown, true,
 		"the controller's answer cannot be read" + waits},
 	{says(`shutting down and closing all`), scheduler.ErrDown, true, "the controller is being stopped" + waits},
