@@ -45,6 +45,9 @@ func Backends() []string {
 	return names
 }
 
+// LaidOut is how many rows of its input a matmul of the cpu backend lays out anew at once, in f32.
+const LaidOut = cpu.LaidOut
+
 // Found is what a backend answered when one of its devices was opened.
 type Found struct {
 	Backend string

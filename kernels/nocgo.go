@@ -17,6 +17,9 @@ type (
 	Graph  struct{}
 )
 
+// LaidOut is 0: there is no backend.
+const LaidOut = 0
+
 // Found is what a backend answered when one of its devices was opened.
 type Found struct {
 	Backend string

@@ -6,9 +6,8 @@ package cpu
 #cgo CFLAGS: -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra -Wno-psabi -pthread
 #cgo LDFLAGS: -lm -lpthread
 #include <stdlib.h>
-#include "kernels.h"
+#include "isa.h"
 
-const void *sx_cpu_build(const char *name);
 int32_t sx_cpu_threads(void);
 int32_t sx_cpu_places(const char *root, const char *cpus, int32_t how, int32_t asked, int32_t cpu[64], int32_t node[64], int32_t info[4], double *quota);
 int sx_cpu_hand_out(int32_t threads, const int32_t *node, int64_t n, int32_t meet, int32_t *by, int32_t *times);
@@ -19,6 +18,9 @@ double sx_cpu_read(const char *name, int32_t threads, int64_t bytes);
 */
 import "C"
 import "unsafe"
+
+// LaidOut is how many rows of its input a matmul lays out anew at once.
+const LaidOut = C.mat_rows
 
 // Ops is the backend's sx_ops table.
 func Ops() unsafe.Pointer { return unsafe.Pointer(C.sx_cpu_ops()) }

@@ -66,7 +66,7 @@ func formatOf(info kernels.Info, matrices []kernels.DType) kernels.DType {
 
 // PositionBytes is the memory, in bytes, that a position takes in the cache.
 func (m *Model) PositionBytes() int64 {
-	return 2 * m.act.Bytes() * int64(m.cfg.Layers) * int64(m.cfg.KVHeads) * int64(m.cfg.HeadDim)
+	return 2 * m.act.Bytes() * int64(len(m.layers)) * int64(m.cfg.KVHeads) * int64(m.cfg.HeadDim)
 }
 
 // rows gives the first n rows of every tensor.
@@ -83,9 +83,6 @@ func (t tensors) rows(n int, c *checkpoint.Config) tensors {
 // scratchRows is the rows that a tensor for so many has: a power of two, so that it seldom grows.
 func scratchRows(n int) int { return 1 << bits.Len(uint(max(n, 1)-1)) }
 
-// laidOut is how many rows of its input a matmul of the cpu backend lays out anew at once.
-const laidOut = 504
-
 // PassBytes is the memory of the device, in bytes, that passes of so many tokens take beside weights and cache, where logits of so many rows
 // are wanted. What the device has put aside for its own scratch when it was opened is not in it.
 func (m *Model) PassBytes(tokens, logits int) (n int64) {
@@ -95,9 +92,9 @@ func (m *Model) PassBytes(tokens, logits int) (n int64) {
 	}
 	if m.info.Layout != "" {
 		widest := max(c.Hidden, c.Heads*c.HeadDim, c.Intermediate) // of what matmuls have as input
-		n += 4 * int64(min(tokens, laidOut)) * int64(widest)
+		n += 4 * int64(min(tokens, kernels.LaidOut)) * int64(widest)
 	}
-	if logits > 0 {
+	if logits > 0 && m.Last() {
 		n += 4 * int64(scratchRows(logits)) * int64(c.Vocab)
 	}
 	return n
