@@ -231,11 +231,7 @@ func (a *arena) one(t *testing.T, b Box, h hostile) {
 	t.Logf("wall %v (all %v), cpu %v, rss %d MB, exit %d, signal %d, %q", o.Wall.Round(time.Millisecond), took.Round(time.Millisecond),
 		o.CPU.Round(time.Millisecond), o.MaxRSS>>20, o.ExitCode, o.Signal, o.Why)
 	limits := p.Limits.withDefaults()
-	most := 2 * limits.Wall
-	if b.without&Namespaces != 0 {
-		most *= 4 // a bomb is hunted down process by process, on cores that the bombs of other tests are on too
-	}
-	if o.Wall > most {
+	if o.Wall > 2*limits.Wall {
 		t.Errorf("it ran for %v; its limit is %v", o.Wall, limits.Wall)
 	}
 	if int64(len(o.Stdout)+len(o.Stderr)) > limits.Output {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -29,6 +30,9 @@ func (b Box) Run(ctx context.Context, p Program) (Outcome, error) {
 	p.Limits = p.Limits.withDefaults()
 	if err := p.check(); err != nil {
 		return Outcome{}, err
+	}
+	if ctx.Err() != nil {
+		return Outcome{}, fmt.Errorf("running a program: %w", context.Cause(ctx))
 	}
 	layers, why := Probe()
 	layers &^= b.without
@@ -73,6 +77,7 @@ type running struct {
 	stdin   *os.File
 	ours    []*os.File // to be closed at the end
 	out     *output
+	user    int // its own, outside; 0: the caller's
 	leader  int // the program, once it runs: its process and its process group
 	ended   sync.WaitGroup
 }
@@ -83,6 +88,9 @@ func (r *running) close() {
 	}
 	if r.group != nil {
 		r.group.remove()
+	}
+	if r.user != 0 {
+		freeUsers() <- r.user
 	}
 }
 
@@ -148,10 +156,9 @@ func (r *running) config() (config, *syscall.SysProcAttr, error) {
 	c := config{Argv: r.program.Argv, Read: r.program.Read, Files: r.program.Files, Limits: r.program.Limits, Dir: r.dir, UID: -1,
 		Probe: r.probe, Rooted: os.Geteuid() == 0}
 	attr := &syscall.SysProcAttr{Setpgid: true}
-	user := 0
 	if r.layers.Has(OwnUser) && (r.layers.Has(Namespaces) || r.reachable()) {
-		user = ownUser()
-		c.UID = user
+		r.user = <-freeUsers()
+		c.UID = r.user
 	} else {
 		r.layers &^= OwnUser
 	}
@@ -159,10 +166,10 @@ func (r *running) config() (config, *syscall.SysProcAttr, error) {
 		attr.Cloneflags = unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
 		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
 		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
-		if user != 0 {
+		if r.user != 0 {
 			c.UID = 1
-			attr.UidMappings = append(attr.UidMappings, syscall.SysProcIDMap{ContainerID: 1, HostID: user, Size: 1})
-			attr.GidMappings = append(attr.GidMappings, syscall.SysProcIDMap{ContainerID: 1, HostID: user, Size: 1})
+			attr.UidMappings = append(attr.UidMappings, syscall.SysProcIDMap{ContainerID: 1, HostID: r.user, Size: 1})
+			attr.GidMappings = append(attr.GidMappings, syscall.SysProcIDMap{ContainerID: 1, HostID: r.user, Size: 1})
 			attr.GidMappingsEnableSetgroups = true
 		}
 		if r.layers.Has(NoNetwork) {
@@ -170,8 +177,8 @@ func (r *running) config() (config, *syscall.SysProcAttr, error) {
 		}
 	} else {
 		r.layers &^= NoNetwork
-		if user != 0 {
-			if err := os.Chown(r.dir, user, user); err != nil {
+		if r.user != 0 {
+			if err := os.Chown(r.dir, r.user, r.user); err != nil {
 				return c, nil, fmt.Errorf("giving a program its working directory: %w", err)
 			}
 		}
@@ -184,25 +191,26 @@ func (r *running) config() (config, *syscall.SysProcAttr, error) {
 		}
 	}
 	c.Layers = r.layers
-	c.Tasks = r.tasks(user != 0)
+	c.Tasks = r.tasks()
 	c.Env = append([]string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + c.inside(), "TMPDIR=" + c.inside(), "LANG=C.UTF-8",
 		"PYTHONDONTWRITEBYTECODE=1", "PYTHONHASHSEED=0", "OMP_NUM_THREADS=1", "OPENBLAS_NUM_THREADS=1"}, r.program.Env...)
 	return c, attr, nil
 }
 
-// othersTasks is room for what the user's other programs and their wardens start meanwhile.
-const othersTasks = 256
+// othersTasks is room for what the user's other programs and their wardens start meanwhile, a program or two a processor. A bomb takes all of
+// it until it is seen, and the larger it is the later that comes.
+func othersTasks() int { return 64 + 24*runtime.GOMAXPROCS(0) }
 
 // tasks is the limit of processes and threads for the kernel, which counts those of a user, not of a program. It is as tight as it can
 // be without counting others': the watch has the exact one.
-func (r *running) tasks(ownUser bool) int {
+func (r *running) tasks() int {
 	switch {
-	case ownUser:
+	case r.user != 0:
 		return r.program.Processes
 	case r.layers.Has(Namespaces) && countsByNamespace():
 		return r.program.Processes + 12 // the warden's
 	default:
-		return r.program.Processes + userTasks() + othersTasks
+		return r.program.Processes + userTasks() + othersTasks()
 	}
 }
 
@@ -219,7 +227,7 @@ func (r *running) follow(ctx context.Context) (Outcome, error) {
 	if r.layers.Has(Namespaces) {
 		files = ""
 	}
-	w := newWatch(r.program.Limits, r.cmd.Process.Pid, files)
+	w := newWatch(r.program.Limits, r.cmd.Process.Pid, first.started, files)
 	r.leader = w.program
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
@@ -301,11 +309,12 @@ func (r *running) finish(out *Outcome, reported bool) error {
 	return nil
 }
 
-// message is a line of the report: "ready CPU", "exit STATUS CPU MAXRSS" (nanoseconds, bytes) or "error TEXT".
+// message is a line of the report: "ready CPU STARTED", "exit STATUS CPU MAXRSS" (nanoseconds, bytes) or "error TEXT".
 type message struct {
 	kind, text string
 	status     uint32
 	cpu, rss   int64
+	started    time.Duration // of the monotonic clock
 }
 
 func readReport(f *os.File, messages chan<- message) {
@@ -315,7 +324,7 @@ func readReport(f *os.File, messages chan<- message) {
 		m := message{kind: kind, text: rest}
 		switch kind {
 		case "ready":
-			_, _ = fmt.Sscan(rest, &m.cpu)
+			_, _ = fmt.Sscan(rest, &m.cpu, (*int64)(&m.started))
 		case "exit":
 			_, _ = fmt.Sscan(rest, &m.status, &m.cpu, &m.rss)
 		}

@@ -66,7 +66,6 @@ type Outcome struct {
 // Box says where and how programs are run. The zero value is ready.
 type Box struct {
 	Dir        string // working directories are made below it; "": os.TempDir()
-	Parallel   int    // programs that Each runs at a time; 0: the processors
 	Unconfined bool   // run even where Layers.Confined is false
 	without    Layers // left out, for tests
 }

@@ -32,17 +32,17 @@ func stage() error {
 		if err := tryLayers(c); err != nil {
 			return err
 		}
-		fmt.Fprintln(report, "ready 0")
+		fmt.Fprintln(report, "ready 0", int64(monotonic()))
 		os.Exit(0)
 	}
 	var u unix.Rusage
 	_ = unix.Getrusage(unix.RUSAGE_SELF, &u)
-	ready := fmt.Appendf(nil, "ready %d\n", u.Utime.Nano()+u.Stime.Nano())
+	ready := fmt.Appendf(nil, "ready %d %d\n", u.Utime.Nano()+u.Stime.Nano(), int64(monotonic()))
 	if _, err := unix.Write(fdStageReport, ready); err != nil {
 		return fmt.Errorf("reporting that a program starts: %w", err)
 	}
-	// Last, because this process's own address space is larger.
-	if err := limit(unix.RLIMIT_AS, uint64(c.Limits.Memory)+addressSlack); err != nil {
+	// Last, because this process's own address space is larger, and it may need another thread when the user's others leave no room for one.
+	if err := errors.Join(limit(unix.RLIMIT_NPROC, uint64(c.Tasks)), limit(unix.RLIMIT_AS, uint64(c.Limits.Memory)+addressSlack)); err != nil {
 		return err
 	}
 	return cmd.exec()
@@ -120,12 +120,12 @@ func limit(what int, value uint64) error {
 	return nil
 }
 
-// limits sets all resource limits but that of the address space.
+// limits sets all resource limits but those of the address space and of processes.
 func limits(c config) error {
 	cpu := uint64((c.Limits.CPU.Milliseconds()+999)/1000) + 1
 	return errors.Join(limit(unix.RLIMIT_CORE, 0), limit(unix.RLIMIT_CPU, cpu), limit(unix.RLIMIT_FSIZE, uint64(c.Limits.Disk)),
-		limit(unix.RLIMIT_NOFILE, 256), limit(unix.RLIMIT_NPROC, uint64(c.Tasks)), limit(unix.RLIMIT_MEMLOCK, 64<<10),
-		limit(unix.RLIMIT_MSGQUEUE, 0), limit(unix.RLIMIT_RTPRIO, 0), limit(unix.RLIMIT_NICE, 0), limit(unix.RLIMIT_SIGPENDING, 256))
+		limit(unix.RLIMIT_NOFILE, 256), limit(unix.RLIMIT_MEMLOCK, 64<<10), limit(unix.RLIMIT_MSGQUEUE, 0),
+		limit(unix.RLIMIT_RTPRIO, 0), limit(unix.RLIMIT_NICE, 0), limit(unix.RLIMIT_SIGPENDING, 256))
 }
 
 // closeRest has every descriptor but 0, 1 and 2 closed when the program starts.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -14,9 +15,10 @@ type process struct {
 	pid, parent int
 	state       byte
 	threads     int
-	start       uint64 // after boot, which with pid names it for good
-	cpu         time.Duration
-	rss         int64 // bytes
+	start       uint64        // after boot, which with pid names it for good
+	cpu         time.Duration // its own, and reaped
+	reaped      time.Duration // of the children that it has waited for
+	rss         int64         // bytes
 }
 
 // tick is the unit of processor time in /proc: Linux has 100 a second on every machine.
@@ -38,8 +40,9 @@ func parseStat(pid int, text []byte) (process, bool) {
 		v, _ := strconv.ParseInt(string(f[i-3]), 10, 64)
 		return v
 	}
+	reaped := num(16) + num(17)
 	return process{pid: pid, parent: int(num(4)), state: f[0][0], threads: int(num(20)), start: uint64(num(22)),
-		cpu: time.Duration(num(14)+num(15)+num(16)+num(17)) * tick, rss: num(24) * pageSize}, true
+		cpu: time.Duration(num(14)+num(15)+reaped) * tick, reaped: time.Duration(reaped) * tick, rss: num(24) * pageSize}, true
 }
 
 func readProcess(pid int) (process, bool) {
@@ -50,26 +53,47 @@ func readProcess(pid int) (process, bool) {
 	return parseStat(pid, text)
 }
 
+// tasks is how many processes and threads it is.
+func (p process) tasks() int {
+	if p.dead() {
+		return 0
+	}
+	return p.threads
+}
+
+func (p process) dead() bool { return p.state == 'Z' || p.state == 'X' }
+
 // mostProcesses bounds what one look at a tree reads. A tree with more is to be killed anyway, and killing looks again.
 const mostProcesses = 4096
 
-// descendants lists what is below root, which is not in the list. Processes that start while it looks may be missed.
-func descendants(root int) []process {
-	if _, err := os.Stat("/proc/self/task/" + strconv.Itoa(unix.Getpid()) + "/children"); err != nil {
+// listsChildren says whether the kernel does.
+var listsChildren = sync.OnceValue(func() bool {
+	_, err := os.Stat("/proc/self/task/" + strconv.Itoa(unix.Getpid()) + "/children")
+	return err == nil
+})
+
+// descendants lists what is below root, which is not in the list, and counts its processes and threads. It is content with a list of more
+// tasks than most: of a bomb, which leaves little time to look, not all is read. Processes that start while it looks may be missed.
+func descendants(root, most int) (list []process, tasks int) {
+	if !listsChildren() {
 		return scan(root)
 	}
-	var list []process
 	queue := []int{root}
-	for len(queue) > 0 && len(list) < mostProcesses {
+	for len(queue) > 0 {
 		children := childrenOf(queue[0])
 		queue = queue[1:]
 		for _, pid := range children {
-			if p, ok := readProcess(pid); ok {
-				list, queue = append(list, p), append(queue, pid)
+			p, ok := readProcess(pid)
+			if !ok {
+				continue
+			}
+			list, queue, tasks = append(list, p), append(queue, pid), tasks+p.tasks()
+			if tasks > most || len(list) >= mostProcesses {
+				return list, tasks
 			}
 		}
 	}
-	return list
+	return list, tasks
 }
 
 func childrenOf(pid int) (children []int) {
@@ -87,7 +111,7 @@ func childrenOf(pid int) (children []int) {
 }
 
 // scan finds descendants among all processes, for kernels that do not list children.
-func scan(root int) []process {
+func scan(root int) (list []process, tasks int) {
 	below := map[int][]process{}
 	entries, _ := os.ReadDir("/proc")
 	for _, e := range entries {
@@ -97,11 +121,11 @@ func scan(root int) []process {
 			}
 		}
 	}
-	list := append([]process{}, below[root]...)
+	list = below[root]
 	for i := 0; i < len(list); i++ {
-		list = append(list, below[list[i].pid]...)
+		list, tasks = append(list, below[list[i].pid]...), tasks+list[i].tasks()
 	}
-	return list
+	return list, tasks
 }
 
 // signalProcess sends to this very process, not to one that has its number since.
@@ -129,9 +153,9 @@ func killTree(root, group int) {
 	stopped := map[uint64]bool{}
 	for round := 0; ; round++ {
 		live, fresh := 0, false
-		all := descendants(root)
+		all, _ := descendants(root, mostProcesses)
 		for _, p := range all {
-			if p.state == 'Z' || p.state == 'X' {
+			if p.dead() {
 				continue
 			}
 			live++

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -14,17 +13,20 @@ import (
 )
 
 // User numbers that root gives away: far above any that a site hands out, and different for each program that runs at a time, whichever
-// process started it.
+// process started it. A program beyond so many of a process waits for another's end.
 const (
 	usersFrom   = 1_900_000_000
 	usersOfEach = 64
 )
 
-var usersGiven atomic.Int64
-
-func ownUser() int {
-	return usersFrom + os.Getpid()%(1<<21)*usersOfEach + int(usersGiven.Add(1)%usersOfEach)
-}
+// freeUsers are this process's numbers that no program has.
+var freeUsers = sync.OnceValue(func() chan int {
+	free := make(chan int, usersOfEach)
+	for i := range usersOfEach {
+		free <- usersFrom + os.Getpid()%(1<<21)*usersOfEach + i
+	}
+	return free
+})
 
 // reachable says whether a stranger may start the program's command and read its paths.
 func (r *running) reachable() bool {

@@ -37,13 +37,27 @@ type watch struct {
 	diskFrom int64
 }
 
-func newWatch(l Limits, warden int, dir string) *watch {
-	w := &watch{Limits: l, warden: warden, started: time.Now(), dir: dir}
-	for _, p := range descendants(warden) {
-		w.before, w.program = w.before+p.cpu, p.pid
+// newWatch begins with a program that started at a time of the monotonic clock.
+func newWatch(l Limits, warden int, started time.Duration, dir string) *watch {
+	w := &watch{Limits: l, warden: warden, started: time.Now().Add(started - monotonic()), dir: dir}
+	first := process{}
+	below, _ := descendants(warden, mostProcesses)
+	for _, p := range below {
+		w.before += p.cpu
+		if first.pid == 0 || p.start < first.start || p.start == first.start && p.pid < first.pid {
+			first = p // it may have started others already
+		}
 	}
+	w.program = first.pid
 	w.diskFrom = written(warden) + written(w.program)
 	return w
+}
+
+// monotonic is the time since boot that all processes share.
+func monotonic() time.Duration {
+	var t unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &t)
+	return time.Duration(t.Nano())
 }
 
 // look says which limit is passed; "": none.
@@ -52,18 +66,19 @@ func (w *watch) look() (why string, timedOut bool) {
 	if over := wall - w.Wall; over > 0 && (w.crowded || over > min(waited(w.program), w.Wall/2)) {
 		return fmt.Sprintf("wall time over %v", w.Wall), true
 	}
-	all := descendants(w.warden)
+	w.looks++
+	all, tasks := descendants(w.warden, w.Processes)
 	var cpu time.Duration
 	var rss, wrote int64
-	tasks := 0
 	for _, p := range all {
-		if p.state != 'Z' {
-			tasks += p.threads
-		}
 		cpu, rss = cpu+p.cpu, rss+p.rss
-		if w.dir != "" {
-			wrote += written(p.pid)
-		}
+	}
+	if self, ok := readProcess(w.warden); ok {
+		cpu += self.reaped // the rest is its own, not the program's
+	}
+	w.cpu = max(w.cpu, cpu-w.before)
+	if tasks > w.Processes {
+		return fmt.Sprintf("more than %d processes and threads", w.Processes), false
 	}
 	if tasks > crowd {
 		w.crowded = true // what it waits for now is itself
@@ -71,20 +86,20 @@ func (w *watch) look() (why string, timedOut bool) {
 			_ = unix.Setpriority(unix.PRIO_PROCESS, p.pid, crowdNice)
 		}
 	}
-	if self, ok := readProcess(w.warden); ok {
-		cpu += self.reaped()
-	}
 	if rss > w.Memory {
 		rss = proportional(all, rss)
 	}
-	w.peak, w.cpu, w.looks = max(w.peak, rss), max(w.cpu, cpu-w.before), w.looks+1
+	w.peak = max(w.peak, rss)
 	switch {
 	case w.cpu > w.CPU:
 		return fmt.Sprintf("processor time over %v", w.CPU), true
 	case rss > w.Memory:
 		return fmt.Sprintf("memory over %d bytes", w.Memory), false
-	case tasks > w.Processes:
-		return fmt.Sprintf("more than %d processes and threads", w.Processes), false
+	case w.dir == "":
+		return "", false // a quota holds its files
+	}
+	for _, p := range all {
+		wrote += written(p.pid)
 	}
 	return w.disk(wrote), false
 }
@@ -92,9 +107,6 @@ func (w *watch) look() (why string, timedOut bool) {
 // disk bounds files where no quota does: those that are there, and all that was ever written, which counts those that were removed
 // while open.
 func (w *watch) disk(wrote int64) string {
-	if w.dir == "" {
-		return ""
-	}
 	if wrote-w.diskFrom > 4*w.Disk {
 		return fmt.Sprintf("more than %d bytes written", 4*w.Disk)
 	}
@@ -109,22 +121,6 @@ func (w *watch) disk(wrote int64) string {
 		return fmt.Sprintf("files over %d bytes", w.Disk)
 	}
 	return ""
-}
-
-// reaped is the processor time of the children that a process has waited for. Of a live one the rest is its own, which for a warden is
-// not the program's.
-func (p process) reaped() time.Duration {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(p.pid) + "/stat")
-	if err != nil {
-		return 0
-	}
-	f := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
-	if len(f) < 15 {
-		return 0
-	}
-	u, _ := strconv.ParseInt(string(f[13]), 10, 64)
-	s, _ := strconv.ParseInt(string(f[14]), 10, 64)
-	return time.Duration(u+s) * tick
 }
 
 // waited is how long a process was ready to run and had no processor, https://docs.kernel.org/scheduler/sched-stats.html.
