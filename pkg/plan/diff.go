@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"reflect"
+	"strings"
 
 	"sextant/pkg/spec"
 )
@@ -195,6 +196,11 @@ func (d *differ) datasets() {
 		d.compare("dataset", name, "path", x.Test.Path, y.Test.Path)
 		d.compare("dataset", name, "mode", x.Mode, y.Mode)
 		d.compare("dataset", name, "metric", x.Metric, y.Metric)
+		d.compare("dataset", name, "metrics", strings.Join(x.Metrics, ", "), strings.Join(y.Metrics, ", "))
+		d.compare("dataset", name, "cluster", x.Cluster, y.Cluster)
+		d.fields("dataset", name, "ppl.", x.PPL, y.PPL)
+		d.fields("dataset", name, "gen.", x.Gen, y.Gen)
+		d.fields("dataset", name, "rolling.", x.Rolling, y.Rolling)
 		d.differs("dataset", name, "post-processing", [2][]string{x.Post, x.PostGold}, [2][]string{y.Post, y.PostGold})
 		d.compare("dataset", name, "cost_factor", x.CostFactor, y.CostFactor)
 		d.tasks(name, x, y)
@@ -211,7 +217,6 @@ func (d *differ) tasks(name string, x, y spec.Dataset) {
 		if old.Prompt != t.Prompt {
 			d.compare("dataset", name, "prompt", old.Prompt, t.Prompt)
 			d.compare("dataset", name, "few_shot", shots(x), shots(y))
-			d.compare("dataset", name, "gen.max_out_len", x.Gen.MaxOutLen, y.Gen.MaxOutLen)
 		}
 		d.compare("dataset", name, "data", old.Data, t.Data)
 		d.compare("dataset", name, "rows", old.Rows, t.Rows)

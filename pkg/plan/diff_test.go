@@ -38,6 +38,11 @@ func TestDiff(t *testing.T) {
 			w.s.Datasets[1].FewShot = spec.FewShot{Kind: "fixed", IDs: []int{3, 1}}
 			w.in.Tasks[2].Prompt, w.in.Tasks[3].Prompt = "fedcba", "fedcba"
 		}, `dataset "e": prompt abcdef -> fedcba; dataset "e": few_shot (none) -> fixed [3 1]; 600 rows can be reused, 100 are stale, 0 are new`},
+		"scoring": {func(w *world) {
+			d := &w.s.Datasets[1]
+			d.Metrics, d.Cluster, d.Gen.Samples, d.PPL.Denominator = []string{"contains", "bleu"}, "passage", 4, "n-1"
+		}, `dataset "e": metrics (none) -> contains, bleu; dataset "e": cluster (none) -> passage; dataset "e": ppl.denominator (none) -> n-1; ` +
+			`dataset "e": gen.samples 0 -> 4; 600 rows can be reused, 100 are stale, 0 are new`},
 		"data": {func(w *world) {
 			w.s.Datasets[1].Test.Path = "/other"
 			w.in.Tasks[2].Data, w.in.Tasks[3].Data = "data-2", "data-2"
