@@ -17,21 +17,35 @@ type Batch struct {
 // Forward runs the new tokens of b's sequences, writes their keys and values into kv and returns the hidden states, after the final norm,
 // of the tokens in b.Out: [len(Out), hidden], valid until the next Forward. An error leaves the new positions of kv undefined.
 func (m *Model) Forward(kv *kernels.KV, b Batch) (kernels.Tensor, error) {
-	h, err := m.forward(kv, b)
+	return m.ForwardPart(kv, b, nil)
+}
+
+// ForwardPart is Forward of a part of a model (Options.Part). in are the hidden states [len(b.Tokens), hidden], row by row, that the part before
+// it gave; nil for the first part. A part that is not the last gives those that the next one takes, of all tokens whatever b.Out is.
+func (m *Model) ForwardPart(kv *kernels.KV, b Batch, in []float32) (kernels.Tensor, error) {
+	h, err := m.forward(kv, b, in)
 	if err != nil {
 		return kernels.Tensor{}, fmt.Errorf("forward pass of %d tokens: %w", len(b.Tokens), err)
 	}
 	return h, nil
 }
 
-func (m *Model) forward(kv *kernels.KV, b Batch) (kernels.Tensor, error) {
+func (m *Model) forward(kv *kernels.KV, b Batch, in []float32) (kernels.Tensor, error) {
 	longest, err := m.check(b)
 	if err != nil {
 		return kernels.Tensor{}, err
 	}
+	if (in == nil) != m.first() {
+		return kernels.Tensor{}, fmt.Errorf("%v: hidden states are for parts behind the first one", m.part)
+	}
 	b.Desc.Tokens = tokensOf(b)
 	if err := m.prepare(len(b.Tokens), longest); err != nil {
 		return kernels.Tensor{}, err
+	}
+	if in != nil {
+		if err := m.stream.UploadF32(m.scratch.x.SliceRows(0, len(b.Tokens)), in); err != nil {
+			return kernels.Tensor{}, err
+		}
 	}
 	if h, done, err := m.replay(kv, b); done {
 		return h, err
@@ -42,7 +56,7 @@ func (m *Model) forward(kv *kernels.KV, b Batch) (kernels.Tensor, error) {
 	}
 	m.batch = batch
 	out := b.Out
-	if len(out) == len(b.Tokens) {
+	if len(out) == len(b.Tokens) || !m.Last() {
 		out = nil
 	} else if out == nil {
 		out = []int32{}
@@ -53,7 +67,9 @@ func (m *Model) forward(kv *kernels.KV, b Batch) (kernels.Tensor, error) {
 // run gives the pass to the device. out are the rows wanted; nil: all of them, and then it can be recorded.
 func (m *Model) run(kv *kernels.KV, batch *kernels.Batch, tokens int, out []int32) (kernels.Tensor, error) {
 	p := &pass{m: m, kv: kv, batch: batch, t: m.scratch.rows(tokens, m.cfg)}
-	p.err = m.stream.EmbedBatch(p.t.x, m.embed, batch)
+	if m.first() {
+		p.err = m.stream.EmbedBatch(p.t.x, m.embed, batch)
+	}
 	for i := range m.layers {
 		if i > 0 {
 			p.before = &p.t.y
@@ -65,8 +81,11 @@ func (m *Model) run(kv *kernels.KV, batch *kernels.Batch, tokens int, out []int3
 		}
 		p.think()
 		if p.err != nil {
-			return kernels.Tensor{}, fmt.Errorf("layer %d: %w", i, p.err)
+			return kernels.Tensor{}, fmt.Errorf("layer %d: %w", m.part.From+i, p.err)
 		}
+	}
+	if !m.Last() {
+		return p.t.x, m.stream.Add(p.t.x, p.t.y)
 	}
 	p.norm(p.t.h, p.t.x, &p.t.y, m.norm)
 	p.round(p.t.h, p.t.h, m.headRounding)

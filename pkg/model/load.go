@@ -12,6 +12,8 @@ import (
 
 // Options say how a model is loaded.
 type Options struct {
+	Part Part // what of the model is loaded; the zero one: all
+
 	Packs  *packstore.Store // where packed weights are shared with other processes; nil: they are this one's own
 	Memory int64            // bytes that there are for weights that must be packed first; 0: unknown
 	// Quantize rounds the matrices of the layers as they are loaded: "i8" to 8 bits, "i4" or "i4gN" to 4 bits in groups of N inputs,
@@ -65,31 +67,71 @@ func (l *loader) begin(ctx context.Context) {
 }
 
 func (l *loader) load(ctx context.Context, m *Model) {
-	if l.begin(ctx); l.err != nil {
+	if l.begin(ctx); l.err == nil {
+		m.part, l.err = l.o.Part.of(m.cfg)
+	}
+	if l.err != nil {
 		return
 	}
-	l.codes.order = l.order()
+	l.codes.order = l.order(m.part)
 	defer l.codes.close()
 	c := m.cfg
 	head := l.source(c.HeadName()) // never quantized where it is the embedding
-	if !c.TieEmbeddings {
-		m.embed = l.embedding(l.source(c.EmbedName()))
-	}
-	l.matrix(&m.head, head, l.rtn.head())
-	m.headRounding = head.rounding
-	m.norm = l.vector(c.NormName())
-	m.layers = make([]layer, c.Layers)
-	for i := range m.layers {
-		l.layer(&m.layers[i], c.LayerNames(i))
-		m.layers[i].window = c.Windows[i]
+	l.ends(m, head)
+	m.layers = make([]layer, m.part.To-m.part.From)
+	for i := range c.Layers {
+		if i < m.part.From || i >= m.part.To {
+			l.elsewhere(c.LayerNames(i))
+			continue
+		}
+		y := &m.layers[i-m.part.From]
+		l.layer(y, c.LayerNames(i))
+		y.window = c.Windows[i]
 	}
 	l.packAll(ctx)
 	for i := range m.layers {
 		m.layers[i].join()
 	}
-	if c.TieEmbeddings {
+	if c.TieEmbeddings && m.first() && m.Last() {
 		m.embed = m.head
 	}
+}
+
+// ends loads what is before the first layer and behind the last, as far as it is the part's.
+func (l *loader) ends(m *Model, head source) {
+	c := m.cfg
+	switch {
+	case !m.first():
+	case !c.TieEmbeddings:
+		m.embed = l.embedding(l.source(c.EmbedName()))
+	case m.Last():
+	case l.rtn.bits > 0:
+		l.matrix(&m.embed, head, l.rtn.head()) // rounded as where it is the output matrix
+	default:
+		m.embed = l.embedding(head)
+	}
+	if !m.Last() {
+		l.count(head)
+		return
+	}
+	l.matrix(&m.head, head, l.rtn.head())
+	m.headRounding = head.rounding
+	m.norm = l.vector(c.NormName())
+}
+
+// elsewhere notes a layer of another part: the format of activations, and how the matrices run, are those of the whole model.
+func (l *loader) elsewhere(n checkpoint.LayerNames) {
+	for _, name := range matrixNames(n) {
+		s := l.source(name)
+		l.count(s)
+		l.format(s)
+	}
+}
+
+// matrixNames are those of a layer in the order in which they are loaded.
+func matrixNames(n checkpoint.LayerNames) []string {
+	sites := n.Sites()
+	return slices.Concat(sites[:]...)
 }
 
 func (l *loader) layer(y *layer, n checkpoint.LayerNames) {
@@ -101,8 +143,8 @@ func (l *loader) layer(y *layer, n checkpoint.LayerNames) {
 		qkv = l.split(n.QKV)
 	}
 	l.group(&y.qkv, []*linear{&y.q, &y.k, &y.v}, qkv, c.QKVBias)
-	l.group(&y.gateUp, []*linear{&y.gate, &y.up}, []source{l.source(n.Gate), l.source(n.Up)}, c.MLPBias)
 	l.linear(&y.o, l.source(n.O), c.OBias)
+	l.group(&y.gateUp, []*linear{&y.gate, &y.up}, []source{l.source(n.Gate), l.source(n.Up)}, c.MLPBias)
 	l.linear(&y.down, l.source(n.Down), c.MLPBias)
 }
 
@@ -164,13 +206,20 @@ func (l *loader) group(all *linear, each []*linear, from []source, bias bool) {
 func (l *loader) linear(to *linear, s source, bias bool) {
 	l.matrix(&to.w, s, l.rtn)
 	to.rounding = s.rounding
-	if l.err == nil && l.rtn.bits > 0 {
-		l.formats = append(l.formats, l.rtn.dtype)
-	} else if l.err == nil {
-		l.formats = append(l.formats, s.form.dtype)
-	}
+	l.format(s)
 	if bias && l.err == nil {
 		to.bias = l.f32(s.name+"'s bias", s.bias())
+	}
+}
+
+// format notes that of a layer's matrix.
+func (l *loader) format(s source) {
+	switch {
+	case l.err != nil:
+	case l.rtn.bits > 0:
+		l.formats = append(l.formats, l.rtn.dtype)
+	default:
+		l.formats = append(l.formats, s.form.dtype)
 	}
 }
 

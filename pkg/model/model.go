@@ -3,6 +3,7 @@ package model
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"sextant/kernels"
 	"sextant/pkg/checkpoint"
@@ -12,13 +13,14 @@ import (
 // Model is a loaded model. It is used by one goroutine at a time.
 type Model struct {
 	cfg    *checkpoint.Config
+	part   Part
 	dev    *kernels.Device
 	info   kernels.Info
 	stream *kernels.Stream
 	act    kernels.DType // of activations that feed matmuls and attention, and of the cache
 
-	embed, head, norm *kernels.Weight // head is embed where the two are tied
-	layers            []layer
+	embed, head, norm *kernels.Weight   // head is embed where the two are tied; embed is the first part's, the others the last one's
+	layers            []layer           // of the part
 	weights           []*kernels.Weight // all of them, to free
 	pack              *packstore.Pack   // where the packed ones lie; nil where the backend packs none
 	mapped, onDevice  int64
@@ -147,9 +149,9 @@ func (m *Model) Close() {
 	m.stream.Free()
 }
 
-// NewKV makes a cache of pages of pageSize positions for this model.
+// NewKV makes a cache of pages of pageSize positions for the layers of this model.
 func (m *Model) NewKV(pages, pageSize int) (*kernels.KV, error) {
-	return m.dev.NewKV(kernels.KVDesc{Layers: m.cfg.Layers, KVHeads: m.cfg.KVHeads, HeadDim: m.cfg.HeadDim,
+	return m.dev.NewKV(kernels.KVDesc{Layers: len(m.layers), KVHeads: m.cfg.KVHeads, HeadDim: m.cfg.HeadDim,
 		PageSize: pageSize, Pages: pages, DType: m.act, Round: m.kvRound})
 }
 
@@ -169,6 +171,10 @@ func (m *Model) Logits(h kernels.Tensor) (kernels.Tensor, error) {
 
 // Sample draws a token for each row of h [rows, hidden] as d says, with u[i] in [0,1).
 func (m *Model) Sample(h kernels.Tensor, d []kernels.SampleDesc, u []float64) ([]int32, error) {
+	if !slices.ContainsFunc(d, func(d kernels.SampleDesc) bool { return !(d.Temperature <= 0) }) {
+		lp, err := m.LogProbs(h, kernels.Targets{}) // the logits need not be stored to find the best
+		return lp.Best, err
+	}
 	logits, err := m.Logits(h)
 	if err != nil {
 		return nil, err
@@ -179,5 +185,10 @@ func (m *Model) Sample(h kernels.Tensor, d []kernels.SampleDesc, u []float64) ([
 // Download waits for the device and reads t, Rows*Cols values row by row.
 func (m *Model) Download(t kernels.Tensor) ([]float32, error) {
 	out := make([]float32, t.Rows*t.Cols)
-	return out, m.stream.DownloadF32(t, out)
+	return out, m.DownloadTo(t, out)
+}
+
+// DownloadTo is Download into out, which has Rows*Cols values.
+func (m *Model) DownloadTo(t kernels.Tensor, out []float32) error {
+	return m.stream.DownloadF32(t, out)
 }

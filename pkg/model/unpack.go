@@ -33,13 +33,15 @@ type unpacking struct {
 	err  error
 }
 
-// order lists the quantized matrices as load asks for them.
-func (l *loader) order() (names []string) {
+// order lists the quantized matrices of a part as load asks for them.
+func (l *loader) order(p Part) (names []string) {
 	c := l.ck.Config()
-	all := []string{c.HeadName()}
-	for i := range c.Layers {
-		n := c.LayerNames(i)
-		all = append(all, n.QKV, n.Q, n.K, n.V, n.Gate, n.Up, n.O, n.Down)
+	var all []string
+	if p.To == c.Layers {
+		all = append(all, c.HeadName())
+	}
+	for i := p.From; i < p.To; i++ {
+		all = append(all, matrixNames(c.LayerNames(i))...)
 	}
 	for _, name := range all {
 		if l.ck.Stored(name) != nil {
