@@ -13,12 +13,14 @@ type idle struct{}
 
 func (idle) Reserve(int, int) error { return nil }
 func (idle) Release()               {}
-func (idle) LogProbs(p Pass, t kernels.Targets) (kernels.LogProbs, error) {
+func (idle) LogProbs(p Pass, t kernels.Targets) func() (kernels.LogProbs, error) {
 	n := len(p.Out)
-	return kernels.LogProbs{LSE: make([]float64, n), Target: make([]float32, len(t.IDs)), Best: make([]int32, n), BestLogit: make([]float32, n)}, nil
+	return func() (kernels.LogProbs, error) {
+		return kernels.LogProbs{LSE: make([]float64, n), Target: make([]float32, len(t.IDs)), Best: make([]int32, n), BestLogit: make([]float32, n)}, nil
+	}
 }
-func (idle) Sample(p Pass, _ []kernels.SampleDesc, _ []float64) ([]int32, error) {
-	return make([]int32, len(p.Out)), nil
+func (idle) Sample(p Pass, _ []kernels.SampleDesc, _ []float64) func() ([]int32, error) {
+	return func() ([]int32, error) { return make([]int32, len(p.Out)), nil }
 }
 
 // BenchmarkHost is the engine's own time a row: of a ranking as MMLU has it, all of the prompt scored and only the answer, of windows, and

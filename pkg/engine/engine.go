@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"sextant/kernels"
+	"sextant/pkg/checkpoint"
 	"sextant/pkg/model"
 )
 
@@ -36,21 +37,24 @@ type Decoder interface {
 	Text() string           // all the text so far
 }
 
-// Runner is the model as the engine needs it.
+// Runner is the model as the engine needs it. A pass is begun by one call and waited for by what the call gives, passes in the order in which
+// they were begun, and what a pass reads of the cache is as if each had ended before the next one began. What was begun need not be waited for.
 type Runner interface {
-	// Reserve makes a new cache of pages; Release frees it.
+	// Reserve makes a new cache of pages; Release waits for what was begun and frees it.
 	Reserve(pages, pageSize int) error
 	Release()
 	// LogProbs runs the pass and gives what the head says of its Out rows and of the targets, whose rows are of those.
-	LogProbs(p Pass, t kernels.Targets) (kernels.LogProbs, error)
+	LogProbs(p Pass, t kernels.Targets) func() (kernels.LogProbs, error)
 	// Sample runs the pass and draws one token for each of its Out rows.
-	Sample(p Pass, d []kernels.SampleDesc, u []float64) ([]int32, error)
+	Sample(p Pass, d []kernels.SampleDesc, u []float64) func() ([]int32, error)
 }
 
 // Shape is what the engine must know of a model beside running it.
 type Shape struct {
 	Vocab, Context int
-	PositionBytes  int64 // of the cache, for one position of all layers
+	EOS            []int32 // the checkpoint's tokens that end a generation
+	PositionBytes  int64   // of the cache, for one position of all layers
+	Passes         int     // that are to be under way at once, so that nothing of the model is idle; 0: 1
 }
 
 // ErrMemory is in the chain of an error that says that the cache's memory is too small for one sequence, or cannot be had.
@@ -71,21 +75,25 @@ type Engine struct {
 	most   int   // pages that could be had when more were wanted; 0: no such case so far
 }
 
-// New makes an engine for m.
+// New makes an engine for m, a whole model.
 func New(m *model.Model, o Options) (*Engine, error) {
-	cfg := m.Config()
-	if o.EOS == nil {
-		for _, id := range cfg.EOS {
-			o.EOS = append(o.EOS, int32(id))
-		}
+	return NewRunner(&modelRunner{Stage{Model: m}}, ShapeOf(m.Config(), m.PositionBytes()), o)
+}
+
+// ShapeOf is that of a model whose passes are run one after another.
+func ShapeOf(c *checkpoint.Config, positionBytes int64) Shape {
+	s := Shape{Vocab: c.Vocab, Context: c.MaxPositions, PositionBytes: positionBytes}
+	for _, id := range c.EOS {
+		s.EOS = append(s.EOS, int32(id))
 	}
-	shape := Shape{Vocab: cfg.Vocab, Context: cfg.MaxPositions,
-		PositionBytes: m.PositionBytes()}
-	return NewRunner(&modelRunner{m: m}, shape, o)
+	return s
 }
 
 // NewRunner makes an engine for any runner.
 func NewRunner(r Runner, s Shape, o Options) (*Engine, error) {
+	if o.EOS == nil {
+		o.EOS = s.EOS
+	}
 	for _, v := range []struct {
 		name  string
 		value int64
@@ -101,6 +109,7 @@ func NewRunner(r Runner, s Shape, o Options) (*Engine, error) {
 	o.BatchSize = cmp.Or(o.BatchSize, UsualBatch)
 	o.TokenBudget = max(cmp.Or(o.TokenBudget, UsualTokens), o.BatchSize)
 	o.PageSize = cmp.Or(o.PageSize, UsualPage)
+	s.Passes = max(s.Passes, 1)
 	return &Engine{run: r, shape: s, o: o}, nil
 }
 
@@ -138,9 +147,12 @@ func (e *Engine) ran(l *layout, err error) error {
 type work struct {
 	asks  []ask
 	pages func(needs []int) int // the pages there is a use for, given the positions of the requests, ascending
-	pass  func(*batcher) (done []*request, err error)
+	begin func(*batcher, *layout) flight
 	emit  func(*request) error
 }
+
+// flight is a pass under way: it waits for it, and gives the requests that are done then.
+type flight func() (done []*request, err error)
 
 // ask is a request before it is in the trie.
 type ask struct {
@@ -157,7 +169,7 @@ func (a *ask) positions() int {
 	return len(a.tokens)
 }
 
-// carry runs passes until every request is done and emitted.
+// carry runs passes until every request is done and emitted. As many are under way as the runner has a use for.
 func (e *Engine) carry(ctx context.Context, w work) (err error) {
 	if len(w.asks) == 0 {
 		return nil
@@ -167,6 +179,7 @@ func (e *Engine) carry(ctx context.Context, w work) (err error) {
 			e.Close()
 		}
 	}()
+	var flights []flight
 	b, done, err := e.start(w)
 	for err == nil {
 		for _, r := range done {
@@ -175,15 +188,33 @@ func (e *Engine) carry(ctx context.Context, w work) (err error) {
 			}
 			b.t.unclaim(r)
 		}
-		if b.done() {
+		if b.done() && len(flights) == 0 {
 			return nil
 		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		done, err = w.pass(b)
+		if flights, err = e.launch(b, w, flights); err == nil {
+			done, err = flights[0]()
+			flights = flights[1:]
+		}
 	}
 	return err
+}
+
+// launch begins passes while there is something to compute, and gives those under way: one at least.
+func (e *Engine) launch(b *batcher, w work, flights []flight) ([]flight, error) {
+	for len(flights) < e.shape.Passes && !b.done() {
+		l, err := b.next(len(flights))
+		if err != nil {
+			return nil, err
+		}
+		if l == nil {
+			break
+		}
+		flights = append(flights, w.begin(b, l))
+	}
+	return flights, nil
 }
 
 // check refuses tokens that the model or the options do not allow.

@@ -94,6 +94,8 @@ func TestScoreIsThatOfPlainLoops(t *testing.T) {
 			longest = max(longest, len(reqs[i].Tokens))
 		}
 		e, y := newToy(t, drawOptions(rt, longest))
+		e.shape.Passes = rapid.IntRange(1, 4).Draw(rt, "passes")
+		y.most = e.shape.Passes
 		e.keep = rapid.Bool().Draw(rt, "keep")
 		for left := reqs; len(left) > 0; { // in one call or in several
 			some := left[:rapid.IntRange(1, len(left)).Draw(rt, "call")]
@@ -127,7 +129,9 @@ func TestGenerateIsThatOfPlainLoops(t *testing.T) {
 		}
 		o := drawOptions(rt, longest)
 		o.EOS = eos
-		e, _ := newToy(t, o)
+		e, y := newToy(t, o)
+		e.shape.Passes = rapid.IntRange(1, 4).Draw(rt, "passes")
+		y.most = e.shape.Passes
 		e.keep = rapid.Bool().Draw(rt, "keep")
 		for left := reqs; len(left) > 0; {
 			some := left[:rapid.IntRange(1, len(left)).Draw(rt, "call")]

@@ -57,7 +57,7 @@ func (e *Engine) Generate(ctx context.Context, reqs []Prompt, emit func(i int, g
 			return err
 		}
 	}
-	return e.carry(ctx, work{asks: asks, pages: e.fullBatch, pass: e.generatePass,
+	return e.carry(ctx, work{asks: asks, pages: e.fullBatch, begin: e.generatePass,
 		emit: func(r *request) error { return emit(r.index, r.node.gen.generated()) }})
 }
 
@@ -82,11 +82,7 @@ func (e *Engine) prompt(i int, r Prompt) (*generation, error) {
 	return g, nil
 }
 
-func (e *Engine) generatePass(b *batcher) ([]*request, error) {
-	l, err := b.next()
-	if err != nil {
-		return nil, err
-	}
+func (e *Engine) generatePass(b *batcher, l *layout) flight {
 	var drawing []*node
 	var descs []kernels.SampleDesc
 	var u []float64
@@ -98,21 +94,25 @@ func (e *Engine) generatePass(b *batcher) ([]*request, error) {
 			l.Out = append(l.Out, l.Desc.QStart[i+1]-1)
 		}
 	}
-	ids, err := e.run.Sample(l.Pass, descs, u)
-	if err := e.ran(l, err); err != nil {
-		return nil, err
-	}
+	wait := e.run.Sample(l.Pass, descs, u)
 	done := b.advance(l)
-	b.active = b.active[:0]
-	for i, n := range drawing {
-		n.tokens = append(n.tokens, ids[i])
-		if n.gen.append(ids[i], e.o.EOS); n.gen.end != "" {
-			done = append(done, n.ends...)
-			continue
+	b.drawing += len(drawing)
+	return func() ([]*request, error) {
+		ids, err := wait()
+		if err := e.ran(l, err); err != nil {
+			return nil, err
 		}
-		b.active = append(b.active, n)
+		b.drawing -= len(drawing)
+		for i, n := range drawing {
+			n.tokens = append(n.tokens, ids[i])
+			if n.gen.append(ids[i], e.o.EOS); n.gen.end != "" {
+				done = append(done, n.ends...)
+				continue
+			}
+			b.active = append(b.active, n)
+		}
+		return done, nil
 	}
-	return done, nil
 }
 
 // append takes a drawn token and decides whether generation ends with it.

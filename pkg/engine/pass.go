@@ -27,21 +27,29 @@ type layout struct {
 	Pass
 	strands [][]part // each a sequence to the kernels: parts of nodes one below another
 	room    int      // tokens left of the budget
+	first   bool     // no other pass is under way
+	drawing int      // generations that have begun, in this pass and outside of it
 }
 
-// next lays out a pass: the active generations, and then what is ready, in order, as far as there is room.
-func (b *batcher) next() (*layout, error) {
-	l := &layout{room: b.o.TokenBudget}
+// next lays out a pass: the active generations, and then what is ready, in order, as far as there is room. nil: there is no room as long as
+// the `under` passes are under way. What they compute is never given up for another.
+func (b *batcher) next(under int) (*layout, error) {
+	l := &layout{room: b.o.TokenBudget, first: under == 0, drawing: len(b.active) + b.drawing}
 	b.copies = nil
-	b.grow()
+	if !b.grow(l.first) {
+		return nil, nil
+	}
 	b.survey()
-	for _, n := range b.active {
+	most := min(b.o.BatchSize, ceilDiv(b.t.root.open, b.passes)) // so that there is something for each of the passes under way at once
+	now := min(most, len(b.active))
+	for _, n := range b.active[:now] {
 		b.strand(l, n)
 	}
-	for len(b.ready) > 0 && l.room > 0 && len(l.strands) < b.o.BatchSize {
+	b.active = b.active[now:]
+	for len(b.ready) > 0 && l.room > 0 && len(l.strands) < most {
 		n := last(b.ready)
 		if len(n.pages) == 0 {
-			if len(l.strands) == 0 { // the first gets its pages at any cost but that of what comes before it
+			if len(l.strands) == 0 && l.first { // the first gets its pages at any cost but that of what comes before it
 				b.reclaim(n)
 			}
 			if !b.admit(n, b.leave(l, n)) {
@@ -50,6 +58,9 @@ func (b *batcher) next() (*layout, error) {
 		}
 		b.ready = b.ready[:len(b.ready)-1]
 		b.strand(l, n)
+	}
+	if len(l.strands) == 0 && !l.first {
+		return nil, nil
 	}
 	if len(l.strands) == 0 {
 		return nil, fmt.Errorf("internal error: none of %d nodes gets its pages; %d of %d are available",

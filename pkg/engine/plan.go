@@ -120,7 +120,9 @@ type batcher struct {
 	o       Options
 	t       *trie
 	ready   []*node // to be computed, what comes before each is; the next one last
-	active  []*node // generations, each with one token to be computed
+	active  []*node // generations, each with one token to be computed, that are in no pass
+	drawing int     // generations that passes under way draw a token for
+	passes  int     // that are to be under way at once
 	opened  []*node // nodes in use that have pages
 	reserve int     // pages to leave, so that any of opened can be brought to its end
 	copies  []Copy  // to be made before the pass under way
@@ -172,14 +174,14 @@ func (b *batcher) survey() {
 }
 
 // leave is how many pages must stay when n gets its own, so that n and any of opened can be brought to its end. The first sequence of a pass
-// is what they are left for.
+// beside which there is none is what they are left for.
 func (b *batcher) leave(l *layout, n *node) int {
-	if len(l.strands) == 0 {
+	if len(l.strands) == 0 && l.first {
 		return 0
 	}
 	leave := max(b.reserve, n.extra)
 	if n.gen != nil {
-		leave += len(b.active) // each of them will soon want one
+		leave += l.drawing // each of them will soon want one
 	}
 	return leave
 }
@@ -263,14 +265,17 @@ func (b *batcher) reclaim(n *node) {
 }
 
 // grow makes sure that every active generation has a page for its next token. When there are none left, the latest one goes back to wait;
-// its tokens are kept and are computed again later, with the same outcome.
-func (b *batcher) grow() {
+// its tokens are kept and are computed again later, with the same outcome. That is for when all of them are active: else it gives false.
+func (b *batcher) grow(all bool) bool {
 	for i := 0; i < len(b.active); i++ {
 		n := b.active[i]
 		for (n.start/b.t.size+len(n.pages))*b.t.size < n.end() {
 			if b.t.available() > 0 {
 				b.fill(n)
 				continue
+			}
+			if !all {
+				return false
 			}
 			loser := slices.MaxFunc(b.active, func(x, y *node) int { return cmp.Compare(x.order, y.order) })
 			at := slices.Index(b.active, loser)
@@ -285,6 +290,7 @@ func (b *batcher) grow() {
 			}
 		}
 	}
+	return true
 }
 
 func last[T any](s []T) T { return s[len(s)-1] }

@@ -3,63 +3,82 @@ package engine
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"sextant/kernels"
 	"sextant/pkg/model"
 )
 
-// modelRunner is a model with its cache.
-type modelRunner struct {
-	m  *model.Model
-	kv *kernels.KV
+// Stage is a model, or a part of one, with its cache.
+type Stage struct {
+	Model *model.Model
+	kv    *kernels.KV
 }
 
-func (r *modelRunner) Reserve(pages, pageSize int) error {
-	r.Release()
-	kv, err := r.m.NewKV(pages, pageSize)
+// Reserve makes a new cache. ErrMemory: there is not so much memory.
+func (s *Stage) Reserve(pages, pageSize int) error {
+	s.Release()
+	kv, err := s.Model.NewKV(pages, pageSize)
 	if errors.Is(err, kernels.ErrNoMemory) {
 		return fmt.Errorf("%w: %w", ErrMemory, err)
 	}
 	if err != nil {
 		return err
 	}
-	r.kv = kv
+	s.kv = kv
 	return nil
 }
 
-func (r *modelRunner) Release() {
-	if r.kv != nil {
-		r.kv.Free()
-		r.kv = nil
+// Release frees the cache.
+func (s *Stage) Release() {
+	if s.kv != nil {
+		s.kv.Free()
+		s.kv = nil
 	}
 }
 
-func (r *modelRunner) LogProbs(p Pass, t kernels.Targets) (kernels.LogProbs, error) {
-	h, err := r.forward(p)
-	if err != nil || len(t.IDs) == 0 {
-		return kernels.LogProbs{}, err
-	}
-	return r.m.LogProbs(h, t)
-}
-
-func (r *modelRunner) Sample(p Pass, d []kernels.SampleDesc, u []float64) ([]int32, error) {
-	h, err := r.forward(p)
-	if err != nil || len(d) == 0 {
-		return nil, err
-	}
-	if slices.ContainsFunc(d, func(d kernels.SampleDesc) bool { return !(d.Temperature <= 0) }) {
-		return r.m.Sample(h, d, u)
-	}
-	lp, err := r.m.LogProbs(h, kernels.Targets{}) // the logits need not be stored to find the best
-	return lp.Best, err
-}
-
-func (r *modelRunner) forward(p Pass) (kernels.Tensor, error) {
+// Forward runs a pass. in, and what a part that is not the last gives, are as model.ForwardPart has them.
+func (s *Stage) Forward(p Pass, in []float32) (kernels.Tensor, error) {
 	for _, c := range p.Copies {
-		if err := r.m.CopyPage(r.kv, c.Dst, c.Src, c.Positions); err != nil {
+		if err := s.Model.CopyPage(s.kv, c.Dst, c.Src, c.Positions); err != nil {
 			return kernels.Tensor{}, err
 		}
 	}
-	return r.m.Forward(r.kv, p.Batch)
+	return s.Model.ForwardPart(s.kv, p.Batch, in)
+}
+
+// LogProbs is what the head says of the rows h that Forward gave; nothing where no target is wanted.
+func (s *Stage) LogProbs(h kernels.Tensor, t kernels.Targets) (kernels.LogProbs, error) {
+	if len(t.IDs) == 0 {
+		return kernels.LogProbs{}, nil
+	}
+	return s.Model.LogProbs(h, t)
+}
+
+// Sample draws a token for each of the rows h.
+func (s *Stage) Sample(h kernels.Tensor, d []kernels.SampleDesc, u []float64) ([]int32, error) {
+	if len(d) == 0 {
+		return nil, nil
+	}
+	return s.Model.Sample(h, d, u)
+}
+
+// modelRunner is a whole model. A pass is run as it is begun.
+type modelRunner struct{ Stage }
+
+func (r *modelRunner) LogProbs(p Pass, t kernels.Targets) func() (kernels.LogProbs, error) {
+	h, err := r.Forward(p, nil)
+	var lp kernels.LogProbs
+	if err == nil {
+		lp, err = r.Stage.LogProbs(h, t)
+	}
+	return func() (kernels.LogProbs, error) { return lp, err }
+}
+
+func (r *modelRunner) Sample(p Pass, d []kernels.SampleDesc, u []float64) func() ([]int32, error) {
+	h, err := r.Forward(p, nil)
+	var ids []int32
+	if err == nil {
+		ids, err = r.Stage.Sample(h, d, u)
+	}
+	return func() ([]int32, error) { return ids, err }
 }

@@ -41,25 +41,25 @@ func (e *Engine) Score(ctx context.Context, reqs []Sequence, emit func(i int, r 
 		tokens := r.Tokens[:len(r.Tokens)-1]
 		asks = append(asks, ask{request: request{index: i, from: r.From, last: r.Tokens[len(tokens)]}, tokens: tokens})
 	}
-	return e.carry(ctx, work{asks: asks, pages: e.fullPass, pass: e.scorePass,
+	return e.carry(ctx, work{asks: asks, pages: e.fullPass, begin: e.scorePass,
 		emit: func(r *request) error { return emit(r.index, r.scored()) }})
 }
 
-func (e *Engine) scorePass(b *batcher) ([]*request, error) {
-	l, err := b.next()
-	if err != nil {
-		return nil, err
-	}
+func (e *Engine) scorePass(b *batcher, l *layout) flight {
 	targets, spots := l.targets()
-	lp, err := e.run.LogProbs(l.Pass, targets)
-	if err := e.ran(l, err); err != nil {
-		return nil, err
+	wait := e.run.LogProbs(l.Pass, targets)
+	done := b.advance(l)
+	return func() ([]*request, error) {
+		lp, err := wait()
+		if err := e.ran(l, err); err != nil {
+			return nil, err
+		}
+		for j, s := range spots {
+			row, id := targets.Rows[j], targets.IDs[j]
+			s.n.note(s.i, id, mark{nll: lp.LSE[row] - float64(lp.Target[j]), best: lp.Best[row] == id})
+		}
+		return done, nil
 	}
-	for j, s := range spots {
-		row, id := targets.Rows[j], targets.IDs[j]
-		s.n.note(s.i, id, mark{nll: lp.LSE[row] - float64(lp.Target[j]), best: lp.Best[row] == id})
-	}
-	return b.advance(l), nil
 }
 
 // note keeps the prediction of id behind token i.

@@ -215,14 +215,38 @@ func TestGenerationsGiveWay(t *testing.T) {
 	for i := range 6 {
 		reqs = append(reqs, Prompt{Tokens: repeat(9+i, int32(i)), MaxNew: 40})
 	}
-	e, y := newToy(t, Options{PageSize: 4, Memory: 14 * 4 * toyPositionBytes})
-	for i, got := range generate(t, e, reqs) {
-		if want := plainGenerate(reqs[i], nil, 64); got.Text != want.Text {
-			t.Errorf("prompt %d: %+v, want %+v", i, got, want)
+	for passes := 1; passes <= 3; passes += 2 {
+		e, y := newToy(t, Options{PageSize: 4, Memory: 14 * 4 * toyPositionBytes})
+		e.shape.Passes, y.most = passes, passes
+		for i, got := range generate(t, e, reqs) {
+			if want := plainGenerate(reqs[i], nil, 64); got.Text != want.Text {
+				t.Errorf("prompt %d: %+v, want %+v", i, got, want)
+			}
+		}
+		if y.tokens <= 6*50 {
+			t.Errorf("%d tokens: nothing had to be computed again", y.tokens)
 		}
 	}
-	if y.tokens <= 6*50 {
-		t.Errorf("%d tokens: nothing had to be computed again", y.tokens)
+}
+
+// With several passes under way each has its part of what there is: none waits for another while there is something to compute.
+func TestPassesUnderWay(t *testing.T) {
+	var seqs []Sequence
+	var prompts []Prompt
+	for i := range 24 {
+		seqs = append(seqs, Sequence{Tokens: repeat(30, int32(i%toyVocab)), From: 1 + i/toyVocab})
+		prompts = append(prompts, Prompt{Tokens: repeat(3, int32(i%toyVocab)), MaxNew: 20, Seed: uint64(i), Sample: kernels.SampleDesc{Temperature: 1}})
+	}
+	e, y := newToy(t, Options{PageSize: 4, TokenBudget: 64})
+	e.shape.Passes, y.most = 3, 3
+	score(t, e, seqs)
+	if y.reached != 3 {
+		t.Errorf("scoring had %d passes under way, want 3", y.reached)
+	}
+	y.reached, y.passes = 0, 0
+	generate(t, e, prompts)
+	if y.reached != 3 || y.passes < 3*20 {
+		t.Errorf("generating had %d passes under way of %d, want 3 groups of 20 each", y.reached, y.passes)
 	}
 }
 

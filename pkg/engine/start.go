@@ -23,7 +23,7 @@ func (e *Engine) start(w work) (b *batcher, done []*request, err error) {
 			return nil, nil, err
 		}
 	}
-	b = &batcher{o: e.o, t: e.cache}
+	b = &batcher{o: e.o, t: e.cache, passes: e.shape.Passes}
 	b.collect()
 	return b, done, nil
 }
@@ -116,17 +116,17 @@ func (e *Engine) reserve(longest, want int) (int, error) {
 	}
 }
 
-// fullBatch is the pages of the BatchSize requests of most positions. needs is sorted.
+// fullBatch is the pages of the requests of most positions, BatchSize of them for each pass under way. needs is sorted.
 func (e *Engine) fullBatch(needs []int) (pages int) {
-	for _, n := range needs[max(0, len(needs)-e.o.BatchSize):] {
+	for _, n := range needs[max(0, len(needs)-e.o.BatchSize*e.shape.Passes):] {
 		pages += ceilDiv(n, e.o.PageSize)
 	}
 	return pages
 }
 
-// fullPass is the pages that scoring has a use for: those of the longest request and of two passes, so that prefixes outlive the pass that
-// computes them.
+// fullPass is the pages that scoring has a use for: those of the longest request, and of a pass more than are under way at once, so that
+// prefixes outlive the pass that computes them.
 func (e *Engine) fullPass(needs []int) int {
 	pass := ceilDiv(e.o.TokenBudget, e.o.PageSize) + 2*min(e.o.BatchSize, len(needs)) // each may begin and end in a page filled in part
-	return min(e.fullBatch(needs), ceilDiv(last(needs), e.o.PageSize)+2*pass)
+	return min(e.fullBatch(needs), ceilDiv(last(needs), e.o.PageSize)+(1+e.shape.Passes)*pass)
 }

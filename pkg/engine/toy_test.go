@@ -25,6 +25,8 @@ type toy struct {
 	tokens      int // computed in all
 	copies      int
 	reserved    []int
+
+	most, under, begun, reached int // passes that are wanted at once, those under way, those there were, the most at once
 }
 
 func (y *toy) Reserve(pages, size int) error {
@@ -37,7 +39,7 @@ func (y *toy) Reserve(pages, size int) error {
 	return nil
 }
 
-func (y *toy) Release() { y.cells = nil }
+func (y *toy) Release() { y.cells, y.under = nil, 0 }
 
 func (y *toy) fail(format string, args ...any) error {
 	y.t.Helper()
@@ -134,7 +136,34 @@ func (y *toy) read(b Pass, s, n int) ([]int32, error) {
 	return prefix, nil
 }
 
-func (y *toy) LogProbs(b Pass, targets kernels.Targets) (kernels.LogProbs, error) {
+func (y *toy) LogProbs(b Pass, targets kernels.Targets) func() (kernels.LogProbs, error) {
+	return under(y, func() (kernels.LogProbs, error) { return y.logProbs(b, targets) })
+}
+
+func (y *toy) Sample(b Pass, d []kernels.SampleDesc, u []float64) func() ([]int32, error) {
+	return under(y, func() ([]int32, error) { return y.sample(b, d, u) })
+}
+
+// under puts a pass under way: it is run as it is begun, and must be waited for in turn.
+func under[T any](y *toy, run func() (T, error)) func() (T, error) {
+	y.under++
+	y.reached = max(y.reached, y.under)
+	if y.under > max(y.most, 1) {
+		return func() (none T, err error) { return none, y.fail("%d passes under way, %d are wanted", y.under, y.most) }
+	}
+	out, err := run()
+	turn := y.begun
+	y.begun++
+	return func() (T, error) {
+		if turn != y.begun-y.under {
+			return out, y.fail("pass %d is waited for when %d are under way of %d", turn, y.under, y.begun)
+		}
+		y.under--
+		return out, err
+	}
+}
+
+func (y *toy) logProbs(b Pass, targets kernels.Targets) (kernels.LogProbs, error) {
 	rows, err := y.forward(b)
 	if err != nil {
 		return kernels.LogProbs{}, err
@@ -163,7 +192,7 @@ func (y *toy) LogProbs(b Pass, targets kernels.Targets) (kernels.LogProbs, error
 	return lp, nil
 }
 
-func (y *toy) Sample(b Pass, d []kernels.SampleDesc, u []float64) ([]int32, error) {
+func (y *toy) sample(b Pass, d []kernels.SampleDesc, u []float64) ([]int32, error) {
 	rows, err := y.forward(b)
 	if err != nil {
 		return nil, err
