@@ -66,8 +66,8 @@ func (e env) leftOnDLC(ctx context.Context, dir string, out *run.Outcome) error 
 			there++
 		}
 	}
-	fmt.Fprintf(e.stderr, "detached: %s with DLC, which do one shard after another; no more are created meanwhile. submit status %s looks, submit resume %s "+
-		"gathers and does what is left, submit cancel %s ends them\n", count(there, "job"), dir, dir, dir)
+	fmt.Fprintf(e.stderr, "detached: %s with DLC, which do one shard after another; no more are created meanwhile. submit status %s looks, "+
+		"submit resume %s gathers and does what is left, submit cancel %s ends them\n", count(there, "job"), dir, dir, dir)
 	if ctx.Err() != nil {
 		return errDetached
 	}

@@ -222,6 +222,7 @@ func dlcInterrupted(t *testing.T, want []byte) {
 
 func dlcDetached(t *testing.T, want []byte) {
 	x := onDLC(t, "--detach")
+	x.write("eval.toml", fmt.Sprintf("include = [%q]\n[dlc]\npoll_max = 1\nenv.SEXTANT_LOAD_DELAY = \"8s\"\n", filepath.Join(pocket(), "eval.toml")))
 	x.submit(x.args...).want(exitDone, "detached: 2 jobs with DLC", "submit resume")
 	x.submit("status", x.run()).want(exitDone, "of 70 rows done")
 	x.untilRows(7 * 10) // nobody watches
