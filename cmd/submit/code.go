@@ -12,7 +12,6 @@ import (
 	"sextant/pkg/plan"
 	"sextant/pkg/sandbox"
 	"sextant/pkg/score"
-	"sextant/pkg/spec"
 
 	"github.com/urfave/cli/v2"
 )
@@ -33,22 +32,11 @@ const pythonName = "SEXTANT_PYTHON"
 func codeDatasets(p *plan.Plan) []string {
 	var names []string
 	for _, d := range p.Spec.Datasets {
-		if runsCode(d) {
+		if score.RunsCode(d) {
 			names = append(names, d.Abbr)
 		}
 	}
 	return names
-}
-
-// runsCode says whether a metric of a dataset is pass@K of programs: "pass@K", or "pass@K:python/3s".
-func runsCode(d spec.Dataset) bool {
-	for _, m := range append([]string{d.Metric}, d.Metrics...) {
-		how, by, _ := strings.Cut(m, ":")
-		if strings.HasPrefix(how, "pass@") && (by == "" || strings.HasPrefix(by, "python")) {
-			return true
-		}
-	}
-	return false
 }
 
 // confined runs generated programs in the sandbox.
@@ -172,7 +160,7 @@ func (e env) hintCode(p *plan.Plan, dir string, all *score.Scores) {
 		return
 	}
 	for _, s := range all.Scores {
-		if d, ok := p.Dataset(s.Dataset); ok && s.Missing > 0 && runsCode(d) && strings.Contains(s.Reason, allowCode) {
+		if d, ok := p.Dataset(s.Dataset); ok && s.Missing > 0 && score.RunsCode(d) && strings.Contains(s.Reason, allowCode) {
 			fmt.Fprintf(e.stderr, "%s: what the model wrote is run only by leave, confined: submit score %s --%s\n", s.Dataset, relative(dir), allowCode)
 			return
 		}

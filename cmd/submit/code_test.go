@@ -4,19 +4,7 @@ import (
 	"testing"
 
 	"sextant/pkg/sandbox"
-	"sextant/pkg/spec"
 )
-
-func TestRunsCode(t *testing.T) {
-	for metric, want := range map[string]bool{"pass@1": true, "pass@10:python/3s": true, "pass@1:exact_match": false, "exact_match": false, "": false} {
-		if got := runsCode(spec.Dataset{Metric: metric}); got != want {
-			t.Errorf("metric %q: %v", metric, got)
-		}
-		if got := runsCode(spec.Dataset{Metric: "bleu", Metrics: []string{metric}}); got != want {
-			t.Errorf("further metric %q: %v", metric, got)
-		}
-	}
-}
 
 func TestWhyNot(t *testing.T) {
 	for want, out := range map[string]sandbox.Outcome{

@@ -55,7 +55,7 @@ func scoreNotes(x score.Score) []string {
 	case x.Partial() && !group && x.Missing > 0:
 		add("* %s, %d of %d rows: %s%s", name, x.N, x.N+x.Missing, reason(x.Reason), bounds(x))
 	case x.Partial():
-		add("* %s: %s", name, reason(x.Reason))
+		add("* %s: %s%s", name, reason(x.Reason), bounds(x))
 	}
 	if n := x.Detail["rows_cut"]; n > 0 {
 		add("! %s: %.0f of %d prompts were too long and were cut from the left", name, n, x.N)

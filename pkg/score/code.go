@@ -1,6 +1,7 @@
 package score
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"sextant/pkg/spec"
 )
 
 // Program is generated code together with its tests.
@@ -33,6 +36,13 @@ type Verdict struct {
 // all, through no fault of its own; its row is then missing with that reason. Whoever allows that generated code is run makes one.
 type Runner interface {
 	Run(ctx context.Context, p Program) (Verdict, error)
+}
+
+// RunsCode says whether a dataset is scored by running what the model wrote: whether a metric of it is pass@K of programs.
+func RunsCode(d spec.Dataset) bool {
+	sc, err := newScorer(d)
+	t, ok := sc.(*texts)
+	return err == nil && ok && t.code != nil
 }
 
 // Digest names the program in a file of verdicts: 32 hex digits.
@@ -154,20 +164,16 @@ func (j *executor) run(ctx context.Context, p Program) {
 		return // what it says may be of the end of ctx
 	}
 	d := p.Digest()
-	if err == nil {
-		slices.Sort(v.Layers)
-		err = j.known.put(d, v)
-	} else {
-		j.mu.Lock()
-		j.failed[d] = "its program could not be run: " + err.Error()
-		j.mu.Unlock()
-		return
-	}
 	if err != nil {
 		j.mu.Lock()
-		if j.kept == nil {
-			j.kept = err
-		}
-		j.mu.Unlock()
+		defer j.mu.Unlock()
+		j.failed[d] = "its program could not be run: " + err.Error()
+		return
+	}
+	slices.Sort(v.Layers)
+	if err := j.known.put(d, v); err != nil {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		j.kept = cmp.Or(j.kept, err)
 	}
 }

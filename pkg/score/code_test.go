@@ -68,6 +68,21 @@ func TestCodeIsNotRunUnasked(t *testing.T) {
 	}
 }
 
+func TestRunsCode(t *testing.T) {
+	for metric, want := range map[string]bool{"pass@1": true, "pass@10:python/3s": true, "pass@1:exact_match": false, "bleu": false, "pass@": false, "": false} {
+		d := spec.Dataset{Mode: spec.Gen, Metric: metric}
+		if d.Gen.Samples = 10; metric == "bleu" {
+			d.Gen.Samples = 1
+		}
+		if got := RunsCode(d); got != want {
+			t.Errorf("metric %q: %v", metric, got)
+		}
+		if d.Metric, d.Metrics = "contains", []string{metric}; RunsCode(d) != want {
+			t.Errorf("further metric %q: %v", metric, !want)
+		}
+	}
+}
+
 // TestPrograms holds verdicts, layers and how programs ended; a program that cannot be run is missing with why, and one that is there twice
 // is run once.
 func TestPrograms(t *testing.T) {

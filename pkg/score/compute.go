@@ -42,8 +42,8 @@ func newScorer(d spec.Dataset) (scorer, error) {
 type Options struct {
 	Reasons map[string]string // why rows have no record, by task; it may lack a task
 
-	// Clusters gives for a dataset with the key cluster each row's value of that column (dataset.Set.Clusters, or Kept.Of). Where it
-	// gives none, the score's note says that the clusters are not known and rows are taken as independent. nil: it gives none.
+	// Clusters gives for a dataset with the key cluster each row's value of that column (dataset.Set.Clusters). Where it gives none, as
+	// the data are gone, the score's note says that the clusters are not known and rows are taken as independent. nil: it gives none.
 	Clusters func(dataset string) ([]string, error)
 
 	Runner   Runner    // runs generated code; nil: it is not run, and rows whose programs have no verdict yet are missing

@@ -122,11 +122,40 @@ func groupScore(g spec.Group, members []Score, unmatched []string) Score {
 			s.Low, s.High = &low, &high
 		}
 	}
+	if s.N > 0 {
+		s.Worst, s.Best = groupBounds(g, members)
+	}
 	s.Missing = len(missing) + len(unmatched)
 	s.Reason = listed(listed(listed("", "not scored", missing), "not in this run", unmatched), "partial", partial)
 	digest := sha256.Sum256(fmt.Appendf(nil, "%d %s %q", version, s.Metric, hashes))
 	s.Hash = hex.EncodeToString(digest[:6])
 	return s
+}
+
+// groupBounds is the mean of what the members would be if all their missing rows were wrong, and right; nil where none is missing or a
+// member has no bounds. A member without a value may be anything.
+func groupBounds(g spec.Group, members []Score) (worst, best *float64) {
+	var low, high, weights float64
+	for _, m := range members {
+		w := 1.0
+		if g.Mean == "weighted" {
+			w = float64(m.N + m.Missing)
+		}
+		lo, hi := 0.0, 100.0
+		switch {
+		case m.Unit != Percent, m.Value != nil && m.Missing > 0 && m.Worst == nil:
+			return nil, nil
+		case m.Worst != nil && m.Best != nil:
+			lo, hi = *m.Worst, *m.Best
+		case m.Value != nil:
+			lo, hi = *m.Value, *m.Value
+		}
+		low, high, weights = low+w*lo, high+w*hi, weights+w
+	}
+	if low == high || weights == 0 {
+		return nil, nil
+	}
+	return ptr(low / weights), ptr(high / weights)
 }
 
 // listed appends "head: a, b" to text, or nothing for an empty list.

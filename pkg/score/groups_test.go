@@ -79,7 +79,9 @@ func TestGroupWithMissingMember(t *testing.T) {
 	if k.N != 2 || k.Missing != 3 || !k.Partial() || k.Reason != "not scored: z; not in this run: nope, other_*" {
 		t.Errorf("%+v", k)
 	}
-	if m.N != 3 || m.Missing != 2 || strings.Join(m.Members, " ") != "z x_1 x_2" {
+	nearPtr(t, "worst", k.Worst, (0+75+100)/3.0)
+	nearPtr(t, "best", k.Best, (100+75+100)/3.0)
+	if m.Worst != nil || m.Best != nil || m.N != 3 || m.Missing != 2 || strings.Join(m.Members, " ") != "z x_1 x_2" {
 		t.Errorf("%+v", m)
 	}
 	g = groupsOf(t, spec.Group{Name: "empty", Members: []string{"z"}}, spec.Group{Name: "none", Members: []string{"elsewhere"}})
@@ -95,9 +97,12 @@ func TestGroupWithPartialMember(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if g := s.Groups[0]; !g.Partial() || g.Missing != 0 || g.Reason != "partial: x_1" {
+	g := s.Groups[0]
+	if !g.Partial() || g.Missing != 0 || g.Reason != "partial: x_1" {
 		t.Errorf("%+v", g)
 	}
+	nearPtr(t, "worst", g.Worst, 60)
+	nearPtr(t, "best", g.Best, 80)
 }
 
 func TestValidate(t *testing.T) {

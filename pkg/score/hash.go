@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"hash/maphash"
 
 	"sextant/pkg/plan"
 	"sextant/pkg/result"
@@ -26,19 +27,18 @@ func hash(t plan.Task, d spec.Dataset, metric string) string {
 	return hex.EncodeToString(sum[:6])
 }
 
-// asks digests what makes records of two runs answers to one question, with FNV-1a.
+var asksSeed = maphash.MakeSeed()
+
+// asks digests what makes records of two runs answers to one question; it is another number in another process.
 func asks(r *result.Record) uint64 {
-	h := uint64(14695981039346656037)
-	put := func(list []string) {
+	var h maphash.Hash
+	h.SetSeed(asksSeed)
+	for _, list := range [][]string{r.Labels, r.Gold} {
 		for _, text := range list {
-			for i := range len(text) {
-				h = (h ^ uint64(text[i])) * 1099511628211
-			}
-			h = (h ^ 0xff) * 1099511628211 // no byte of valid text
+			_, _ = h.WriteString(text)
+			_ = h.WriteByte(0xff) // no byte of valid text, as the next
 		}
-		h = (h ^ 0xfe) * 1099511628211
+		_ = h.WriteByte(0xfe)
 	}
-	put(r.Labels)
-	put(r.Gold)
-	return h
+	return h.Sum64()
 }

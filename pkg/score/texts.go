@@ -95,12 +95,12 @@ func (t *texts) add(q *question) error {
 	if err != nil {
 		return err
 	}
-	outcomes := make([]outcome, len(t.measures))
+	outcomes, asked := make([]outcome, len(t.measures)), asks(q.samples[0])
 	for i, m := range t.measures {
 		if outcomes[i], err = m.of(answers, golds, t.run); err != nil {
 			return err
 		}
-		outcomes[i].row, outcomes[i].asks = q.row, asks(q.samples[0])
+		outcomes[i].row, outcomes[i].asks = q.row, asked
 	}
 	for i, o := range outcomes {
 		t.list[i].rows = append(t.list[i].rows, o)
