@@ -106,7 +106,7 @@ func (e env) app() *cli.App {
 		ErrWriter:       e.stderr,
 		Flags:           evaluateFlags(),
 		Action:          e.root,
-		Commands: append([]*cli.Command{e.quantizeCommand(), e.datasetsCommand(), e.planCommand(), e.scoreCommand(), e.importCommand()},
+		Commands: append([]*cli.Command{e.quantizeCommand(), e.datasetsCommand(), e.planCommand(), e.scoreCommand(), e.compareCommand(), e.importCommand()},
 			e.runCommands()...),
 
 		DisableSliceFlagSeparator: true, // a comma is a part of an option of sbatch

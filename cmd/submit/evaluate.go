@@ -332,7 +332,8 @@ func (e env) compute(ctx context.Context, r *run.Run) (all score.Scores, err err
 	return all, err
 }
 
-// clusters reads the column that says which rows of a dataset belong together. Data that is gone gives none: the score's note says so.
+// clusters reads the column that says which rows of a dataset belong together. Data that is gone, or not what it was, gives none: the
+// score's note says so.
 func clusters(p *plan.Plan) func(string) ([]string, error) {
 	return func(abbr string) ([]string, error) {
 		d, ok := p.Dataset(abbr)
@@ -341,6 +342,11 @@ func clusters(p *plan.Plan) func(string) ([]string, error) {
 		}
 		set, err := dataset.Open(d, p.Spec.Infer.Limit)
 		if err != nil {
+			return nil, nil
+		}
+		digest, err := set.Digest()
+		other := func(t plan.Task) bool { return t.Dataset == abbr && !strings.HasPrefix(digest, t.Data) }
+		if err != nil || slices.ContainsFunc(p.Tasks, other) {
 			return nil, nil
 		}
 		return set.Clusters()

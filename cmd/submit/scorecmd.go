@@ -161,6 +161,9 @@ func whyChanged(was, s score.Score, had bool) string {
 	if was.N != s.N || was.Missing != s.Missing {
 		why = append(why, fmt.Sprintf("rows scored %d -> %d, missing %d -> %d", was.N, s.N, was.Missing, s.Missing))
 	}
+	if was.Note != s.Note {
+		why = append(why, fmt.Sprintf("noted %q, was %q", s.Note, was.Note))
+	}
 	if len(why) == 0 && !same {
 		why = append(why, "other records, verdicts or members")
 	}

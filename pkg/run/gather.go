@@ -1,6 +1,7 @@
 package run
 
 import (
+	"sextant/pkg/plan"
 	"sextant/pkg/result"
 )
 
@@ -16,6 +17,17 @@ type Missing struct {
 	Rows   int
 	Stale  int // of these: rows whose only records were made of other data, prompts, settings or another model
 	Reason string
+}
+
+// Read is Gather of a run that is not opened, by the plan that is in its directory: whoever works on it may go on.
+func Read(dir string, p *plan.Plan) (*Gathered, error) {
+	entries, _, err := readJournal(result.Dir(dir).Journal())
+	if err != nil {
+		return nil, err
+	}
+	j := &journal{}
+	j.note(entries)
+	return (&Run{Dir: result.Dir(dir), Plan: p, journal: j}).Gather()
 }
 
 // Gather reads the good records of every task, from result files and from checkpoints of shards that never finished. It serves a run in

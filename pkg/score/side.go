@@ -21,6 +21,7 @@ type Side struct {
 // Contrast is what two models have in common.
 type Contrast struct {
 	Comparisons []Comparison // of the datasets and metrics of both, in the order of a's plan, then of the groups of both
+	Scores      [][2]Score   // of each comparison a's score and b's, each on all of its own rows
 	OnlyA       []string     // datasets that a alone has
 	OnlyB       []string
 }
@@ -58,12 +59,13 @@ func Compare(ctx context.Context, a, b Side) (Contrast, error) {
 		if !s.Further {
 			done[key{a.Model, s.Dataset, ""}] = c
 		}
-		out.Comparisons = append(out.Comparisons, c)
+		out.Comparisons, out.Scores = append(out.Comparisons, c), append(out.Scores, [2]Score{s, *o})
 	}
 	for _, g := range x.all.Groups {
-		both := slices.ContainsFunc(y.all.Groups, func(o Score) bool { return o.Dataset == g.Dataset && o.Model == b.Model })
-		if g.Model == a.Model && g.Unit == Percent && both {
+		at := slices.IndexFunc(y.all.Groups, func(o Score) bool { return o.Dataset == g.Dataset && o.Model == b.Model })
+		if g.Model == a.Model && g.Unit == Percent && at >= 0 {
 			out.Comparisons = append(out.Comparisons, x.all.compareGroup(g, b.Model, done))
+			out.Scores = append(out.Scores, [2]Score{g, y.all.Groups[at]})
 		}
 	}
 	return out, nil

@@ -28,22 +28,14 @@ type verdictLine struct {
 // OpenVerdicts reads DIR/programs.jsonl, made where it is missing, and appends to it. Lines that are no verdict, such as one that a full
 // disk cut, are passed over: their programs run again. To have all run again, remove the file.
 func OpenVerdicts(dir string) (*Verdicts, error) {
-	path := filepath.Join(dir, "programs.jsonl")
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, fmt.Errorf("keeping verdicts of programs: %w", err)
 	}
-	raw, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("reading the verdicts of programs: %w", err)
+	v, raw, err := readVerdicts(dir)
+	if err != nil {
+		return nil, err
 	}
-	v := &Verdicts{known: map[string]Verdict{}}
-	for line := range bytes.Lines(raw) {
-		var l verdictLine
-		if json.Unmarshal(line, &l) == nil && l.Program != "" && bytes.HasSuffix(line, []byte("\n")) {
-			v.known[l.Program] = l.Verdict
-		}
-	}
-	if v.file, err = os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o666); err != nil {
+	if v.file, err = os.OpenFile(verdictsFile(dir), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o666); err != nil {
 		return nil, fmt.Errorf("keeping verdicts of programs: %w", err)
 	}
 	if len(raw) > 0 && raw[len(raw)-1] != '\n' {
@@ -52,6 +44,29 @@ func OpenVerdicts(dir string) (*Verdicts, error) {
 		}
 	}
 	return v, nil
+}
+
+// ReadVerdicts reads DIR/programs.jsonl, which it does not change and another process may append to; no verdict where there is no file.
+func ReadVerdicts(dir string) (*Verdicts, error) {
+	v, _, err := readVerdicts(dir)
+	return v, err
+}
+
+func verdictsFile(dir string) string { return filepath.Join(dir, "programs.jsonl") }
+
+func readVerdicts(dir string) (v *Verdicts, raw []byte, err error) {
+	raw, err = os.ReadFile(verdictsFile(dir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, fmt.Errorf("reading the verdicts of programs: %w", err)
+	}
+	v = &Verdicts{known: map[string]Verdict{}}
+	for line := range bytes.Lines(raw) {
+		var l verdictLine
+		if json.Unmarshal(line, &l) == nil && l.Program != "" && bytes.HasSuffix(line, []byte("\n")) {
+			v.known[l.Program] = l.Verdict
+		}
+	}
+	return v, raw, nil
 }
 
 // Len is how many programs have a verdict.
