@@ -32,7 +32,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		HideHelpCommand: true,
 		Writer:          stdout,
 		ErrWriter:       stderr,
-		Commands:        []*cli.Command{runCommand(stderr), logitsCommand(), tokenizeCommand(), infoCommand(), benchCommand(stderr), quantizeCommand(stderr)},
+		Commands:        []*cli.Command{runCommand(stderr), rankCommand(stderr), logitsCommand(), tokenizeCommand(), infoCommand(), benchCommand(stderr), quantizeCommand(stderr)},
 	}
 	cliargs.Harden(app)
 	args, err := cliargs.Reorder(app, args)
@@ -48,6 +48,18 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	fmt.Fprintf(stderr, "worker: %v\n", err)
 	return worker.ExitCode(err)
+}
+
+// arguments gives a command's positional arguments, where these, the flags that are required and those of the backend can hold at all.
+func arguments(c *cli.Context, required []string, names ...string) ([]string, error) {
+	args, err := cliargs.Positional(c, names...)
+	if err == nil {
+		err = cliargs.Require(c, required...)
+	}
+	if err == nil {
+		err = checkBackend(c)
+	}
+	return args, err
 }
 
 // checkBackend refuses values of backendFlags that hold on no machine.

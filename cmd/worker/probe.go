@@ -37,14 +37,8 @@ func logitsCommand() *cli.Command {
 }
 
 func logits(c *cli.Context) error {
-	args, err := cliargs.Positional(c, "MODEL")
+	args, err := arguments(c, []string{"ids"}, "MODEL")
 	if err != nil {
-		return err
-	}
-	if err := cliargs.Require(c, "ids"); err != nil {
-		return err
-	}
-	if err := checkBackend(c); err != nil {
 		return err
 	}
 	ids, err := parseIDs(c.String("ids"))
@@ -162,10 +156,12 @@ func infoCommand() *cli.Command {
 				return err
 			}
 			w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
+			chosen := "cpu"
 			for _, name := range kernels.Backends() {
-				describe(w, name, threads(c, os.Getenv))
+				if describe(w, name, threads(c, os.Getenv)) && name == "cuda" {
+					chosen = name
+				}
 			}
-			chosen, _ := worker.ChooseBackend(worker.AutoBackend)
 			fmt.Fprintf(w, "backend auto\t%s\n", chosen)
 			fmt.Fprintf(w, "memory left\t%s\n", gibibytes(worker.Memory()))
 			return w.Flush()
@@ -176,11 +172,13 @@ func infoCommand() *cli.Command {
 // mostDevices bounds the search for the last one of a backend.
 const mostDevices = 64
 
-// describe says what a backend found, or why it cannot be used; of cuda, where its library is, and each device that this process may see.
-func describe(w io.Writer, backend string, threads int) {
+// describe says what a backend found, or why it cannot be used; of cuda, where its library is, and each device that this process may see. It
+// tells whether the first can be used.
+func describe(w io.Writer, backend string, threads int) (usable bool) {
 	if backend != "cuda" {
-		fmt.Fprintf(w, "backend %s\t%s\n", backend, found(kernels.Probe(backend, kernels.Options{Threads: threads})))
-		return
+		f := kernels.Probe(backend, kernels.Options{Threads: threads})
+		fmt.Fprintf(w, "backend %s\t%s\n", backend, found(f))
+		return f.Err == nil
 	}
 	if path, err := kernels.CUDALibrary(); err == nil {
 		fmt.Fprintf(w, "cuda library\t%s\n", path)
@@ -188,17 +186,19 @@ func describe(w io.Writer, backend string, threads int) {
 	for i := range mostDevices {
 		f := kernels.Probe(backend, kernels.Options{Device: i})
 		if i > 0 && errors.Is(f.Err, kernels.ErrInvalid) {
-			return // there is none of this number
+			return usable // there is none of this number
 		}
+		usable = usable || i == 0 && f.Err == nil
 		name := backend
 		if f.Err == nil || i > 0 {
 			name = fmt.Sprintf("%s, device %d", backend, i)
 		}
 		fmt.Fprintf(w, "backend %s\t%s\n", name, found(f))
 		if f.Err != nil && i == 0 {
-			return // what is wrong is not this device's alone, or it is the only one
+			return false // what is wrong is not this device's alone, or it is the only one
 		}
 	}
+	return usable
 }
 
 func found(f kernels.Found) string {

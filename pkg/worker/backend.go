@@ -23,14 +23,21 @@ func ChooseBackend(name string) (backend string, why error) {
 	return "cuda", nil
 }
 
-// open opens a device of the backend, the first of those that the process may see: CUDA_VISIBLE_DEVICES, which batch systems set, says which.
+// open opens a device of the backend: of those that the process may see (CUDA_VISIBLE_DEVICES, which batch systems set, says which) the one of
+// to's number.
 func (to loading) open(log *slog.Logger) (*kernels.Device, string, error) {
 	o := kernels.Options{Threads: to.threads}
-	if to.backend != AutoBackend && to.backend != "" {
+	onGPU := kernels.Options{Device: to.device}
+	switch to.backend {
+	case AutoBackend, "", "cuda":
+	default:
 		dev, err := kernels.Open(to.backend, o)
 		return dev, to.backend, err
 	}
-	dev, err := kernels.Open("cuda", o)
+	dev, err := kernels.Open("cuda", onGPU)
+	if to.backend == "cuda" {
+		return dev, "cuda", err
+	}
 	if err == nil {
 		return dev, "cuda", nil
 	}

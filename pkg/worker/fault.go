@@ -11,6 +11,8 @@ import (
 
 	"sextant/kernels"
 	"sextant/pkg/engine"
+	"sextant/pkg/pipeline"
+	"sextant/pkg/quant"
 	"sextant/pkg/result"
 )
 
@@ -73,8 +75,9 @@ var ErrStopped = errors.New("stopped")
 
 // transient lists the causes that may be gone at another time or place.
 var transient = []error{ErrStopped, context.Canceled, context.DeadlineExceeded, kernels.ErrNoMemory, kernels.ErrDevice, engine.ErrMemory,
-	syscall.EIO, syscall.ENOMEM, syscall.ESTALE, syscall.ETIMEDOUT, syscall.EMFILE, syscall.ENFILE, syscall.EAGAIN, syscall.EINTR, syscall.EHOSTDOWN,
-	syscall.EREMOTEIO, syscall.EBUSY}
+	pipeline.ErrRank,
+	quant.ErrTaken, syscall.EIO, syscall.ENOMEM, syscall.ESTALE, syscall.ETIMEDOUT, syscall.EMFILE, syscall.ENFILE, syscall.EAGAIN, syscall.EINTR,
+	syscall.EHOSTDOWN, syscall.EREMOTEIO, syscall.EBUSY}
 
 // kindOf classifies an error.
 func kindOf(err error) result.FailureKind {

@@ -5,27 +5,27 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
 	"time"
 
 	"sextant/kernels"
 	"sextant/pkg/checkpoint"
 	"sextant/pkg/engine"
-	"sextant/pkg/model"
-	"sextant/pkg/packstore"
+	"sextant/pkg/pipeline"
 	"sextant/pkg/plan"
 	"sextant/pkg/spec"
 	"sextant/pkg/tokenizer"
 )
 
-// loaded is a model on a device, with its tokenizer where it has been asked for.
+// loaded is a model on its devices, with its tokenizer where it has been asked for.
 type loaded struct {
-	ck  *checkpoint.Checkpoint
-	tok *tokenizer.Tokenizer
-	dev *kernels.Device
-	m   *model.Model
+	ck     *checkpoint.Checkpoint
+	tok    *tokenizer.Tokenizer
+	stages []stage            // from first to last
+	pipe   *pipeline.Pipeline // through several
+	crew   *crew              // the other ranks of several; nil: there are none
 
 	backend string // that was chosen
+	threads int    // that were asked for; 0: all
 }
 
 // shrunk is n after k halvings, but never nothing.
@@ -55,22 +55,24 @@ func (w *worker) load(ctx context.Context, variant string) (err error) {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	info, err := w.dev.Info()
+	infos, err := l.infos()
 	if err != nil {
-		return fmt.Errorf("asking the backend: %w", err)
-	}
-	if err := w.dir.AddRuns(w.variant.ID, w.variant.Fingerprint, w.m.Runs()); err != nil {
 		return err
 	}
-	f := w.m.Footprint()
-	w.log.Info("model loaded", "model", w.variant.ID, "backend", l.backend, "runs", cmp.Or(w.m.Runs(), "as it is"), "device", where(info),
+	runs := l.stages[0].m.Runs()
+	if err := w.dir.AddRuns(w.variant.ID, w.variant.Fingerprint, runs); err != nil {
+		return err
+	}
+	f := l.footprint()
+	w.log.Info("model loaded", "model", w.variant.ID, "backend", l.backend, "runs", cmp.Or(runs, "as it is"), "device", where(infos[0]),
+		"stages", l.layout(),
 		"seconds", time.Since(begun).Seconds(), "packed_bytes", f.Packed, "shared", f.Shared, "packed_here", f.Made, "unshared", f.Why, "device_bytes", f.Device)
 	return nil
 }
 
 // onto is where this process loads models.
 func (w *worker) onto() loading {
-	return loading{backend: w.o.Backend, threads: w.o.Threads, limit: w.o.Limits.Memory, log: w.log}
+	return loading{backend: w.o.Backend, threads: w.o.Threads, limit: w.o.Limits.Memory, run: w.o.RunDir, log: w.log}
 }
 
 // deviceTokens fill a GPU's matrix units in every product of a pass.
@@ -78,13 +80,15 @@ const deviceTokens = 8192
 
 // passTokens are those of a pass: few on processors, whose caches hold what they make; on a device with memory of its own as many as an
 // eighth of what is free has room for, up to deviceTokens.
-func passTokens(m *model.Model, info kernels.Info, rows int) int {
-	if m.Footprint().Device == 0 {
+func (l *loaded) passTokens(infos []kernels.Info, rows int) int {
+	if l.footprint().Device == 0 {
 		return engine.UsualTokens
 	}
 	n := deviceTokens
-	for n > engine.UsualTokens && m.PassBytes(max(n, rows), rows) > info.Free/8 {
-		n /= 2
+	for i, s := range l.stages {
+		for n > engine.UsualTokens && s.m.PassBytes(max(n, rows), rows) > infos[i].Free/8 {
+			n /= 2
+		}
 	}
 	return n
 }
@@ -92,20 +96,16 @@ func passTokens(m *model.Model, info kernels.Info, rows int) int {
 // build makes the engine, anew when a ticket asks for a smaller one: memory, batches and passes are halved shrink times. What a task knows
 // of the old one goes with it.
 func (w *worker) build(shrink int) error {
-	info, err := w.dev.Info()
-	if err != nil {
-		return fmt.Errorf("asking the backend: %w", err)
-	}
 	rows := shrunk(cmp.Or(w.model.BatchSize, engine.UsualBatch), shrink)
-	tokens := shrunk(passTokens(w.m, info, rows), shrink)
-	work := w.m.PassBytes(max(tokens, rows), rows)
-	memory := w.o.Memory
-	if w.m.Footprint().Device == 0 {
-		memory = w.cacheMemory(info.Free, work, processors(w.o.Threads, info.Threads))
-	} else if memory == 0 && info.Free > 0 {
-		memory = deviceCache(info.Free, work)
+	room, err := w.rooms(w.o, pipeline.Measure{Rows: rows})
+	if err != nil {
+		return err
 	}
-	o := engine.Options{MaxSeqLen: w.model.MaxSeqLen, BatchSize: w.model.BatchSize, TokenBudget: tokens, Memory: memory,
+	tokens := shrunk(room.Tokens, shrink)
+	if room, err = w.rooms(w.o, pipeline.Measure{Tokens: max(tokens, rows), Rows: rows}); err != nil {
+		return err
+	}
+	o := engine.Options{MaxSeqLen: w.model.MaxSeqLen, BatchSize: w.model.BatchSize, TokenBudget: tokens, Memory: room.Memory,
 		NewDecoder: func(prompt []int32) engine.Decoder { return w.tok.NewDecoder(prompt) }}
 	if shrink > 0 {
 		o.BatchSize = rows
@@ -117,7 +117,7 @@ func (w *worker) build(shrink int) error {
 	if o.EOS, err = w.ends(); err != nil {
 		return err
 	}
-	eng, err := engine.New(w.m, o)
+	eng, err := w.engine(o, room.PositionBytes)
 	if err != nil {
 		return err
 	}
@@ -129,14 +129,22 @@ func (w *worker) build(shrink int) error {
 type loading struct {
 	backend string
 	threads int
+	device  int          // the first to use
+	stages  int          // devices to divide the model among, in this process; 0: one
+	procs   int          // processes to divide it among; 0: one
+	asked   int          // processes that the batch system was asked for
+	run     string       // directory that all of them see
 	limit   int64        // bytes that the batch system allows; 0: not known
 	log     *slog.Logger // nil: none
 
-	dequantize bool // quantized matrices become f32 values
+	files       spec.Model // as opened
+	fingerprint string
+	dequantize  bool // quantized matrices become f32 values
 }
 
 // openModel opens the files of m, refuses another model than that of the fingerprint, and loads it.
 func openModel(ctx context.Context, m *spec.Model, fingerprint string, to loading) (*loaded, error) {
+	to.files, to.fingerprint = *m, fingerprint
 	f, err := plan.OpenModel(m)
 	if err != nil {
 		return nil, bad(err)
@@ -145,31 +153,22 @@ func openModel(ctx context.Context, m *spec.Model, fingerprint string, to loadin
 		f.Checkpoint.Close()
 		return nil, bad(fmt.Errorf("%q or its tokenizer was changed after the plan was made: run submit again", m.Path))
 	}
+	to.divide(m.RunCfg, f.Checkpoint.Config().Layers)
 	return loadOnto(ctx, f.Checkpoint, f.Tokenizer, to)
 }
 
-// loadOnto brings the weights of ck, which it closes when it fails, to a device.
+// loadOnto brings the weights of ck, which it closes when it fails, to a device or several.
 func loadOnto(ctx context.Context, ck *checkpoint.Checkpoint, tok *tokenizer.Tokenizer, to loading) (l *loaded, err error) {
-	l = &loaded{ck: ck, tok: tok}
+	l = &loaded{ck: ck, tok: tok, threads: to.threads}
 	if to.log == nil {
 		to.log = slog.New(slog.DiscardHandler)
 	}
-	if l.dev, l.backend, err = to.open(to.log); err != nil {
-		l.close()
-		return nil, fmt.Errorf("opening the backend: %w", err)
+	if l.stages, l.backend, err = to.openStages(to.stages); err == nil {
+		err = bad(l.divided(ctx, to))
 	}
-	info, err := l.dev.Info()
 	if err != nil {
 		l.close()
-		return nil, fmt.Errorf("asking the backend: %w", err)
-	}
-	o := model.Options{Packs: packstore.Default(os.Getenv), Memory: roomFor(to.limit), Dequantize: to.dequantize}
-	if o.Packs != nil { // who has all processors is not expected to have company
-		o.Packs.Guest = processors(to.threads, info.Threads) >= machineCPUs("/")
-	}
-	if l.m, err = model.LoadWith(ctx, l.dev, ck, o); err != nil {
-		l.close()
-		return nil, bad(err)
+		return nil, err
 	}
 	return l, nil
 }
@@ -179,11 +178,17 @@ func (l *loaded) close() {
 	if l == nil {
 		return
 	}
-	if l.m != nil {
-		l.m.Close()
+	l.crew.close()
+	if l.pipe != nil {
+		l.pipe.Close()
 	}
-	if l.dev != nil {
-		l.dev.Close()
+	for _, s := range l.stages {
+		if s.m != nil {
+			s.m.Close()
+		}
+		s.dev.Close()
 	}
-	l.ck.Close()
+	if l.ck != nil {
+		l.ck.Close()
+	}
 }

@@ -63,20 +63,20 @@ func roomFor(limit int64) int64 {
 // Weights that are read where they are mapped are pages that the kernel counts as memory to be had at any time, and takes before it ends a
 // process; but then they are read from the disk again in each pass. So they count as used, in full, whether they are in memory by now or
 // not. Where all that leaves next to nothing, a sixteenth is tried all the same: slow is better than not at all.
-func (w *worker) cacheMemory(device, work int64, threads int) int64 {
-	if w.o.Memory > 0 {
-		return w.o.Memory
+func (l *loaded) cacheMemory(o Options, device, work int64, threads int) int64 {
+	if o.Memory > 0 {
+		return o.Memory
 	}
-	m, f := memoryUnder("/"), w.m.Footprint()
+	m, f := memoryUnder("/"), l.footprint()
 	if f.Shared { // not counted by now, or only as far as it was read
 		m.own += f.Packed
 	}
 	limit := int64(0)
-	if w.o.Limits.Memory > 0 {
-		limit = max(1, w.o.Limits.Memory-m.own)
+	if o.Limits.Memory > 0 {
+		limit = max(1, o.Limits.Memory-m.own)
 	}
 	b := budget{device: device, limit: limit, mapped: f.Mapped, work: work, threads: threads,
-		machine: machineCPUs("/"), job: cmp.Or(w.o.Limits.CPUs, runtime.NumCPU())}
+		machine: machineCPUs("/"), job: cmp.Or(o.Limits.CPUs, runtime.NumCPU())}
 	if !f.Shared {
 		b.packed = f.Packed
 	}

@@ -31,13 +31,13 @@ func (p Probe) Logits(ids []int32, emit func(logits []float32) error) error {
 		return err
 	}
 	defer l.close()
-	cfg := l.m.Config()
+	cfg := l.ck.Config()
 	if len(ids) == 0 || len(ids) > cfg.MaxPositions {
 		return bad(fmt.Errorf("%d ids: the model takes 1 to %d", len(ids), cfg.MaxPositions))
 	}
 	const pageSize = 16
 	pages := (len(ids) + pageSize - 1) / pageSize
-	kv, err := l.m.NewKV(pages, pageSize)
+	kv, err := l.stages[0].m.NewKV(pages, pageSize)
 	if err != nil {
 		return err
 	}
@@ -61,15 +61,16 @@ func (p Probe) Logits(ids []int32, emit func(logits []float32) error) error {
 }
 
 func (l *loaded) logits(kv *kernels.KV, b model.Batch, emit func([]float32) error) error {
-	h, err := l.m.Forward(kv, b)
+	m := l.stages[0].m
+	h, err := m.Forward(kv, b)
 	if err != nil {
 		return bad(err)
 	}
-	t, err := l.m.Logits(h)
+	t, err := m.Logits(h)
 	if err != nil {
 		return err
 	}
-	all, err := l.m.Download(t)
+	all, err := m.Download(t)
 	if err != nil {
 		return err
 	}

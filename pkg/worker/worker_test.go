@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -267,5 +268,33 @@ func TestStopped(t *testing.T) {
 	resultBytes(t, dir, p)
 	if pr, err := result.ReadProgress(dir.Progress(p.Jobs[0].ID, 2)); err != nil || pr.Rows == 0 || pr.Tokens == 0 {
 		t.Errorf("progress %+v (%v)", pr, err)
+	}
+}
+
+// TestStages holds the records of a model in several stages to be those of one.
+func TestStages(t *testing.T) {
+	var want []result.Record
+	for _, gpus := range []string{"0", "2", "3"} {
+		dir, p := planned(t, given(t, strings.Replace(suite, `/model"`, `/model", run_cfg = { num_gpus = `+gpus+` }`, 1), limit(4)))
+		var log bytes.Buffer
+		for _, j := range p.Jobs {
+			err := Run(context.Background(), Options{RunDir: string(dir), JobID: j.ID, Backend: "cpu", Threads: 3, Log: slog.New(slog.NewTextHandler(&log, nil))})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		var got []result.Record
+		for _, task := range p.Tasks {
+			got = append(got, records(t, dir, p, task.ID)...)
+		}
+		if want == nil {
+			want = got
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s stages: other records than in one", gpus)
+		}
+		if n := strings.Count(log.String(), "layers "); gpus != "0" && fmt.Sprint(n) != gpus {
+			t.Errorf("%d stages, want %s:\n%s", n, gpus, log.String())
+		}
 	}
 }
