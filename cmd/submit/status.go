@@ -79,7 +79,7 @@ type taskStatus struct {
 	Running int    `json:"running"` // shards
 	Queued  int    `json:"queued"`
 	Failed  int    `json:"failed"`
-	Within  string `json:"within,omitempty"` // of a quantization under way: "block 3 of 12, 40s left"
+	Within  string `json:"within,omitempty"` // of a quantization under way: "block 3 of 12 at 25%, calibrating, 40s left"
 }
 
 type failedShard struct {

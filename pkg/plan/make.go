@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"sextant/pkg/calib"
 	"sextant/pkg/spec"
 )
 
@@ -20,8 +21,9 @@ type Inputs struct {
 
 // StepInput is a quantization: what makes a packed variant, of which there need be no task, and the others of its recipe.
 type StepInput struct {
-	Variant string // the packed one
-	Tokens  int64  // that are put through the model
+	Variant string        // the packed one
+	Tokens  int64         // that are put through the model
+	Sample  *calib.Tokens // what it is calibrated with; nil: nothing
 }
 
 // TaskInput is what the data and the tokenizer say of one task.

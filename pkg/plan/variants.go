@@ -80,7 +80,7 @@ func (v *surveyor) quantized(o *opened, q *spec.Quant, in *Inputs) []Variant {
 	if plain := !slices.ContainsFunc(positions, func(at string) bool { return at != spec.Transformed }); rounds && !plain && o.RunCfg.NumGPUs > 0 {
 		errs = append(errs, fmt.Errorf("kv is %q, %s: write kv = \"none\", or set the model's run_cfg.num_gpus = 0", q.KV, noKV))
 	}
-	text, err := v.text(o, q)
+	sample, err := v.sample(o, q)
 	if err != nil {
 		errs = append(errs, err)
 	}
@@ -91,12 +91,12 @@ func (v *surveyor) quantized(o *opened, q *spec.Quant, in *Inputs) []Variant {
 		return nil
 	}
 	packed := spec.VariantID(o.Abbr, q.Name, spec.Packed)
-	in.Steps = append(in.Steps, StepInput{Variant: packed, Tokens: stepTokens(q, text.tokens)})
+	in.Steps = append(in.Steps, StepInput{Variant: packed, Tokens: stepTokens(q, sample), Sample: sample})
 	var evaluated []Variant
 	for _, at := range append([]string{spec.Packed}, slices.DeleteFunc(slices.Clone(positions), func(at string) bool { return at == spec.Packed })...) {
 		variant := Variant{ID: spec.VariantID(o.Abbr, q.Name, at), Model: o.Abbr, Recipe: q.Name, Position: at, Step: packed + "/" + Quantize,
 			Params: o.plain.Params, WeightBytes: weightBytes(o.plain.WeightBytes, at, q, all)}
-		if variant.Fingerprint, err = madeFingerprint(o.plain.Fingerprint, q, text.digest, at); err != nil {
+		if variant.Fingerprint, err = MadeFingerprint(o.plain.Fingerprint, q, sample, at); err != nil {
 			v.add(fmt.Errorf("model %q, recipe %q: %w", o.Abbr, q.Name, err))
 		}
 		in.Variants = append(in.Variants, variant)
@@ -107,9 +107,13 @@ func (v *surveyor) quantized(o *opened, q *spec.Quant, in *Inputs) []Variant {
 	return evaluated
 }
 
-// madeFingerprint digests all that decides what a variant computes: the model with its tokenizer, the recipe without what only names, chooses
-// or copies, the tokens it is calibrated with, and the arithmetic of the position.
-func madeFingerprint(model string, q *spec.Quant, text, position string) (string, error) {
+// MadeFingerprint digests all that decides what a variant computes: the model with its tokenizer (its ModelFiles.Fingerprint), the recipe
+// without what only names, chooses or copies, the tokens it is calibrated with (nil: none), and the arithmetic of the position.
+func MadeFingerprint(model string, q *spec.Quant, sample *calib.Tokens, position string) (string, error) {
+	text := ""
+	if sample != nil {
+		text = sample.Digest
+	}
 	r := *q
 	r.Name, r.Models, r.Save, r.SavePath, r.Calib = "", nil, nil, "", nil
 	return hash(32, struct {
@@ -133,43 +137,38 @@ func weightBytes(plain int64, position string, q *spec.Quant, all []matrix) int6
 	return max(plain, 1)
 }
 
-// calibText is what a recipe is calibrated with; the zero calibText: with none.
+// calibText is what a recipe is calibrated with, or why there is none.
 type calibText struct {
-	digest string
-	tokens int64
+	sample *calib.Tokens
 	err    error
 }
 
-// text makes a recipe's calibration sample once for all recipes and models that share it. The sample itself is for who quantizes to make
-// again: what it depends on is in the digest.
-func (v *surveyor) text(o *opened, q *spec.Quant) (calibText, error) {
+// sample makes a recipe's calibration sample once for all recipes and models that share it; nil: it needs none.
+func (v *surveyor) sample(o *opened, q *spec.Quant) (*calib.Tokens, error) {
 	if !q.NeedsText() {
-		return calibText{}, nil
+		return nil, nil
 	}
 	if q.Calib == nil {
-		return calibText{}, fmt.Errorf("method %s is calibrated with text, and there is none: give the recipe a calib table", q.Method)
+		return nil, fmt.Errorf("method %s is calibrated with text, and there is none: give the recipe a calib table", q.Method)
 	}
 	if n, most := q.Calib.SeqLen, o.files.Checkpoint.Config().MaxPositions; most > 0 && n > most {
-		return calibText{}, fmt.Errorf("calib.seq_len is %d, and the model takes %d tokens at most; lower it", n, most)
+		return nil, fmt.Errorf("calib.seq_len is %d, and the model takes %d tokens at most; lower it", n, most)
 	}
 	key, err := hash(32, struct {
 		Calib     spec.Calib
 		Tokenizer []string
 	}{*q.Calib, o.files.Tokenizer.Files()})
 	if err != nil {
-		return calibText{}, err
+		return nil, err
 	}
-	if t, ok := v.texts[key]; ok {
-		return t, t.err
+	t, ok := v.texts[key]
+	if !ok {
+		if t.sample, t.err = calib.Sample(*q.Calib, o.files.Tokenizer); t.err != nil {
+			t.err = fmt.Errorf("calib: %w", t.err)
+		}
+		v.texts[key] = t
 	}
-	var t calibText
-	if s, err := calib.Sample(*q.Calib, o.files.Tokenizer); err != nil {
-		t.err = fmt.Errorf("calib: %w", err)
-	} else {
-		t.digest, t.tokens = s.Digest, int64(len(s.IDs))
-	}
-	v.texts[key] = t
-	return t, t.err
+	return t.sample, t.err
 }
 
 // freeTokens stand for the work of a recipe that puts none through the model: it reads, rounds and writes every weight.
@@ -178,7 +177,10 @@ const freeTokens = 512
 // stepTokens estimates how many tokens a quantization puts through the model: those of its text, once to see what goes into the matrices, and
 // again through the block as it was made; Gram matrices take about as much as a pass. An objective that looks at whole outputs takes a pass a
 // step of its grid besides.
-func stepTokens(q *spec.Quant, text int64) int64 {
+func stepTokens(q *spec.Quant, sample *calib.Tokens) int64 {
+	if sample == nil {
+		return freeTokens
+	}
 	passes := int64(2)
 	switch q.Method {
 	case "gptq", "awq":
@@ -187,5 +189,5 @@ func stepTokens(q *spec.Quant, text int64) int64 {
 			passes += int64(cmp.Or(q.AWQ.Grid, 1))
 		}
 	}
-	return freeTokens + passes*text
+	return freeTokens + passes*int64(len(sample.IDs))
 }

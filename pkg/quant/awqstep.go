@@ -3,10 +3,13 @@ package quant
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
+	"slices"
 
 	"sextant/kernels"
 	"sextant/pkg/model"
+	"sextant/pkg/result"
 )
 
 // awqStep is AWQ on one block. Its inputs come from the blocks before as they were: the scaled model computes the same.
@@ -18,14 +21,12 @@ type awqStep struct {
 }
 
 func (b *shaped) awq() error {
-	q := b.r.job.Recipe.AWQ
-	byOutput := q.Objective == "output"
-	tallies, err := b.calibrate(func(s model.Site) bool { return *q.Clip && b.clips(s) || b.folds(s) && !byOutput })
+	tallies, err := b.calibrate(b.grams)
 	if err != nil {
 		return err
 	}
 	a := &awqStep{shaped: b, stats: map[model.Site]*siteStats{}, scale: map[model.Site][]float32{},
-		products: deviceProducts{ctx: b.r.ctx, dev: b.r.job.Device, stream: b.r.blocks.Stream()}}
+		products: deviceProducts{ctx: b.r.ctx, dev: b.r.job.Device, stream: b.r.blocks.Stream(), did: b.r.did}}
 	defer a.products.free()
 	defer func() {
 		for _, t := range tallies {
@@ -49,14 +50,14 @@ func (b *shaped) awq() error {
 	return nil
 }
 
+// grams tells whether a search of a site goes by its Gram matrix.
+func (b *shaped) grams(s model.Site) bool {
+	return b.clips(s) || b.folds(s) && b.r.job.Recipe.AWQ.Objective != "output"
+}
+
 // clips tells whether a site has matrices whose ranges are searched: all but q and k, for whose product the search's error says little.
 func (b *shaped) clips(s model.Site) bool {
-	for _, name := range b.quantized(s) {
-		if b.clipped(name) {
-			return true
-		}
-	}
-	return false
+	return *b.r.job.Recipe.AWQ.Clip && slices.ContainsFunc(b.quantized(s), b.clipped)
 }
 
 func (b *shaped) clipped(name string) bool {
@@ -77,7 +78,7 @@ func (a *awqStep) scaleSite(s model.Site, t *tally) error {
 	if !a.folds(s) {
 		return nil
 	}
-	a.say("searching %v", s)
+	a.say("searching", s, a.searchCost(s))
 	ws, err := a.denses(names)
 	if err != nil {
 		return err
@@ -108,11 +109,12 @@ func (a *awqStep) roundSite(s model.Site) error {
 		return nil
 	}
 	limits := map[string][]float32{}
-	if *a.r.job.Recipe.AWQ.Clip && a.clips(s) {
+	if a.clips(s) {
 		if err := a.clip(s, limits); err != nil {
 			return err
 		}
 	}
+	a.say("rounding", s, a.rounded(s))
 	for _, name := range names {
 		if err := a.quantize(name, limits[name], stats.most(a.scale[s])); err != nil {
 			return err
@@ -123,7 +125,7 @@ func (a *awqStep) roundSite(s model.Site) error {
 
 // clip searches the ranges of a site's matrices, as they are with its scale multiplied in.
 func (a *awqStep) clip(s model.Site, limits map[string][]float32) error {
-	a.say("clipping %v", s)
+	a.say("clipping", s, a.clipCost(s))
 	var names []string
 	for _, name := range a.quantized(s) {
 		if a.clipped(name) {
@@ -175,15 +177,13 @@ func (a *awqStep) byOutput(s model.Site, names []string, search AWQSearch) ([]fl
 		if err != nil {
 			return nil, err
 		}
+		a.r.did(float64(len(x) / cols))
 		return block.Part(s, x, put.seqLen)
 	})
 	if err != nil {
 		return nil, err
 	}
-	point := 0
 	scale, _, err := SearchScaleBy(search, func(candidates [][]float32) (float64, error) {
-		point++
-		a.say("searching %v, point %d of %d", s, point, search.Steps)
 		for i, name := range names {
 			if err := block.Set(name, candidates[i]); err != nil {
 				return 0, err
@@ -196,31 +196,24 @@ func (a *awqStep) byOutput(s model.Site, names []string, search AWQSearch) ([]fl
 
 // inputs writes a site's input for all tokens to a file.
 func (a *awqStep) inputs(block *model.Block, s model.Site, path string) error {
-	w, err := create(path)
-	if err != nil {
-		return err
-	}
-	defer w.abandon()
 	var room []float32
-	err = a.r.pass(visit{block: block}, func(at model.Site, in kernels.Tensor) error {
-		if at != s {
-			return nil
-		}
-		if len(room) < in.Rows*in.Cols {
-			room = make([]float32, in.Rows*in.Cols)
-		}
-		if err := a.r.blocks.Stream().DownloadF32(in, room[:in.Rows*in.Cols]); err != nil {
-			return err
-		}
-		if err := w.write(room[:in.Rows*in.Cols]); err != nil {
-			return err
-		}
-		return model.ErrStop
+	return result.Commit(path, func(w io.Writer) error {
+		return a.r.pass(visit{block: block}, func(at model.Site, in kernels.Tensor) error {
+			if at != s {
+				return nil
+			}
+			if len(room) < in.Rows*in.Cols {
+				room = make([]float32, in.Rows*in.Cols)
+			}
+			if err := a.r.blocks.Stream().DownloadF32(in, room[:in.Rows*in.Cols]); err != nil {
+				return err
+			}
+			if _, err := w.Write(floatBytes(room[:in.Rows*in.Cols])); err != nil {
+				return err
+			}
+			return model.ErrStop
+		})
 	})
-	if err != nil {
-		return err
-	}
-	return w.finish()
 }
 
 // outputLoss is the mean squared difference of the part's output to the file of what it was. files are the part's input and that.
@@ -237,7 +230,7 @@ func (a *awqStep) outputLoss(block *model.Block, s model.Site, in sample, files 
 		return 0, err
 	}
 	defer ys.Close()
-	sum, tokens := 0.0, 0
+	sum := 0.0
 	for {
 		x, err := xs.next()
 		if err != nil {
@@ -261,7 +254,6 @@ func (a *awqStep) outputLoss(block *model.Block, s model.Site, in sample, files 
 			d := float64(got[i]) - float64(y)
 			sum += d * d
 		}
-		tokens += len(x) / in.hidden
-		a.r.tell(a.r.phase, tokens)
+		a.r.did(float64(len(x) / in.hidden))
 	}
 }

@@ -22,7 +22,7 @@ func benchProducts(b *testing.B) Products {
 	if err != nil {
 		b.Fatal(err)
 	}
-	p := &deviceProducts{ctx: context.Background(), dev: dev, stream: stream}
+	p := &deviceProducts{ctx: context.Background(), dev: dev, stream: stream, did: func(float64) {}}
 	b.Cleanup(func() { p.free(); stream.Free(); dev.Close() })
 	return p
 }

@@ -14,6 +14,7 @@ type deviceProducts struct {
 	stream *kernels.Stream
 	in     kernels.Tensor // room for what is multiplied, and for what comes out; they grow
 	out    kernels.Tensor
+	did    func(multiplications float64)
 }
 
 func (p *deviceProducts) Hold(w []float32, outs, ins int) (Held, error) {
@@ -92,7 +93,11 @@ func (h *deviceHeld) Times(out, x []float32, rows, stride int) error {
 	if err := p.stream.MatMul(to, in.SliceCols(0, h.ins), h.w, nil); err != nil {
 		return err
 	}
-	return p.stream.DownloadF32(to, out[:rows*h.outs])
+	if err := p.stream.DownloadF32(to, out[:rows*h.outs]); err != nil {
+		return err
+	}
+	p.did(float64(rows) * float64(h.outs) * float64(h.ins))
+	return nil
 }
 
 func (h *deviceHeld) Close() { h.w.Free() }

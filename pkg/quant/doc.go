@@ -17,6 +17,7 @@
 //
 //	run.go       Job, Run: block after block
 //	steps.go     what a method does with a block; awqstep.go, gptqstep.go, fold.go: scales into norms and rows
+//	pace.go      how far a block is, and how long the others take
 //	stats.go     statistics of a site's input; device.go: products on the device
 //	hidden.go    hidden states of all samples, in files, and passes over them in pieces
 //	state.go     the work directory: what the next attempt goes on from

@@ -12,6 +12,7 @@ import (
 // finish makes checkpoints of the weight files of all blocks, exports them and gives the directories their names: the variant's own last.
 func (r *runner) finish() (result.Manifest, error) {
 	r.at = r.layers()
+	r.pace.block(nil)
 	s := &r.work.state
 	if err := os.MkdirAll(r.work.path(packedDir), 0o777); err != nil {
 		return result.Manifest{}, err
@@ -34,7 +35,7 @@ func (r *runner) finish() (result.Manifest, error) {
 	if m, err = complete(r.job.Checkpoint, r.work.path(packedDir), s.Shards[packedDir], quant, m); err != nil {
 		return m, err
 	}
-	r.tell("exporting", 0)
+	r.say("exporting", 0)
 	e := exporter{r: r, packed: r.work.path(packedDir), transformed: r.transformed(), manifest: m}
 	if err := e.all(r.ctx); err != nil {
 		return m, err

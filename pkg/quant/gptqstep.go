@@ -10,13 +10,13 @@ import (
 
 // gptq is GPTQ on one block, site after site: each sees inputs that the rounded matrices before it made, of this block and of those before.
 func (b *shaped) gptq() error {
-	b.say("calibrating")
+	b.r.say("loading", 0)
 	block, err := b.r.blocks.Load(b.r.at)
 	if err != nil {
 		return err
 	}
 	defer block.Close()
-	products := &deviceProducts{ctx: b.r.ctx, dev: b.r.job.Device, stream: b.r.blocks.Stream()}
+	products := &deviceProducts{ctx: b.r.ctx, dev: b.r.job.Device, stream: b.r.blocks.Stream(), did: b.r.did}
 	defer products.free()
 	for s := model.SiteQKV; s <= model.SiteDown; s++ {
 		if len(b.quantized(s)) == 0 {
@@ -29,12 +29,12 @@ func (b *shaped) gptq() error {
 	if b.r.next() == "" {
 		return nil
 	}
-	b.say("running the rounded block")
+	b.r.say("running the rounded block", b.r.sample.tokens())
 	return b.r.pass(visit{block: block, to: b.r.next()}, nil)
 }
 
 func (b *shaped) gptqSite(block *model.Block, s model.Site, products Products) error {
-	b.say("calibrating %v", s)
+	b.say("calibrating", s, b.r.sample.tokens())
 	tallies, err := b.r.gather(visit{block: block, sites: map[model.Site]bool{s: true}, last: s})
 	if err != nil {
 		return err
@@ -43,7 +43,7 @@ func (b *shaped) gptqSite(block *model.Block, s model.Site, products Products) e
 	if err != nil {
 		return err
 	}
-	b.say("rounding %v", s)
+	b.say("rounding", s, b.gptqCost(s))
 	q := b.r.job.Recipe.GPTQ
 	h, err := NewHessian(stats.gram, len(stats.mean), GPTQOptions{ActOrder: q.ActOrder, StaticGroups: *q.StaticGroups, Damp: q.Damp,
 		Block: q.Block, Products: products})

@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"unsafe"
 
 	"sextant/pkg/model"
+	"sextant/pkg/result"
 )
 
 // pieceTokens is how many tokens go through a block at once, as whole sequences; one sequence where that is longer. It is in the
@@ -21,6 +21,9 @@ type sample struct{ seqs, seqLen, hidden int }
 
 // piece is the number of sequences that are in hand at once.
 func (s sample) piece() int { return min(s.seqs, max(1, pieceTokens/s.seqLen)) }
+
+// tokens is how many there are.
+func (s sample) tokens() float64 { return float64(s.seqs) * float64(s.seqLen) }
 
 // values is how many a piece of n sequences has.
 func (s sample) values(n int) int { return n * s.seqLen * s.hidden }
@@ -71,70 +74,23 @@ func floatBytes(x []float32) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
 }
 
-// writer writes a file of f32 values that is there under its name only when it is whole and on the disk.
-type writer struct {
-	f    *os.File
-	path string
-}
-
-// create makes a file beside path that finish renames to it.
-func create(path string) (*writer, error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "part-*")
-	if err != nil {
-		return nil, fmt.Errorf("making a file of hidden states: %w", err)
-	}
-	return &writer{f: f, path: path}, nil
-}
-
-func (w *writer) write(x []float32) error {
-	if _, err := w.f.Write(floatBytes(x)); err != nil {
-		return fmt.Errorf("writing hidden states: %w", err)
-	}
-	return nil
-}
-
-func (w *writer) finish() error {
-	err := errors.Join(w.f.Sync(), w.f.Close())
-	if err == nil {
-		err = os.Rename(w.f.Name(), w.path)
-	}
-	if err == nil {
-		err = syncDir(filepath.Dir(w.path))
-	}
-	if err != nil {
-		os.Remove(w.f.Name())
-		return fmt.Errorf("writing hidden states: %w", err)
-	}
-	return nil
-}
-
-// abandon removes what was written. It does nothing after finish.
-func (w *writer) abandon() {
-	if w.f.Close() == nil {
-		os.Remove(w.f.Name())
-	}
-}
-
 // write makes a file of what fill gives for each piece: its sequences [from, from+n), values(n) numbers.
 func (s sample) write(ctx context.Context, path string, fill func(from, n int) ([]float32, error)) error {
-	w, err := create(path)
-	if err != nil {
-		return err
-	}
-	defer w.abandon()
-	for from := 0; from < s.seqs; from += s.piece() {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
+	return result.Commit(path, func(w io.Writer) error {
+		for from := 0; from < s.seqs; from += s.piece() {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			x, err := fill(from, min(s.piece(), s.seqs-from))
+			if err != nil {
+				return err
+			}
+			if _, err := w.Write(floatBytes(x)); err != nil {
+				return err
+			}
 		}
-		x, err := fill(from, min(s.piece(), s.seqs-from))
-		if err != nil {
-			return err
-		}
-		if err := w.write(x); err != nil {
-			return err
-		}
-	}
-	return w.finish()
+		return nil
+	})
 }
 
 // pass puts all hidden states of a file through a block, with tap on its sites. What comes out is written to the file `to`; "": nowhere.

@@ -175,7 +175,7 @@ func TestTaken(t *testing.T) {
 			mustRun(t, job)
 		}
 	}
-	if _, err := Run(context.Background(), job); !errors.Is(err, errTaken) {
+	if _, err := Run(context.Background(), job); !errors.Is(err, ErrTaken) {
 		t.Errorf("the earlier attempt ended with %v", err)
 	}
 	sameFiles(t, filesOf(t, job.Out), filesOf(t, whole.Out))

@@ -58,12 +58,24 @@ const (
 	formSide  = 256
 )
 
+// sideOf is the side of the blocks of a Gram matrix of n inputs.
+func sideOf(n int) int { return min(n, max(formSide, (n+formSides-1)/formSides)) }
+
+// formCost is how many multiplications the form of n inputs takes of a vector.
+func formCost(n int) (cost float64) {
+	for from := 0; from < n; from += sideOf(n) {
+		to := min(from+sideOf(n), n)
+		cost += float64(to-from) * float64(to)
+	}
+	return cost
+}
+
 // newForm holds H, with row and column j divided by scale[j]; a nil scale is of ones.
 func newForm(p Products, gram, scale []float32, n int) (*form, error) {
 	if len(gram) != n*n {
 		return nil, fmt.Errorf("a Gram matrix of %d inputs with %d values", n, len(gram))
 	}
-	f := &form{n: n, side: min(n, max(formSide, (n+formSides-1)/formSides))}
+	f := &form{n: n, side: sideOf(n)}
 	for from := 0; from < n; from += f.side {
 		to := min(from+f.side, n)
 		part := make([]float32, (to-from)*to)

@@ -180,10 +180,15 @@ func (r ranger) scale(x float64) (float64, error) {
 	return y, nil
 }
 
-// blank is the matrix that the grid makes of one [rows, cols], with no codes in it yet.
-func (g Grid) blank(rows, cols int) *qformat.Matrix {
-	m := &qformat.Matrix{Rows: rows, Cols: cols, Bits: g.Bits, Float: g.Float, Symmetric: g.Symmetric || g.Float,
+// shape is the matrix that the grid makes of one [rows, cols], without codes, scales and zeros.
+func (g Grid) shape(rows, cols int) *qformat.Matrix {
+	return &qformat.Matrix{Rows: rows, Cols: cols, Bits: g.Bits, Float: g.Float, Symmetric: g.Symmetric || g.Float,
 		Group: min(g.Group, cols), BlockRows: min(g.BlockRows, rows)}
+}
+
+// blank has room for them.
+func (g Grid) blank(rows, cols int) *qformat.Matrix {
+	m := g.shape(rows, cols)
 	m.Codes = make([]byte, rows*cols)
 	m.Scales = make([]float32, m.Tall()*m.Wide())
 	if !m.Symmetric {

@@ -38,19 +38,24 @@ type Job struct {
 
 // Progress is how far a quantization is.
 type Progress struct {
-	Block, Blocks int    // the one in hand, from 0
-	Phase         string // what is being done: "calibrating qkv"
-	Tokens        int    // of the sample, that went through the block in this phase; 0 in phases without tokens
-	ETA           time.Duration
+	Block, Blocks int           // the one in hand, from 0
+	Phase         string        // what is being done: "calibrating qkv"
+	Part          float64       // of the block, that is done: from 0 to 1
+	ETA           time.Duration // of all blocks; 0: not yet known
 }
 
 // Run carries out a job and gives the manifest of the variant's directory. Where that is there already, it makes the exports that are
 // missing. Killed at any moment, it goes on at the block in hand when it is called again with the same job, and its weight files are those of
 // a run that was never interrupted, bit for bit, on one kind of device. An error, that of a full disk too, leaves what is done in the work
-// directory.
+// directory; ErrTaken: another call has gone on with it.
 func Run(ctx context.Context, job Job) (result.Manifest, error) {
 	r := &runner{job: job, ctx: ctx}
 	m, err := r.run()
+	if err != nil && r.work != nil {
+		if taken := r.work.held(); errors.Is(taken, ErrTaken) {
+			err = taken // the other attempt sweeps the directory: whatever went wrong may be its doing
+		}
+	}
 	if err != nil {
 		return m, fmt.Errorf("quantizing %q by %q: %w", job.Model, job.Recipe.Name, err)
 	}
@@ -70,14 +75,14 @@ type runner struct {
 	blocks  *model.Blocks // nil without calibration
 	at      int           // the block in hand
 	first   int           // the first one of this attempt
-	started time.Time
-	phase   string
+	started time.Time     // with the first block of this attempt
+	pace    pace
 	mark    time.Time // up to which the state's seconds reach
 }
 
 func (r *runner) run() (result.Manifest, error) {
-	r.started = time.Now()
-	r.mark = r.started
+	r.mark = time.Now()
+	r.pace.took = map[string]float64{}
 	if err := r.prepare(); err != nil {
 		return result.Manifest{}, err
 	}
@@ -90,6 +95,7 @@ func (r *runner) run() (result.Manifest, error) {
 	if r.blocks != nil {
 		defer r.blocks.Close()
 	}
+	r.started = time.Now()
 	for r.at = r.work.state.Done; r.at < r.layers(); r.at++ {
 		if r.ctx.Err() != nil {
 			return result.Manifest{}, context.Cause(r.ctx)
@@ -152,13 +158,12 @@ func (r *runner) describe(name string) error {
 	if err != nil {
 		return err
 	}
-	rows, cols := t.Shape[0], t.Shape[1]
-	g, err := GridOf(r.job.Recipe, cols)
+	g, err := GridOf(r.job.Recipe, t.Shape[1])
 	if err != nil {
 		return err
 	}
-	m := &qformat.Matrix{Rows: rows, Cols: cols, Bits: g.Bits, Float: g.Float, Symmetric: g.Symmetric || g.Float,
-		Group: min(g.Group, cols), BlockRows: min(g.BlockRows, rows), Act: r.activation(0)}
+	m := g.shape(t.Shape[0], t.Shape[1])
+	m.Act = r.activation(0)
 	r.shapes[name] = m
 	return nil
 }
@@ -274,7 +279,7 @@ func (r *runner) begin() error {
 	if _, err := os.Stat(r.work.hidden(s.Done)); err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	r.tell("embedding", 0)
+	r.say("embedding", 0)
 	return r.sample.write(r.ctx, r.work.hidden(0), func(from, n int) ([]float32, error) {
 		return r.blocks.Embed(r.job.Sample.IDs[from*r.sample.seqLen : (from+n)*r.sample.seqLen])
 	})
@@ -310,7 +315,7 @@ func (r *runner) block() error {
 
 // write writes the weight files of that number into the directories of the work.
 func (r *runner) write(made made, number int, names []string) error {
-	r.tell("writing", 0)
+	r.say("writing", 0)
 	s := &r.work.state
 	dirs := map[string]string{packedDir: r.layout}
 	if s.Transformed {
@@ -344,15 +349,3 @@ func (r *runner) write(made made, number int, names []string) error {
 
 // seconds are those of all attempts.
 func (r *runner) seconds() float64 { return r.work.state.Seconds + time.Since(r.mark).Seconds() }
-
-// tell reports progress.
-func (r *runner) tell(phase string, tokens int) {
-	if r.job.Progress == nil {
-		return
-	}
-	p := Progress{Block: r.at, Blocks: r.layers(), Phase: phase, Tokens: tokens}
-	if n := r.at - r.first; n > 0 {
-		p.ETA = time.Since(r.started) / time.Duration(n) * time.Duration(r.layers()-r.at)
-	}
-	r.job.Progress(p)
-}

@@ -3,7 +3,10 @@ package quant
 import (
 	"context"
 	"errors"
+	"maps"
+	"math"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -119,25 +122,66 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestProgress: blocks come in order, all tokens of each pass are told, and after a block the time that is left is known.
+// TestProgress: blocks come in order, within one the part that is done never falls, and where a phase ends the next one begins: what was
+// foreseen of it was done. The time that is left is known before the first block is over.
 func TestProgress(t *testing.T) {
-	job := toyJob(t, openCheckpoint(t, toys["llama"].write(t)), recipe("awq", nil))
-	var all []Progress
-	job.Progress = func(p Progress) { all = append(all, p) }
-	mustRun(t, job)
-	phases, tokens := map[string]bool{}, 0
-	for i, p := range all {
-		if i > 0 && p.Block < all[i-1].Block || p.Blocks != 2 || p.Block == 1 && p.ETA <= 0 {
-			t.Errorf("progress %d: %+v", i, p)
+	counted := 0
+	for name, q := range recipes() {
+		for _, model := range []string{"llama", "wide"} {
+			if name != "awq" && name != "gptq" && model == "wide" { // which the others cut no matrix for
+				continue
+			}
+			job := toyJob(t, openCheckpoint(t, toys[model].write(t)), q)
+			var all []Progress
+			job.Progress = func(p Progress) { all = append(all, p) }
+			mustRun(t, job)
+			early := false
+			for i, p := range all {
+				old := all[max(i-1, 0)]
+				if p.Blocks != 2 || p.Block < old.Block || p.Block == old.Block && p.Part < old.Part || p.Part > 1 || p.Block == 1 && p.ETA <= 0 {
+					t.Fatalf("%s, %s: progress %d: %+v after %+v", name, model, i, p, old)
+				}
+				early = early || p.Block == 0 && p.ETA > 0
+				known := p.Block == 0 && old.Phase != "loading" && old.Phase != "embedding" // later blocks go by seconds
+				if p.Phase != old.Phase && known && math.Abs(p.Part-old.Part) > 1e-9 {
+					t.Errorf("%s, %s: from %+v to %+v", name, model, old, p)
+				} else if known {
+					counted++
+				}
+			}
+			if last := all[len(all)-1]; !early || last.Block != 2 || last.ETA != 0 || last.Phase != "exporting" {
+				t.Errorf("%s, %s: known early: %v; the last is %+v", name, model, early, last)
+			}
 		}
-		phases[p.Phase], tokens = true, max(tokens, p.Tokens)
 	}
-	for _, phase := range []string{"embedding", "calibrating", "searching qkv", "searching down", "clipping gate_up", "writing", "exporting"} {
-		if !phases[phase] {
-			t.Errorf("no phase %q in %v", phase, phases)
+	if counted < 100 {
+		t.Errorf("%d steps in all", counted)
+	}
+}
+
+// TestPhases: the phases that a block has are those that were foreseen.
+func TestPhases(t *testing.T) {
+	for name, q := range recipes() {
+		for _, ignore := range []string{"", "**.v_proj", "**.{q,k,v}_proj", "**.mlp.*"} {
+			if q.Ignore = nil; ignore != "" {
+				q.Ignore = []string{ignore}
+			}
+			if ignore != "" && name != "awq" && name != "gptq" {
+				continue
+			}
+			r := &runner{job: toyJob(t, openCheckpoint(t, toys["llama"].write(t)), q), ctx: t.Context()}
+			if _, err := r.run(); err != nil {
+				t.Fatal(err)
+			}
+			said := maps.Clone(r.pace.took)
+			delete(said, "embedding")
+			r.pace.end()
+			r.at = 0
+			b := r.shape()
+			want := b.work()
+			if g, w := slices.Sorted(maps.Keys(said)), slices.Sorted(maps.Keys(want)); !slices.Equal(g, w) {
+				t.Errorf("%s without %q: phases %q, foreseen %q", name, ignore, g, w)
+			}
 		}
-	}
-	if tokens != len(job.Sample.IDs) {
-		t.Errorf("%d tokens, want %d", tokens, len(job.Sample.IDs))
 	}
 }

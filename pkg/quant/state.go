@@ -50,8 +50,8 @@ const (
 	transformedDir = "transformed"
 )
 
-// errTaken says that another process went on with the work.
-var errTaken = errors.New("another attempt has gone on with this quantization")
+// ErrTaken says that another process has gone on with the same work, whose state is the later one's now.
+var ErrTaken = errors.New("another attempt has gone on with this quantization")
 
 // work is a work directory, held by this process. Of two that hold one, the later has it: the other stops before it would write
 // a state, and what it has written meanwhile is what the later writes, since a block's files depend on the job alone.
@@ -140,7 +140,7 @@ func (w *work) held() error {
 		return fmt.Errorf("looking who has the work directory: %w", err)
 	}
 	if string(data) != w.owner {
-		return fmt.Errorf("%w (%q)", errTaken, w.dir)
+		return fmt.Errorf("%w (%q)", ErrTaken, w.dir)
 	}
 	return nil
 }
@@ -164,7 +164,8 @@ func (w *work) sweep(i int) error {
 	}
 	for _, e := range entries {
 		name := e.Name()
-		if strings.HasPrefix(name, "hidden-") && w.path(name) != w.hidden(i) || strings.HasPrefix(name, "part-") {
+		own := strings.TrimPrefix(name, ".") // a dot is before the name of what is being written
+		if strings.HasPrefix(own, "hidden-") && w.path(name) != w.hidden(i) || strings.HasPrefix(own, "part-") {
 			if err := os.RemoveAll(w.path(name)); err != nil {
 				return fmt.Errorf("sweeping the work directory: %w", err)
 			}
@@ -186,17 +187,4 @@ func hashFile(path string) (string, int64, error) {
 		return "", 0, fmt.Errorf("reading %q: %w", path, err)
 	}
 	return hex.EncodeToString(h.Sum(nil)), n, nil
-}
-
-// syncDir makes renames in a directory durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("syncing directory %q: %w", dir, err)
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil {
-		return fmt.Errorf("syncing directory %q: %w", dir, err)
-	}
-	return nil
 }

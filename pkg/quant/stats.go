@@ -143,11 +143,7 @@ func (r *runner) gather(v visit) (map[model.Site]*tally, error) {
 
 // pass puts the sample through the block.
 func (r *runner) pass(v visit, tap model.Tap) error {
-	tokens := 0
-	p := pass{block: v.block, tap: tap, from: r.work.hidden(r.at), to: v.to, seen: func(n int) {
-		tokens += n
-		r.tell(r.phase, tokens)
-	}}
+	p := pass{block: v.block, tap: tap, from: r.work.hidden(r.at), to: v.to, seen: func(tokens int) { r.did(float64(tokens)) }}
 	return r.sample.pass(r.ctx, p)
 }
 

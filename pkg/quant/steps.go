@@ -45,6 +45,7 @@ func (r *runner) shape() *shaped {
 // make carries out the method on the block in hand.
 func (r *runner) make() (made, error) {
 	b := r.shape()
+	r.pace.block(b.work())
 	var err error
 	switch r.job.Recipe.Method {
 	case "rtn", "fp8":
@@ -61,11 +62,8 @@ func (r *runner) make() (made, error) {
 	return b.made, err
 }
 
-// say begins a phase.
-func (b *shaped) say(format string, args ...any) {
-	b.r.phase = fmt.Sprintf(format, args...)
-	b.r.tell(b.r.phase, 0)
-}
+// say begins a phase of a site.
+func (b *shaped) say(phase string, s model.Site, of float64) { b.r.say(fmt.Sprint(phase, " ", s), of) }
 
 // tensor gives the values of a tensor as they are now.
 func (b *shaped) tensor(name string) ([]float32, error) {
@@ -140,6 +138,7 @@ func (b *shaped) quantize(name string, clip []float32, most float32) error {
 		return fmt.Errorf("tensor %q: %w", name, err)
 	}
 	b.take(name, m, most)
+	b.r.did(float64(w.Rows) * float64(w.Cols))
 	return nil
 }
 
@@ -156,13 +155,22 @@ func (b *shaped) all(gram func(s model.Site) bool) map[model.Site]bool {
 
 // calibrate runs the block as it is in the checkpoint over the sample: statistics of its sites, and the next block's input.
 func (b *shaped) calibrate(gram func(s model.Site) bool) (map[model.Site]*tally, error) {
-	b.say("calibrating")
+	b.r.say("calibrating", b.r.sample.tokens())
 	block, err := b.r.blocks.Load(b.r.at)
 	if err != nil {
 		return nil, err
 	}
 	defer block.Close()
 	return b.r.gather(visit{block: block, sites: b.all(gram), last: model.SiteDown, to: b.r.next()})
+}
+
+// sayRounding begins the phase in which all matrices are rounded.
+func (b *shaped) sayRounding() {
+	all := 0.0
+	for s := range b.sites {
+		all += b.rounded(model.Site(s))
+	}
+	b.r.say("rounding", all)
 }
 
 func never(model.Site) bool { return false }
@@ -176,7 +184,7 @@ func (b *shaped) round() error {
 			return err
 		}
 	}
-	b.say("rounding")
+	b.sayRounding()
 	for s := range b.sites {
 		most := float32(0)
 		if t := tallies[model.Site(s)]; t != nil {
@@ -204,7 +212,7 @@ func (b *shaped) smooth() error {
 	if err != nil {
 		return err
 	}
-	b.say("rounding")
+	b.sayRounding()
 	for s := model.SiteQKV; s <= model.SiteDown; s++ {
 		names := b.quantized(s)
 		if len(names) == 0 {

@@ -204,5 +204,5 @@ func publish(from, to string) error {
 	if err := os.Rename(from, to); err != nil {
 		return fmt.Errorf("moving a finished checkpoint: %w", err)
 	}
-	return syncDir(filepath.Dir(to))
+	return result.SyncDir(filepath.Dir(to))
 }

@@ -69,7 +69,7 @@ func (d Dir) Take(c Claim) (bool, error) {
 	case err != nil:
 		return false, fmt.Errorf("claiming %s: %w", c.Ticket, err)
 	}
-	return true, syncDir(d.Claims())
+	return true, SyncDir(d.Claims())
 }
 
 // mine tells a link that an NFS server made, but of which the answer was lost and the request sent again, from another's.

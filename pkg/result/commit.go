@@ -34,7 +34,7 @@ func Commit(path string, write func(io.Writer) error) error {
 	if err := f.CloseAtomicallyReplace(); err != nil {
 		return fmt.Errorf("writing %q: %w", path, err)
 	}
-	return syncDir(dir)
+	return SyncDir(dir)
 }
 
 // CommitJSON commits v as indented JSON.
@@ -47,7 +47,8 @@ func CommitJSON(path string, v any) error {
 	})
 }
 
-func syncDir(dir string) error {
+// SyncDir makes what was renamed in a directory durable.
+func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return fmt.Errorf("syncing directory %q: %w", dir, err)

@@ -11,7 +11,7 @@ import (
 //	attempts/ID/N/{job.json,log,progress.json,rows.jsonl,failure.json,end.json}
 //	offers/N.json  claims/JOB.N
 //	results/SHARD.jsonl
-//	variants/ID/  variants/.ID.{work/,manifest.json,runs.json}  exports/ID/LAYOUT/
+//	variants/ID/  variants/.ID.{work/,tokens,manifest.json,runs.json}  exports/ID/LAYOUT/
 //	scripts/JOB.sbatch  slurm/
 //
 // ID is a job (job.json, log, progress.json, failure.json of the job as a whole) or a shard (rows.jsonl, failure.json of that shard).

@@ -12,6 +12,7 @@ type Progress struct {
 	Phase   string  `json:"phase"`            // "load" (the model), "run", "commit"; of a quantization what is done in its block
 	Block   int     `json:"block,omitempty"`  // of a quantization: the one in hand, from 1
 	Blocks  int     `json:"blocks,omitempty"` // of a quantization
+	Part    float64 `json:"part,omitempty"`   // of a quantization: how much of that block is done, from 0 to 1
 	Began   int     `json:"began,omitempty"`  // of a quantization: the block that the attempt went on from
 	Left    float64 `json:"left,omitempty"`   // of a quantization: seconds, as far as can be foreseen; 0: not yet
 	Rows    int     `json:"rows"`             // computed by this attempt, of all its shards

@@ -18,6 +18,9 @@ func (d Dir) Variant(id string) string { return d.join("variants", id) }
 // VariantWork is where a quantization keeps what it goes on from when it was stopped.
 func (d Dir) VariantWork(id string) string { return d.join("variants", "."+id+".work") }
 
+// Sample is the file of the tokens that a packed variant is calibrated with, as pkg/calib writes it. It stays when the directory is removed.
+func (d Dir) Sample(id string) string { return d.join("variants", "."+id+".tokens") }
+
 // Export is the directory of an export, beside those of other variants and layouts: below savePath, or in the run when that is "".
 func (d Dir) Export(savePath, variant, layout string) string {
 	if savePath == "" {

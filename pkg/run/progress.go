@@ -51,7 +51,7 @@ type TaskProgress struct {
 	Rows   int
 	Done   int    // rows with a record, those of running attempts included
 	Failed string // why the task, or a shard of it, was given up
-	Within string // how far a quantization under way is: "block 3 of 12, 40s left"
+	Within string // how far a quantization under way is: "block 3 of 12 at 25%, calibrating, 40s left"
 }
 
 // emit gives the observer an event with the progress of now, where what is under way was counted a tick ago at most.
@@ -103,7 +103,7 @@ func Within(p result.Progress) string {
 	if p.Blocks == 0 {
 		return ""
 	}
-	text := fmt.Sprintf("block %d of %d", p.Block, p.Blocks)
+	text := fmt.Sprintf("block %d of %d at %d%%", p.Block, p.Blocks, int(100*p.Part))
 	if p.Phase != "" {
 		text += ", " + p.Phase
 	}

@@ -98,8 +98,8 @@ func TestMadeTellsWhy(t *testing.T) {
 
 func TestWithin(t *testing.T) {
 	for want, p := range map[string]result.Progress{
-		"": {Phase: "run", Rows: 3}, "block 1 of 12": {Block: 1, Blocks: 12}, "block 3 of 12, calibrating o": {Block: 3, Blocks: 12, Phase: "calibrating o"},
-		"block 3 of 12, writing, 1m10s left": {Block: 3, Blocks: 12, Phase: "writing", Left: 69.8},
+		"": {Phase: "run", Rows: 3}, "block 1 of 12 at 0%": {Block: 1, Blocks: 12}, "block 3 of 12 at 45%, calibrating o": {Block: 3, Blocks: 12, Part: 0.459, Phase: "calibrating o"},
+		"block 3 of 12 at 99%, writing, 1m10s left": {Block: 3, Blocks: 12, Part: 0.999, Phase: "writing", Left: 69.8},
 	} {
 		if got := Within(p); got != want {
 			t.Errorf("%q, want %q", got, want)

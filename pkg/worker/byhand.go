@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
+	"time"
 
 	"sextant/pkg/calib"
 	"sextant/pkg/plan"
@@ -20,34 +22,45 @@ func QuantizeTo(ctx context.Context, m spec.Model, q spec.Quant, out string, o O
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	packed, err := packedOf(m, q)
+	packed, sample, err := packedOf(m, q)
 	if err != nil {
-		return result.Manifest{}, err
+		return result.Manifest{}, bad(err)
 	}
 	f, err := plan.OpenModel(&m)
 	if err != nil {
 		return result.Manifest{}, bad(err)
 	}
 	defer f.Checkpoint.Close()
-	job := quant.Job{Checkpoint: f.Checkpoint, Model: m.Abbr, Recipe: q, Fingerprint: packed.Fingerprint, Out: out,
+	job := quant.Job{Checkpoint: f.Checkpoint, Model: m.Abbr, Recipe: q, Sample: sample, Fingerprint: packed.Fingerprint, Out: out,
 		Work: filepath.Join(filepath.Dir(out), "."+filepath.Base(out)+".work")}
-	if q.NeedsText() {
-		if job.Sample, err = calib.Sample(*q.Calib, f.Tokenizer); err != nil {
-			return result.Manifest{}, bad(err)
-		}
-	}
 	dev, backend, err := loading{backend: cmp.Or(o.Backend, AutoBackend), threads: o.Threads}.open(o.Log)
 	if err != nil {
 		return result.Manifest{}, fmt.Errorf("opening the backend: %w", err)
 	}
 	defer dev.Close()
 	job.Device = dev
-	block := -1
+	block, told := -1, time.Time{}
 	job.Progress = func(p quant.Progress) {
-		if p.Block != block && p.Block < p.Blocks {
-			block = p.Block
-			o.Log.Info("quantizing", "block", block+1, "of", p.Blocks, "left", p.ETA.Seconds(), "backend", backend)
+		if p.Block < p.Blocks && (p.Block != block || time.Since(told) >= tellEvery) {
+			block, told = p.Block, time.Now()
+			o.Log.Info("quantizing", "block", block+1, "of", p.Blocks, "part", p.Part, "phase", p.Phase, "left", p.ETA.Seconds(), "backend", backend)
 		}
 	}
 	return quant.Run(ctx, job)
+}
+
+// tellEvery is the time between two lines about one block.
+const tellEvery = 10 * time.Second
+
+// packedOf is the variant that a recipe makes of a model, of what lies on the disk now, and what it is calibrated with.
+func packedOf(m spec.Model, q spec.Quant) (plan.Variant, *calib.Tokens, error) {
+	in, err := plan.Survey(spec.Spec{Models: []spec.Model{m}, Quant: []spec.Quant{q}, Eval: spec.Eval{Positions: []string{spec.Packed}}})
+	if err != nil {
+		return plan.Variant{}, nil, err
+	}
+	i := slices.IndexFunc(in.Variants, func(v plan.Variant) bool { return v.Position == spec.Packed })
+	if i < 0 || len(in.Steps) != 1 {
+		return plan.Variant{}, nil, fmt.Errorf("the recipe %q is not for the model %q", q.Name, m.Abbr)
+	}
+	return in.Variants[i], in.Steps[0].Sample, nil
 }

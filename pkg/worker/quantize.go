@@ -157,45 +157,42 @@ func (j *job) make(ctx context.Context, s step) (m result.Manifest, err error) {
 	return quant.Run(ctx, job)
 }
 
-// sample makes the calibration sample, where the recipe needs one.
-func (j *job) sample(s step, f plan.ModelFiles) (t *calib.Tokens, err error) {
+// sample gives what the recipe is calibrated with, nil where that is nothing: what an attempt before has left, else what is made of the text
+// now and left for those to come. Of another model or text than the plan's nothing is made: it would go by a wrong name.
+func (j *job) sample(s step, f plan.ModelFiles) (*calib.Tokens, error) {
+	planned := func(t *calib.Tokens) bool {
+		made, err := plan.MadeFingerprint(f.Fingerprint, &s.recipe, t, spec.Packed)
+		return err == nil && made == s.packed.Fingerprint
+	}
 	j.progress.set(func(p *result.Progress) { p.Phase = "sampling" })
-	if err := j.unchanged(s); err != nil || !s.recipe.NeedsText() {
-		return nil, err
+	path, changed := j.dir.Sample(s.packed.ID), bad(fmt.Errorf("%q, its tokenizer or the calibration text was changed after the plan was made: "+
+		"run submit again", s.model.Path))
+	if !s.recipe.NeedsText() {
+		if !planned(nil) {
+			return nil, changed
+		}
+		return nil, nil
 	}
-	t, err = calib.Sample(*s.recipe.Calib, f.Tokenizer)
-	return t, bad(err)
-}
-
-// packedOf is the variant that a recipe makes of a model, of what lies on the disk now.
-func packedOf(m spec.Model, q spec.Quant) (plan.Variant, error) {
-	in, err := plan.Survey(spec.Spec{Models: []spec.Model{m}, Quant: []spec.Quant{q}, Eval: spec.Eval{Positions: []string{spec.Packed}}})
-	if err != nil {
-		return plan.Variant{}, bad(err)
+	t, err := calib.Load(path)
+	if err == nil && planned(t) {
+		return t, nil
 	}
-	i := slices.IndexFunc(in.Variants, func(v plan.Variant) bool { return v.Position == spec.Packed })
-	if i < 0 {
-		return plan.Variant{}, bad(fmt.Errorf("the recipe %q is not for the model %q", q.Name, m.Abbr))
+	if t, err = calib.Sample(*s.recipe.Calib, f.Tokenizer); err != nil {
+		return nil, bad(err)
 	}
-	return in.Variants[i], nil
-}
-
-// unchanged refuses another model or text than those of the plan: what is made of them would go by a wrong name.
-func (j *job) unchanged(s step) error {
-	now, err := packedOf(s.model, s.recipe)
-	if err != nil {
-		return err
+	if !planned(t) {
+		return nil, changed
 	}
-	if now.Fingerprint != s.packed.Fingerprint {
-		return bad(fmt.Errorf("%q, its tokenizer or the calibration text was changed after the plan was made: run submit again", s.model.Path))
-	}
-	return nil
+	return t, t.Save(path)
 }
 
 // told takes in how far the quantization is.
 func (j *job) told(p quant.Progress) {
 	j.progress.set(func(r *result.Progress) {
-		r.Phase, r.Block, r.Blocks, r.Left = p.Phase, min(p.Block+1, p.Blocks), p.Blocks, p.ETA.Seconds()
+		r.Phase, r.Block, r.Blocks, r.Part, r.Left = p.Phase, min(p.Block+1, p.Blocks), p.Blocks, p.Part, p.ETA.Seconds()
+		if p.Block == p.Blocks {
+			r.Part = 1
+		}
 		if r.Began == 0 {
 			r.Began = r.Block
 		}

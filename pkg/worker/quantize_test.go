@@ -310,3 +310,46 @@ func TestQuantizeRefused(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestSampleIsKept has a variant made again after the text is gone, from the tokens that the first attempt has left. Damaged tokens are not used.
+func TestSampleIsKept(t *testing.T) {
+	dir, _, text := quantPlanned(t)
+	again := func(attempt int) (map[string]string, error) {
+		for _, id := range []string{"pocket-awq", "pocket-awq-transformed"} {
+			if err := os.RemoveAll(dir.Variant(id)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := ticket(dir, awqStep, attempt); err != nil {
+			return nil, err
+		}
+		return made(t, dir.Variant("pocket-awq")), nil
+	}
+	want, err := again(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens, err := os.ReadFile(dir.Sample("pocket-awq"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(text, text+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := again(2); err != nil || !maps.Equal(got, want) {
+		t.Errorf("without the text: %v", err)
+	}
+	tokens[len(tokens)-4] ^= 1
+	if err := os.WriteFile(dir.Sample("pocket-awq"), tokens, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := again(3); ExitCode(err) != ExitInput || !strings.Contains(fmt.Sprint(err), "calib.txt") {
+		t.Errorf("with damaged tokens and no text: %v", err)
+	}
+	if err := os.Rename(text+".away", text); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := again(4); err != nil || !maps.Equal(got, want) {
+		t.Errorf("with damaged tokens: %v", err)
+	}
+}
