@@ -262,7 +262,7 @@ func TestLimits(t *testing.T) {
 			t.Errorf("display name %q", name)
 		}
 	}
-	if displayName(long) == displayName(other) || displayName("run.1-a_B") != "run.1-a_B" || displayName(long) != displayName(long) {
+	if displayName(long) == displayName(other) || displayName("run.1-a_B") != "run.1-a_B" {
 		t.Error("display names")
 	}
 }
