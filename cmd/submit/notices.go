@@ -143,7 +143,7 @@ func (n *notices) observe(ev run.Event) {
 	}
 	p := n.run.Plan
 	where := "on this machine"
-	if p.Spec.Infer.Scheduler != "local" {
+	if p.Spec.Infer.Remote() {
 		where = "by " + p.Spec.Infer.Scheduler
 	}
 	text := fmt.Sprintf("%s, %d rows, %d of them there already; %s, %d at once %s\nrun: %s", count(len(ev.Progress.Tasks), "task"), n.rows, n.done,

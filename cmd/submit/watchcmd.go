@@ -40,7 +40,7 @@ func (e env) watchRun(c *cli.Context) error {
 		return err
 	}
 	every := lookEvery
-	if p.Spec.Infer.Scheduler != "local" {
+	if p.Spec.Infer.Remote() {
 		every = lookClusterEvery
 	}
 	every = cmp.Or(c.Duration("interval"), every)

@@ -54,7 +54,7 @@ type larkMessage struct {
 
 type larkPost struct {
 	Title   string       `json:"title"`
-	Content [][]larkSpan `json:"content"` // lines of spans
+	Content [][]larkSpan `json:"content"` // paragraphs of spans
 }
 
 type larkSpan struct {
@@ -65,13 +65,7 @@ type larkSpan struct {
 func (h Hook) lark(n Notice, now time.Time) larkMessage {
 	m := larkMessage{Type: "post"}
 	post := &m.Content.Post.Post
-	post.Title = n.Title
-	for line := range strings.Lines(clip(n.Text)) {
-		post.Content = append(post.Content, []larkSpan{{"text", strings.TrimSuffix(line, "\n")}})
-	}
-	if post.Content == nil {
-		post.Content = [][]larkSpan{{{"text", n.Title}}}
-	}
+	post.Title, post.Content = n.Title, [][]larkSpan{{{"text", clip(n.Text)}}}
 	if h.Secret != "" {
 		m.Timestamp = strconv.FormatInt(now.Unix(), 10)
 		m.Sign = larkSign(m.Timestamp, h.Secret)

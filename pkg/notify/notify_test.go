@@ -86,7 +86,7 @@ const success = `{"code":0,"data":{},"msg":"success"}`
 func TestBodies(t *testing.T) {
 	for kind, want := range map[string]string{
 		Lark: `{"msg_type":"post","content":{"post":{"zh_cn":{"title":"[sextant] eval is done","content":` +
-			`[[{"tag":"text","text":"ann on login: 300 of 300 rows"}],[{"tag":"text","text":"pocket/a: 99.50 <b> & \"c\""}]]}}}}`,
+			`[[{"tag":"text","text":"ann on login: 300 of 300 rows\npocket/a: 99.50 <b> & \"c\""}]]}}}}`,
 		Slack: `{"text":"*[sextant] eval is done*\nann on login: 300 of 300 rows\npocket/a: 99.50 &lt;b&gt; &amp; \"c\""}`,
 		JSON: `{"version":1,"event":"end","id":"end-r-1","time":"2023-11-14T22:13:20Z","name":"eval","run":"/runs/r","user":"ann","host":"login",` +
 			`"rows":300,"done":300,"title":"[sextant] eval is done","text":"ann on login: 300 of 300 rows\npocket/a: 99.50 <b> & \"c\"",` +

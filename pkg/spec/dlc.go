@@ -31,7 +31,7 @@ type DLC struct {
 }
 
 // Remote says that jobs run elsewhere, and go on without submit: on Slurm, or on DLC.
-func (i *Infer) Remote() bool { return i.Scheduler != "local" }
+func (i *Infer) Remote() bool { return i.Scheduler == "slurm" || i.Scheduler == "dlc" }
 
 // dlcOurs are the options of dlc that [dlc] extra must not hold, each with what to do instead.
 var dlcOurs = map[string]string{

@@ -13,9 +13,9 @@ func notifySpec(lines string) (*Spec, error) {
 
 func TestNotify(t *testing.T) {
 	for _, c := range []struct{ lines, want string }{
-		{`url = "${A}"`, "eval.toml:1:1: notify.kind: missing"},
+		{`url = "${A}"`, "eval.toml:1:2: notify.kind: missing"},
 		{`kind = "larks"`, `notify.kind: is "larks"; did you mean "lark"?`},
-		{`kind = "lark"`, "eval.toml:1:1: notify.url: missing"},
+		{`kind = "lark"`, "eval.toml:1:2: notify.url: missing"},
 		{`kind = "slack"` + "\n" + `url = "https://hooks.slack.com/services/T1/B2/hidden"`,
 			"eval.toml:3:1: notify.url: is an address, with which anybody can post"},
 		{`kind = "lark"` + "\n" + `url = "$BOT"`, `notify.url: "$" begins neither`},
