@@ -1,29 +1,35 @@
 package checkpoint
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
+	"sextant/pkg/objstore"
 	"sextant/pkg/qformat"
 )
 
 // supported is what every "not this kind of model" error ends in.
-const supported = "supported: a local directory with config.json and model.safetensors or pytorch_model.bin, or shards of either with their " +
+const supported = "supported: a directory, or s3://BUCKET/KEY/, with config.json and model.safetensors or pytorch_model.bin, or shards of either with their " +
 	"index.json; or Meta's params.json and consolidated.00.pth, consolidated.01.pth and so on"
 
 // Checkpoint is an open model directory. Its weights are mapped: they are read from disk when touched, and the files must not be
-// changed or truncated while it is open. All methods may be called by several goroutines at once; Close by one, last.
+// changed or truncated while it is open. Those in an object store are fetched when they are needed: by Tensor, Keep and Matrix, and by Need, which
+// comes before all else that touches them. All methods may be called by several goroutines at once; Close by one, last.
 type Checkpoint struct {
-	dir         string
+	dir         string        // as it was opened
+	fsys        fs.FS         // it
+	remote      *objstore.Dir // nil: it is a directory of this machine
+	all         atomic.Bool   // of remote: all is being fetched
 	config      *Config
 	raw         []byte // config.json, or what Meta's params.json says as one
 	description []byte // it in canonical form
@@ -48,65 +54,76 @@ type Tensor struct {
 	Data  []byte
 }
 
-// Open opens the model in dir: it parses config.json, or Meta's params.json, maps the weight files and checks their tables, file sizes, and
+// Open opens the model in dir, a path or an address of an object store (package objstore): it parses config.json, or Meta's params.json, maps the weight files and checks their tables, file sizes, and
 // every tensor the architecture needs with its shape and dtype. Weights are not read. Files are taken in the order of transformers:
 // model.safetensors, its shards, pytorch_model.bin, its shards; consolidated.NN.pth where there are none of these.
 func Open(dir string) (*Checkpoint, error) {
-	if strings.Contains(dir, "s3://") {
-		return nil, fmt.Errorf("model %q: object stores are not supported; %s", dir, supported)
-	}
 	c := &Checkpoint{dir: dir, source: "config.json", tensors: map[string]Tensor{}, merged: map[string]*merged{}, unfit: map[string]string{},
 		quantized: map[string]*qformat.Matrix{}}
 	c.fingerprint = sync.OnceValue(c.digest)
-	if err := c.open(dir); err != nil {
+	if err := c.open(); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("model %q: %w", dir, err)
 	}
 	return c, nil
 }
 
-func (c *Checkpoint) open(dir string) error {
-	info, err := os.Stat(dir)
-	if err != nil {
+func (c *Checkpoint) open() error {
+	if err := c.list(); err != nil {
 		return err
 	}
-	if !info.IsDir() {
-		return errors.New("is a file; " + supported)
+	if isOriginal(c.fsys) {
+		return c.openOriginal()
 	}
-	if isOriginal(dir) {
-		return c.openOriginal(dir)
-	}
-	if err := c.readConfig(dir); err != nil {
+	if err := c.readConfig(); err != nil {
 		return err
 	}
-	shards, err := findShards(dir)
+	shards, err := findShards(c.fsys)
 	if err != nil {
 		return err
 	}
 	for _, s := range shards {
-		if err := c.load(dir, s); err != nil {
+		if err := c.load(s); err != nil {
 			return fmt.Errorf("%s: %w", s.file, err)
 		}
+	}
+	if err := c.fetchSamples(); err != nil {
+		return err
 	}
 	return c.check()
 }
 
-func (c *Checkpoint) readConfig(dir string) error {
-	data, err := os.ReadFile(filepath.Join(dir, "config.json"))
+// list opens the directory.
+func (c *Checkpoint) list() (err error) {
+	if objstore.IsAddress(c.dir) {
+		c.remote, err = objstore.Default().Open(context.Background(), c.dir)
+		c.fsys = c.remote
+		return err
+	}
+	info, err := os.Stat(c.dir)
+	if err == nil && !info.IsDir() {
+		err = errors.New("is a file; " + supported)
+	}
+	c.fsys = os.DirFS(c.dir)
+	return err
+}
+
+func (c *Checkpoint) readConfig() error {
+	data, err := fs.ReadFile(c.fsys, "config.json")
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("no config.json%s; %s", foundInstead(dir), supported)
+		return fmt.Errorf("no config.json%s; %s", foundInstead(c.fsys), supported)
 	} else if err != nil {
 		return err
 	}
-	if data, err = withQuantFile(dir, data); err != nil {
+	if data, err = withQuantFile(c.fsys, data); err != nil {
 		return err
 	}
-	return c.describe(dir, data)
+	return c.describe(data)
 }
 
 // describe takes a config.json.
-func (c *Checkpoint) describe(dir string, data []byte) error {
-	generation, err := os.ReadFile(filepath.Join(dir, "generation_config.json"))
+func (c *Checkpoint) describe(data []byte) error {
+	generation, err := fs.ReadFile(c.fsys, "generation_config.json")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -119,12 +136,11 @@ func (c *Checkpoint) describe(dir string, data []byte) error {
 }
 
 // load maps one file and takes the tensors that s wants of it.
-func (c *Checkpoint) load(dir string, s shard) error {
-	m, err := mapFile(filepath.Join(dir, s.file))
+func (c *Checkpoint) load(s shard) error {
+	m, err := c.mapFile(s.file)
 	if err != nil {
 		return err
 	}
-	c.files = append(c.files, m)
 	table := make(map[string]entry, len(m.entries))
 	for _, e := range m.entries {
 		table[e.name] = e
@@ -211,7 +227,7 @@ func (c *Checkpoint) checkTied() error {
 // Config returns the architecture. It is shared: do not change it.
 func (c *Checkpoint) Config() *Config { return c.config }
 
-// Dir is the directory that was opened.
+// Dir is the directory, or the address, that was opened.
 func (c *Checkpoint) Dir() string { return c.dir }
 
 // Names returns the names of all tensors, sorted.
@@ -220,6 +236,9 @@ func (c *Checkpoint) Names() []string { return slices.Sorted(maps.Keys(c.tensors
 // Tensor returns a tensor by its name in the architecture. One that does not lie in one piece is copied at each call: see View.
 func (c *Checkpoint) Tensor(name string) (Tensor, error) {
 	v, err := c.View(name)
+	if err == nil {
+		err = v.Need(context.Background())
+	}
 	if err == nil && v.merged != nil {
 		v.Data = v.Rows(nil, 0, v.merged.rows)
 	}
@@ -230,8 +249,11 @@ func (c *Checkpoint) Tensor(name string) (Tensor, error) {
 // stay in the system's cache as long as there is room, and reading them again is as before. Other memory is left alone.
 func (c *Checkpoint) Release(data []byte) { c.advise(data, unix.MADV_DONTNEED) }
 
-// Expect says that data will be read soon: what is not in memory is brought from the disk meanwhile.
-func (c *Checkpoint) Expect(data []byte) { c.advise(data, unix.MADV_WILLNEED) }
+// Expect says that data will be read soon: what is not in memory is brought from the disk meanwhile, or from the object store.
+func (c *Checkpoint) Expect(data []byte) {
+	_ = c.Fetch(data) // what has no room is told where it is needed
+	c.advise(data, unix.MADV_WILLNEED)
+}
 
 func (c *Checkpoint) advise(data []byte, advice int) {
 	for _, m := range c.files {
@@ -248,6 +270,9 @@ func (c *Checkpoint) Close() error {
 	for _, data := range c.kept {
 		errs = append(errs, unix.Munmap(data))
 	}
-	c.files, c.kept = nil, nil
+	if c.remote != nil {
+		errs = append(errs, c.remote.Close())
+	}
+	c.files, c.kept, c.remote = nil, nil, nil
 	return errors.Join(errs...)
 }

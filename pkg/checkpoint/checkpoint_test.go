@@ -107,7 +107,7 @@ func TestOpenNotAModel(t *testing.T) {
 		dir  string
 		want []string
 	}{
-		{"object store", "model_weights:s3://bucket/key/", []string{`"model_weights:s3://bucket/key/"`, "object stores are not supported", "supported: a local directory"}},
+		{"no such store", "model_weights:s3:///key/", []string{"want s3://BUCKET/KEY/ or PROFILE:s3://BUCKET/KEY/"}},
 		{"nowhere", "/nonexistent/model", []string{"no such file"}},
 		{"empty", t.TempDir(), []string{"no config.json", "supported:"}},
 		{"pth", writeModel(t, map[string][]byte{"consolidated.00.pth": {}}), []string{"no config.json", "consolidated.00.pth", "need params.json", "supported:"}},

@@ -4,15 +4,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
+	"sextant/pkg/objstore"
 	"sextant/pkg/pickle"
 )
 
@@ -28,11 +31,11 @@ type shard struct {
 	tensors []string
 }
 
-// hasWeights tells whether dir has weights under one of the names of transformers.
-func hasWeights(dir string) bool {
+// hasWeights tells whether a directory has weights under one of the names of transformers.
+func hasWeights(fsys fs.FS) bool {
 	for _, w := range weightFiles {
 		for _, name := range []string{w.single, w.index} {
-			if _, err := os.Lstat(filepath.Join(dir, name)); err == nil { // a link to nothing is told when it is opened
+			if _, err := fs.Lstat(fsys, name); err == nil { // a link to nothing is told when it is opened
 				return true
 			}
 		}
@@ -40,13 +43,13 @@ func hasWeights(dir string) bool {
 	return false
 }
 
-// findShards lists the weight files of dir.
-func findShards(dir string) ([]shard, error) {
+// findShards lists the weight files of a directory.
+func findShards(fsys fs.FS) ([]shard, error) {
 	for _, w := range weightFiles {
-		if _, err := os.Lstat(filepath.Join(dir, w.single)); err == nil {
+		if _, err := fs.Lstat(fsys, w.single); err == nil {
 			return []shard{{file: w.single}}, nil
 		}
-		data, err := os.ReadFile(filepath.Join(dir, w.index))
+		data, err := fs.ReadFile(fsys, w.index)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		} else if err != nil {
@@ -56,18 +59,18 @@ func findShards(dir string) ([]shard, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", w.index, err)
 		}
-		return shards, checkShards(dir, w.index, shards)
+		return shards, checkShards(fsys, w.index, shards)
 	}
-	return nil, fmt.Errorf("no %s and no %s%s; %s", weightFiles[0].single, indexFile, foundInstead(dir), supported)
+	return nil, fmt.Errorf("no %s and no %s%s; %s", weightFiles[0].single, indexFile, foundInstead(fsys), supported)
 }
 
 // checkShards tells of all files at once that an index names and that are not there.
-func checkShards(dir, index string, shards []shard) error {
+func checkShards(fsys fs.FS, index string, shards []shard) error {
 	var missing []string
 	for i := range shards {
 		s := &shards[i]
 		s.index = index
-		if _, err := os.Stat(filepath.Join(dir, s.file)); err != nil {
+		if _, err := fs.Stat(fsys, s.file); err != nil {
 			missing = append(missing, fmt.Sprintf("%s (%d tensors)", s.file, len(s.tensors)))
 		}
 	}
@@ -105,7 +108,7 @@ func parseIndex(data []byte) ([]shard, error) {
 }
 
 // foundInstead names what a directory without the files wanted holds, where it is a known kind of model.
-func foundInstead(dir string) string {
+func foundInstead(fsys fs.FS) string {
 	for _, kind := range []struct{ pattern, what string }{
 		{"consolidated.*.pth", "Meta's weights, which need params.json beside them"},
 		{"*.pth", "a PyTorch file under another name"},
@@ -114,8 +117,8 @@ func foundInstead(dir string) string {
 		{"*.gguf", "a GGUF model, which is not supported"},
 		{"*.safetensors", "safetensors under another name"},
 	} {
-		if found, _ := filepath.Glob(filepath.Join(dir, kind.pattern)); len(found) > 0 {
-			return fmt.Sprintf(" (found %s: %s)", filepath.Base(found[0]), kind.what)
+		if found, _ := fs.Glob(fsys, kind.pattern); len(found) > 0 {
+			return fmt.Sprintf(" (found %s: %s)", found[0], kind.what)
 		}
 	}
 	return ""
@@ -126,26 +129,43 @@ type mapping struct {
 	data    []byte
 	base    int64 // where the tensors' data begins
 	entries []entry
+
+	object   *objstore.Object // whose mapping it is; nil: it is one of a file
+	reserved atomic.Bool      // its place in the node's cache is
 }
 
-func mapFile(path string) (*mapping, error) {
-	info, err := os.Stat(path)
+// mapFile maps a file and reads its table of tensors.
+func (c *Checkpoint) mapFile(name string) (m *mapping, err error) {
+	if c.remote != nil {
+		m, err = c.mapObject(name)
+	} else {
+		m, err = mapLocal(c.fsys, name)
+	}
+	if err == nil {
+		c.files = append(c.files, m)
+	}
+	return m, err
+}
+
+func mapLocal(fsys fs.FS, name string) (*mapping, error) {
+	info, err := fs.Stat(fsys, name)
 	if err != nil {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() { // opening a pipe would wait for ever
 		return nil, errors.New("is not a regular file")
 	}
-	f, err := os.Open(path)
+	opened, err := fsys.Open(name)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer opened.Close()
+	f := opened.(*os.File) // what os.DirFS opens
 	if info, err = f.Stat(); err != nil {
 		return nil, err
 	}
 	m := &mapping{}
-	if m.entries, m.base, err = readTensors(f, info.Size()); err != nil {
+	if m.entries, m.base, err = readTensors(f, name, info.Size()); err != nil {
 		return nil, err
 	}
 	if m.data, err = unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED); err != nil {
@@ -155,8 +175,8 @@ func mapFile(path string) (*mapping, error) {
 }
 
 // readTensors reads the tensor table of a file of either kind, and the offset from which it counts.
-func readTensors(f *os.File, size int64) ([]entry, int64, error) {
-	if ext := filepath.Ext(f.Name()); ext != ".bin" && ext != ".pth" {
+func readTensors(f io.ReaderAt, name string, size int64) ([]entry, int64, error) {
+	if ext := filepath.Ext(name); ext != ".bin" && ext != ".pth" {
 		return readHeader(f, size)
 	}
 	found, err := pickle.Read(f, size)
@@ -179,7 +199,12 @@ func (m *mapping) of(e entry) []byte {
 	return m.data[m.base+e.begin : m.base+e.end : m.base+e.end]
 }
 
-func (m *mapping) close() error { return unix.Munmap(m.data) }
+func (m *mapping) close() error {
+	if m.object != nil {
+		return nil // its directory closes it
+	}
+	return unix.Munmap(m.data)
+}
 
 // has says whether data lies in the mapping, and where.
 func (m *mapping) has(data []byte) (from int, ok bool) {

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash"
-	"slices"
 )
 
 const (
@@ -32,12 +31,7 @@ func (c *Checkpoint) digest() string {
 	writePart(h, []byte("sextant model 1"))
 	writePart(h, c.description)
 	writePart(h, fmt.Append(nil, c.config.EOS))
-	names := make([]string, 0, len(c.tensors))
-	for name := range c.tensors {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
+	for _, name := range c.Names() {
 		t := c.tensors[name]
 		writePart(h, []byte(name))
 		writePart(h, fmt.Append(nil, t.DType, t.Shape))
@@ -67,11 +61,24 @@ func (c *Checkpoint) samples(t Tensor) []byte {
 	return all
 }
 
-// samples returns the three sampled blocks of a tensor's bytes, or all of one that is not large.
+// sampled are the ranges of the three sampled blocks of a tensor of so many bytes, or of all of one that is not large.
+func sampled(size int64) [][2]int64 {
+	if size <= wholeTensor {
+		return [][2]int64{{0, size}}
+	}
+	middle := (size - sampleBlock) / 2
+	return [][2]int64{{0, sampleBlock}, {middle, middle + sampleBlock}, {size - sampleBlock, size}}
+}
+
+// samples returns the sampled bytes of a tensor.
 func samples(data []byte) []byte {
-	if len(data) <= wholeTensor {
+	ranges := sampled(int64(len(data)))
+	if len(ranges) == 1 {
 		return data
 	}
-	middle := (len(data) - sampleBlock) / 2
-	return slices.Concat(data[:sampleBlock], data[middle:middle+sampleBlock], data[len(data)-sampleBlock:])
+	var all []byte
+	for _, r := range ranges {
+		all = append(all, data[r[0]:r[1]]...)
+	}
+	return all
 }

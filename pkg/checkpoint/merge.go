@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"slices"
@@ -113,7 +114,7 @@ func (c *Checkpoint) bytes(t Tensor) int64 {
 }
 
 // Rows gives n rows of a matrix from row `from` on: where they lie in the mapped file, or, of a tensor that does not lie in one piece, as a copy
-// in buf, which is made larger where it has to be. The pages that were copied are given back, as by Release.
+// in buf, which is made larger where it has to be. The pages that were copied are given back, as by Release. Need comes first.
 func (v View) Rows(buf []byte, from, n int) []byte {
 	if v.merged == nil {
 		width := len(v.Data) / max(1, v.Shape[0])
@@ -141,8 +142,8 @@ func (v View) Rows(buf []byte, from, n int) []byte {
 // Keep gives all of a tensor's bytes, valid until the checkpoint is closed: where they lie, or, where that is in no piece, as a copy that is made
 // at the first call.
 func (v View) Keep() ([]byte, error) {
-	if v.merged == nil {
-		return v.Data, nil
+	if err := v.Need(context.Background()); err != nil || v.merged == nil {
+		return v.Data, err
 	}
 	c := v.ck
 	c.keeping.Lock()
@@ -162,13 +163,21 @@ func (v View) Keep() ([]byte, error) {
 	return data, nil
 }
 
-// Expect is Checkpoint.Expect of a view's bytes, wherever they lie.
-func (v View) Expect() {
+// Lies gives the view's bytes in the files, wherever that is, for Expect and its kin.
+func (v View) Lies() [][]byte {
 	if v.merged == nil {
-		v.ck.Expect(v.Data)
-		return
+		return [][]byte{v.Data}
 	}
-	for _, p := range v.merged.parts {
-		v.ck.Expect(p)
+	return v.merged.parts
+}
+
+// Need is Checkpoint.Need of all of a view's bytes, wherever they lie.
+func (v View) Need(ctx context.Context) error { return v.ck.Need(ctx, v.Lies()...) }
+
+// NeedRows is Need of what n rows from row `from` on are made of.
+func (v View) NeedRows(ctx context.Context, from, n int) error {
+	if v.merged == nil {
+		return v.ck.Need(ctx, v.Rows(nil, from, n))
 	}
+	return v.ck.Need(ctx, v.merged.spans(from, n)...)
 }

@@ -3,9 +3,8 @@ package checkpoint
 import (
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -15,14 +14,14 @@ const (
 	partPattern = "consolidated.%02d.pth"
 )
 
-// isOriginal tells whether dir is a model as Meta publishes it: there is params.json, and not what transformers reads.
-func isOriginal(dir string) bool {
-	_, err := os.Lstat(filepath.Join(dir, paramsFile))
+// isOriginal tells whether a directory is a model as Meta publishes it: there is params.json, and not what transformers reads.
+func isOriginal(fsys fs.FS) bool {
+	_, err := fs.Lstat(fsys, paramsFile)
 	if err != nil {
 		return false
 	}
-	_, err = os.Lstat(filepath.Join(dir, "config.json"))
-	return err != nil || !hasWeights(dir)
+	_, err = fs.Lstat(fsys, "config.json")
+	return err != nil || !hasWeights(fsys)
 }
 
 // part is one of the files of a model that was trained on several devices: each has a share of every matrix.
@@ -33,13 +32,16 @@ type part struct {
 }
 
 // openOriginal opens a model as Meta publishes it.
-func (c *Checkpoint) openOriginal(dir string) error {
+func (c *Checkpoint) openOriginal() error {
 	c.source = paramsFile
-	params, err := os.ReadFile(filepath.Join(dir, paramsFile))
+	params, err := fs.ReadFile(c.fsys, paramsFile)
 	if err != nil {
 		return err
 	}
-	parts, err := c.openParts(dir)
+	parts, err := c.openParts()
+	if err == nil {
+		err = c.fetchSamples()
+	}
 	if err != nil {
 		return err
 	}
@@ -47,7 +49,7 @@ func (c *Checkpoint) openOriginal(dir string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", paramsFile, err)
 	}
-	if err := c.describe(dir, config); err != nil {
+	if err := c.describe(config); err != nil {
 		return fmt.Errorf("%s, read as: %w", paramsFile, err)
 	}
 	if err := c.misfit(c.merge(parts)); err != nil {
@@ -57,25 +59,24 @@ func (c *Checkpoint) openOriginal(dir string) error {
 }
 
 // openParts maps consolidated.00.pth and those that follow it.
-func (c *Checkpoint) openParts(dir string) (parts []part, err error) {
-	found, err := filepath.Glob(filepath.Join(escapeGlob(dir), "consolidated.*.pth"))
+func (c *Checkpoint) openParts() (parts []part, err error) {
+	found, err := fs.Glob(c.fsys, "consolidated.*.pth")
 	if err != nil {
 		return nil, err
 	}
 	if len(found) == 0 {
-		return nil, fmt.Errorf("no consolidated.00.pth beside %s%s; %s", paramsFile, foundInstead(dir), supported)
+		return nil, fmt.Errorf("no consolidated.00.pth beside %s%s; %s", paramsFile, foundInstead(c.fsys), supported)
 	}
 	slices.Sort(found)
-	for i, path := range found {
+	for i, file := range found {
 		want := fmt.Sprintf(partPattern, i)
-		if file := filepath.Base(path); file != want {
+		if file != want {
 			return nil, fmt.Errorf("found %s, but not %s: the parts of a model are numbered from 00 without a gap", file, want)
 		}
-		m, err := mapFile(path)
+		m, err := c.mapFile(file)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", want, err)
 		}
-		c.files = append(c.files, m)
 		p := part{file: want, m: m, table: make(map[string]entry, len(m.entries))}
 		for _, e := range m.entries {
 			p.table[e.name] = e

@@ -2,12 +2,11 @@ package checkpoint
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,13 +18,13 @@ import (
 var quantFiles = []struct{ name, method string }{{"quantize_config.json", "gptq"}, {"quant_config.json", "awq"}}
 
 // withQuantFile gives a config.json that says how the weights are quantized, where only a file beside it does.
-func withQuantFile(dir string, config []byte) ([]byte, error) {
+func withQuantFile(fsys fs.FS, config []byte) ([]byte, error) {
 	var all map[string]json.RawMessage
 	if json.Unmarshal(config, &all) != nil || all == nil || slices.ContainsFunc(quantKeys, func(k string) bool { return all[k] != nil }) {
 		return config, nil // what is wrong is told where it is read
 	}
 	for _, f := range quantFiles {
-		data, err := os.ReadFile(filepath.Join(dir, f.name))
+		data, err := fs.ReadFile(fsys, f.name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		} else if err != nil {
@@ -105,16 +104,24 @@ func (c *Checkpoint) Matrix(weight string) (*qformat.Matrix, error) {
 		return nil, nil
 	}
 	var read [][]byte
+	var missing error
 	defer func() {
 		for _, data := range read {
 			c.Release(data)
 		}
 	}()
-	return c.config.Quant.Unpack(strings.TrimSuffix(weight, ".weight"), m.Rows, m.Cols, func(name string) (qformat.Tensor, bool) {
+	out, err := c.config.Quant.Unpack(strings.TrimSuffix(weight, ".weight"), m.Rows, m.Cols, func(name string) (qformat.Tensor, bool) {
 		t, ok := c.part(name)
+		if missing == nil {
+			missing = c.Need(context.Background(), t.Data)
+		}
 		read = append(read, t.Data)
-		return t, ok
+		return t, ok && missing == nil
 	})
+	if missing != nil {
+		return nil, missing
+	}
+	return out, err
 }
 
 // Stored is Matrix without codes, scales, zeros and the groups' order: how the weight is stored, its sizes and the rounding of its inputs. It

@@ -348,7 +348,7 @@ func TestQuantFile(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, c.name), []byte(c.text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		config, err := withQuantFile(dir, []byte(tinyConfig))
+		config, err := withQuantFile(os.DirFS(dir), []byte(tinyConfig))
 		if err != nil {
 			t.Fatal(err)
 		}

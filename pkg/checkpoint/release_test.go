@@ -26,12 +26,12 @@ func residentFiles(t *testing.T) int {
 // TestRelease holds that pages are given back, that they can be read again, and that other memory is left alone.
 func TestRelease(t *testing.T) {
 	const large = 16 << 20
-	path := t.TempDir() + "/model.safetensors"
+	dir := t.TempDir()
 	file := safetensorsFile([]rawTensor{{"a", "F32", []int{3}, 1}, {"b", "F32", []int{large / 4}, 2}, {"c", "F32", []int{5}, 3}})
-	if err := os.WriteFile(path, file, 0o600); err != nil {
+	if err := os.WriteFile(dir+"/model.safetensors", file, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	m, err := mapFile(path)
+	m, err := mapLocal(os.DirFS(dir), "model.safetensors")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -139,12 +139,12 @@ func (c *Checkpoint) CopyAux(dir string, quant map[string]any) error {
 		return err
 	}
 	for _, pattern := range auxFiles {
-		found, err := filepath.Glob(filepath.Join(escapeGlob(c.dir), pattern))
+		found, err := fs.Glob(c.fsys, pattern)
 		if err != nil {
 			return fmt.Errorf("copying %s: %w", pattern, err)
 		}
-		for _, path := range found {
-			if err := copyFile(path, filepath.Join(dir, filepath.Base(path))); err != nil {
+		for _, name := range found {
+			if err := c.copyFile(name, filepath.Join(dir, name)); err != nil {
 				return err
 			}
 		}
@@ -152,16 +152,12 @@ func (c *Checkpoint) CopyAux(dir string, quant map[string]any) error {
 	return nil
 }
 
-func escapeGlob(path string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
-}
-
-func copyFile(from, to string) error {
-	f, err := os.Open(from)
+func (c *Checkpoint) copyFile(name, to string) error {
+	f, err := c.fsys.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // a link to nothing
 	} else if err != nil {
-		return fmt.Errorf("copying %q: %w", from, err)
+		return fmt.Errorf("copying %q of %q: %w", name, c.dir, err)
 	}
 	defer f.Close()
 	return result.Commit(to, func(w io.Writer) error {

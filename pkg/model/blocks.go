@@ -57,6 +57,9 @@ type Blocks struct {
 
 // OpenBlocks prepares to run ck's blocks on dev; both must stay open until Close. ctx ends a run between two passes.
 func OpenBlocks(ctx context.Context, dev *kernels.Device, ck *checkpoint.Checkpoint) (*Blocks, error) {
+	if err := ck.FetchAll(); err != nil {
+		return nil, fmt.Errorf("opening the blocks: %w", err)
+	}
 	info, err := dev.Info()
 	if err != nil {
 		return nil, fmt.Errorf("opening the blocks: %w", err)
@@ -88,6 +91,9 @@ func (b *Blocks) Embed(tokens []int32) ([]float32, error) {
 	c := b.m.cfg
 	t, err := b.ck.View(c.EmbedName())
 	if err != nil {
+		return nil, fmt.Errorf("embedding: %w", err)
+	}
+	if err := t.Need(b.ctx); err != nil {
 		return nil, fmt.Errorf("embedding: %w", err)
 	}
 	out := make([]float32, len(tokens)*c.Hidden)

@@ -120,13 +120,22 @@ func (l *loader) fill(ctx context.Context, w io.WriterAt, size int64) (err error
 	if l.o.Memory > 0 {
 		l.codes.room = min(l.codes.room, l.o.Memory-size)
 	}
+	var all [][]byte
+	for _, b := range l.blocks {
+		for _, p := range b.spans {
+			all = append(all, l.lies(p)...)
+		}
+	}
+	if err := l.ck.Fetch(all...); err != nil {
+		return err
+	}
 	f := filler{l: l, w: w}
 	defer func() { err = errors.Join(err, f.wait()) }()
 	for i, b := range l.blocks {
 		if i+1 < len(l.blocks) {
 			for _, p := range l.blocks[i+1].spans {
-				if l.ck.Expect(p.data); p.of != "" {
-					l.ck.Expect(stored(l.ck, p.of))
+				for _, data := range l.lies(p) {
+					l.ck.Expect(data)
 				}
 			}
 		}

@@ -14,6 +14,9 @@ func (l *loader) fillWeight(to **kernels.Weight, s source, desc kernels.WeightDe
 	if w == nil {
 		return
 	}
+	if l.err = l.ck.FetchAll(); l.err != nil {
+		return
+	}
 	step := min(max(1, packChunk/s.rowBytes()), s.rows)
 	shape := l.shaper(&s, r, step)
 	row := 0

@@ -165,10 +165,21 @@ func regroup(c *checkpoint.Config, data []byte) (parts [3][][]byte) {
 	return parts
 }
 
+// lies gives a span's bytes where they lie in files, for what is to be read soon.
+func (l *loader) lies(p span) [][]byte {
+	switch {
+	case p.of != "":
+		return [][]byte{stored(l.ck, p.of)}
+	case p.data != nil:
+		return [][]byte{p.data}
+	}
+	return p.view.Lies()
+}
+
 // stored is the bytes of a quantized matrix's codes as they lie in the file.
 func stored(ck *checkpoint.Checkpoint, name string) []byte {
 	for _, suffix := range []string{".qweight", ".weight_packed", ".weight"} {
-		if t, err := ck.Tensor(strings.TrimSuffix(name, ".weight") + suffix); err == nil {
+		if t, err := ck.View(strings.TrimSuffix(name, ".weight") + suffix); err == nil {
 			return t.Data
 		}
 	}
@@ -201,7 +212,11 @@ func (l *loader) shaper(s *source, r rtn, rows int) *shaper {
 // rows describes n rows of a span, from row `from` on. It is valid until the next call.
 func (h *shaper) rows(p span, from, n int) (kernels.WeightDesc, error) {
 	if h.codes == nil {
-		return h.plain(h.read(p, from, n)), nil
+		data, err := h.read(p, from, n)
+		if err != nil {
+			return kernels.WeightDesc{}, err
+		}
+		return h.plain(data), nil
 	}
 	m, err := h.l.unpacked(p.of, h.s.form)
 	if err != nil {
@@ -211,13 +226,17 @@ func (h *shaper) rows(p span, from, n int) (kernels.WeightDesc, error) {
 	return h.codes.desc(n), nil
 }
 
-// read gives n rows of a span that is not quantized.
-func (h *shaper) read(p span, from, n int) []byte {
+// read gives n rows of a span that is not quantized, and waits for them where they come out of an object store.
+func (h *shaper) read(p span, from, n int) ([]byte, error) {
 	if p.data != nil {
-		return h.s.read(p, from, n)
+		data := h.s.read(p, from, n)
+		return data, h.l.ck.Need(h.l.ctx, data)
+	}
+	if err := p.view.NeedRows(h.l.ctx, p.from+from, n); err != nil {
+		return nil, err
 	}
 	h.l.copied = p.view.Rows(h.l.copied, p.from+from, n)
-	return h.l.copied
+	return h.l.copied, nil
 }
 
 func (h *shaper) plain(data []byte) kernels.WeightDesc {
@@ -234,12 +253,19 @@ func (h *shaper) all() (d kernels.WeightDesc, err error) {
 		if len(h.s.spans) > 1 {
 			data = make([]byte, 0, h.s.rows*h.s.rowBytes())
 			for _, p := range h.s.spans {
-				data = append(data, h.read(p, 0, p.rows)...)
+				part, err := h.read(p, 0, p.rows)
+				if err != nil {
+					return d, err
+				}
+				data = append(data, part...)
 			}
 		} else if data == nil {
-			if data, err = h.s.spans[0].view.Keep(); err != nil {
-				return d, err
-			}
+			data, err = h.s.spans[0].view.Keep()
+		} else {
+			err = h.l.ck.Need(h.l.ctx, data)
+		}
+		if err != nil {
+			return d, err
 		}
 		d = h.plain(data)
 		d.Borrow = h.rtn == nil && len(h.s.spans) == 1

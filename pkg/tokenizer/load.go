@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,13 +10,18 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"sextant/pkg/objstore"
 )
 
-// Load reads the tokenizer of a model directory, or a tokenizer file. The package comment has the rules of choice.
+// Load reads the tokenizer of a model directory, or a tokenizer file; either may lie in an object store. The package comment has the rules of choice.
 //
 // For a file, the configuration files beside it count only where it bears a standard name (tokenizer.model,
 // tokenizer.json, vocab.json, encoder.json, *.tiktoken): a shared folder of tokenizers holds the settings of none of them.
 func Load(path string) (*Tokenizer, error) {
+	if objstore.IsAddress(path) {
+		return loadRemote(path)
+	}
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, fmt.Errorf("loading tokenizer: %w", err)
@@ -23,8 +29,7 @@ func Load(path string) (*Tokenizer, error) {
 	dir, standard := path, true
 	if !info.IsDir() {
 		dir = filepath.Dir(path)
-		name := filepath.Base(path)
-		standard = slices.Contains([]string{"tokenizer.model", "tokenizer.json", "vocab.json", "encoder.json"}, name) || filepath.Ext(name) == ".tiktoken"
+		standard = isStandard(filepath.Base(path))
 	}
 	s := &settings{}
 	if standard {
@@ -44,6 +49,39 @@ func Load(path string) (*Tokenizer, error) {
 	t.files = append(t.files, s.files...)
 	slices.Sort(t.files)
 	return t, nil
+}
+
+// isStandard tells whether a tokenizer file's name is one that its settings' files go with.
+func isStandard(name string) bool {
+	return slices.Contains([]string{"tokenizer.model", "tokenizer.json", "vocab.json", "encoder.json"}, name) || filepath.Ext(name) == ".tiktoken"
+}
+
+// besides are the files that may lie beside a tokenizer file and say how it is used.
+var besides = []string{"merges.txt", "vocab.bpe", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "generation_config.json", "config.json"}
+
+// loadRemote is Load of an object store's address.
+func loadRemote(address string) (*Tokenizer, error) {
+	path, err := fetch(address)
+	if err != nil {
+		return nil, fmt.Errorf("loading tokenizer: %w", err)
+	}
+	t, err := Load(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", address, err)
+	}
+	return t, nil
+}
+
+// fetch brings a tokenizer out of an object store, and nothing else of the model that it may lie beside.
+func fetch(address string) (string, error) {
+	s := objstore.Default()
+	ours := func(name string) bool { return isStandard(name) || slices.Contains(besides, name) }
+	dir, name := objstore.Split(address)
+	if !isStandard(name) {
+		return s.Local(context.Background(), address, ours)
+	}
+	local, err := s.Local(context.Background(), dir, ours)
+	return filepath.Join(local, name), err
 }
 
 // choose picks the tokenizer file of a directory.

@@ -10,6 +10,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"sextant/internal/s3lab"
+	"sextant/pkg/objstore"
 )
 
 // directory writes the files into a new directory.
@@ -300,4 +303,46 @@ func TestTiktoken(t *testing.T) {
 // TestGPT2Directory holds vocab.json and merges.txt to the golden of the tokenizer.json they came from.
 func TestGPT2Directory(t *testing.T) {
 	check(t, mustLoad(t, "testdata/gpt2"), readGolden(t, "testdata/hf_gpt2.golden.json"))
+}
+
+// TestLoadRemote has tokenizers of object stores: the same ids, the same files, and nothing else of the model fetched.
+func TestLoadRemote(t *testing.T) {
+	lab := s3lab.Start(t)
+	const model = "../../examples/pocket/model"
+	lab.PutDir(t, "mmm", "pocket/", model)
+	data, err := os.ReadFile(model + "/tokenizer.model")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lab.Put(t, "mmm", "shared/llama.bin", data)
+	lab.Put(t, "mmm", "none/config.json", []byte("{}"))
+	proxy := lab.Proxy(t)
+	objstore.Use(objstore.Options{Profiles: lab.Profiles(t, "p", proxy.URL), CacheDir: filepath.Join(t.TempDir(), "c")})
+	for address, local := range map[string]string{"p:s3://mmm/pocket/": model, "p:s3://mmm/pocket": model, "p:s3://mmm/pocket/tokenizer.model": model + "/tokenizer.model"} {
+		want, err1 := Load(local)
+		got, err2 := Load(address)
+		if err1 != nil || err2 != nil {
+			t.Fatal(err1, err2)
+		}
+		const text = "Once upon a time, 3 times."
+		if !slices.Equal(got.EncodePrompt(text), want.EncodePrompt(text)) || len(got.Files()) != len(want.Files()) {
+			t.Errorf("%s: %v of %q, want %v of %q", address, got.EncodePrompt(text), got.Files(), want.EncodePrompt(text), want.Files())
+		}
+		for i, file := range want.Files() {
+			if filepath.Base(got.Files()[i]) != filepath.Base(file) {
+				t.Errorf("%s: file %q for %q", address, got.Files()[i], file)
+			}
+		}
+	}
+	if got, err := Load("p:s3://mmm/shared/llama.bin"); err != nil || len(got.Files()) != 1 {
+		t.Errorf("a file alone: %v", err)
+	}
+	if _, bytes := proxy.Gets(); bytes > 100<<10 {
+		t.Errorf("%d bytes were read", bytes)
+	}
+	for address, want := range map[string]string{"p:s3://mmm/none/": "p:s3://mmm/none/", "p:s3://mmm/nothing/": "has no objects there", "p:s3://mmm/pocket/tokenizer.json": "no such file"} {
+		if _, err := Load(address); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
 }
