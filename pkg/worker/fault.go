@@ -12,7 +12,6 @@ import (
 	"sextant/kernels"
 	"sextant/pkg/engine"
 	"sextant/pkg/pipeline"
-	"sextant/pkg/pipeline"
 	"sextant/pkg/quant"
 	"sextant/pkg/result"
 )
@@ -76,7 +75,6 @@ var ErrStopped = errors.New("stopped")
 
 // transient lists the causes that may be gone at another time or place.
 var transient = []error{ErrStopped, context.Canceled, context.DeadlineExceeded, kernels.ErrNoMemory, kernels.ErrDevice, engine.ErrMemory,
-	pipeline.ErrRank,
 	pipeline.ErrRank,
 	quant.ErrTaken, syscall.EIO, syscall.ENOMEM, syscall.ESTALE, syscall.ETIMEDOUT, syscall.EMFILE, syscall.ENFILE, syscall.EAGAIN, syscall.EINTR,
 	syscall.EHOSTDOWN, syscall.EREMOTEIO, syscall.EBUSY}
