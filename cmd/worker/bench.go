@@ -138,9 +138,10 @@ func record(file, table string, rows []string) error {
 
 // benchOptions reads the command line; what of it can hold on no machine is a usage error.
 func benchOptions(c *cli.Context) (bench.Options, error) {
-	o := bench.Options{Shape: c.String("shape"), DType: c.String("dtype"), Quantize: c.String("quantize"), Works: c.StringSlice("work"), Prompt: c.Int("prompt"), Gen: c.Int("gen"),
-		Rows: c.Int("rows"), Windows: c.Int("windows"), Tokens: c.Int("tokens"), Repeat: c.Int("repeat"), MinTime: c.Duration("min-time"),
-		Backend: c.String("backend"), Threads: threads(c, os.Getenv), Memory: worker.Memory()}
+	o := bench.Options{Shape: c.String("shape"), DType: c.String("dtype"), Quantize: c.String("quantize"), Works: c.StringSlice("work"),
+		Prompt: c.Int("prompt"), Gen: c.Int("gen"), Rows: c.Int("rows"), Windows: c.Int("windows"),
+		Tokens: c.Int("tokens"), Repeat: c.Int("repeat"), MinTime: c.Duration("min-time"), Backend: c.String("backend"),
+		Threads: threads(c, os.Getenv), Memory: worker.Memory()}
 	switch {
 	case c.NArg() == 0 && o.Shape == "":
 		return o, cliargs.Usagef("bench: missing argument MODEL, or --shape with one of %s", strings.Join(bench.Shapes(), ", "))

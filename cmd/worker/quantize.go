@@ -35,14 +35,8 @@ func quantizeCommand(stderr io.Writer) *cli.Command {
 }
 
 func quantize(c *cli.Context, stderr io.Writer) error {
-	args, err := cliargs.Positional(c, "SPEC")
+	args, err := arguments(c, []string{"out"}, "SPEC")
 	if err != nil {
-		return err
-	}
-	if err := cliargs.Require(c, "out"); err != nil {
-		return err
-	}
-	if err := checkBackend(c); err != nil {
 		return err
 	}
 	catalog, err := dataset.NewCatalog()

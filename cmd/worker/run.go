@@ -40,13 +40,7 @@ func runCommand(stderr io.Writer) *cli.Command {
 }
 
 func runJob(c *cli.Context, stderr io.Writer) error {
-	if _, err := cliargs.Positional(c); err != nil {
-		return err
-	}
-	if err := cliargs.Require(c, "run", "job"); err != nil {
-		return err
-	}
-	if err := checkBackend(c); err != nil {
+	if _, err := arguments(c, []string{"run", "job"}); err != nil {
 		return err
 	}
 	for name, n := range map[string]int64{"attempt": int64(c.Int("attempt")), "kv-memory": c.Int64("kv-memory"),
