@@ -203,4 +203,8 @@ func TestOpenErrors(t *testing.T) {
 	few("bad example", "few_shot = { kind = 'fixed', ids = [1] }\n"+gen+"prompt.example = '{a[5]}'", "example: ")
 	_, err := Open(spec.Dataset{Abbr: "x", Mode: spec.Gen, Answer: "a", Test: spec.Files{Path: "nowhere.jsonl"}}, 0)
 	wantError(t, err, "dataset x: test file", "nowhere.jsonl")
+	shots := entry(t, "few_shot = { kind = 'fixed', ids = [0] }\n"+gen+"prompt.example = 'x'", sampleTest, sampleTrain)
+	shots.Train.Path = "nowhere.jsonl"
+	_, err = Open(shots, 0)
+	wantError(t, err, "train file", "nowhere.jsonl", `few_shot.kind = "none"`)
 }

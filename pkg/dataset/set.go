@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 
 	"sextant/pkg/spec"
@@ -53,6 +54,9 @@ func (s *Set) open(limit int) (err error) {
 	if s.d.Mode != spec.Rolling && s.d.Answer == "" {
 		return errors.New("answer is not set: it names the column with the right answer")
 	}
+	if s.d, err = brought(s.d); err != nil {
+		return err
+	}
 	if err := s.stat(); err != nil {
 		return err
 	}
@@ -82,7 +86,11 @@ func (s *Set) stat() error {
 		}
 		st, err := os.Stat(path)
 		if errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s file: %w: put it there, or set data_dir, or the dataset's own path", role, err)
+			remedy := "put it there, or set data_dir, or the dataset's own path"
+			if strings.HasPrefix(role, "train") {
+				remedy += `; few_shot.kind = "none" asks without examples`
+			}
+			return fmt.Errorf("%s file: %w: %s", role, err, remedy)
 		}
 		if err != nil {
 			return fmt.Errorf("%s file: %w", role, err)
