@@ -12,7 +12,7 @@ RECORD ?= docs/benchmarks.md
 # The conformance suite runs on outside data that is not ours to ship: it is in when SEXTANT_DATA names that data.
 TAGS := $(if $(SEXTANT_DATA),-tags conformance)
 
-.PHONY: help quickstart slurm-quickstart build test check lint sanitize asan ubsan fuzz chaos bench bench-peers deps clean worker-cuda check-cuda \
+.PHONY: help quickstart slurm-quickstart build test check lint sanitize fuzz chaos bench bench-peers deps clean worker-cuda check-cuda \
   gpu-check-kit gpu-check check-cuda-aligned check-cuda-odd check-cuda-goldens check-cuda-programs
 
 help: ## list the targets
@@ -76,14 +76,17 @@ gpu-check: ## on a machine with a GPU, nvcc and the kit: build the kernels, chec
 	scripts/gpu-check
 
 test: TRIM := # what vet has compiled is not compiled again for other names of files
-# The suites of kernels and pkg/quant compute for minutes under the race detector, which does not see C: of quant's it gets what has goroutines
-# at odds, and kernels' runs under the other sanitizers. pkg/dataset's runs under both: its conformance suite reads every row of the outside
-# data, without the detector alone. Those and the emulator share the cores. pkg/sandbox holds fork bombs to times: alone.
+# What has no goroutines of its own, and suites that compute for minutes under the race detector, which does not see C, run without it: of
+# pkg/quant it gets what has goroutines at odds, and kernels' suite runs under the sanitizers, which share the cores with the emulator.
+# pkg/sandbox holds fork bombs to times: alone.
+ALONE := kernels|pkg/quant|pkg/sandbox
+PURE := internal/(cudalib|goldens|halves|points|smalldisk)|kernels/.*|pkg/(calib|cliargs|dataset|export|jinja|metric|ocimport|pickle.*|qformat|spec|tokenizer)|scheduler
 test: deps lint build ## everything, installing what it needs from Debian's packages if absent
-	@$(MAKE) --no-print-directory -j3 -Otarget asan ubsan check-cuda
-	$(GO) test -race -timeout 15m $(TAGS) $$($(GO) list ./... | grep -vxE 'sextant/(kernels|pkg/quant|pkg/sandbox)')
+	@$(MAKE) --no-print-directory -j2 -Otarget sanitize check-cuda
+	$(GO) test -race -timeout 15m $(TAGS) $$($(GO) list ./... | grep -vxE 'sextant/($(ALONE)|$(PURE))')
 	$(GO) test -race -run 'Stopped|Taken|Progress|AnotherJob|Threads' $(TAGS) ./pkg/quant
-	$(GO) test -p 1 $(TAGS) ./kernels ./pkg/quant ./pkg/sandbox ./pkg/dataset
+	$(GO) test $(TAGS) $$($(GO) list ./... | grep -xE 'sextant/($(PURE))')
+	$(GO) test -p 1 $(TAGS) ./kernels ./pkg/quant ./pkg/sandbox
 
 check: lint ## the quick subset: lint and tests without the race detector
 	$(GO) test $(TAGS) ./...
@@ -94,14 +97,9 @@ lint: ## gofmt, go vet (with and without cgo), staticcheck
 	CGO_ENABLED=0 $(GO) vet ./...
 	$(GO) tool staticcheck $(TAGS) ./...
 
-sanitize: ## the kernels' suite under AddressSanitizer and UBSan, side by side
-	@$(MAKE) --no-print-directory -j2 -Otarget asan ubsan
-
-asan:
-	ASAN_OPTIONS=allocator_may_return_null=1 CGO_CFLAGS="-O1 -g -DSEXTANT_SANITIZED" $(GO) test -short -asan -timeout 15m ./kernels/...
-
-ubsan:
-	CGO_CFLAGS="-O1 -g -DSEXTANT_SANITIZED -fsanitize=undefined -fno-sanitize-recover=all" CGO_LDFLAGS="-fsanitize=undefined" $(GO) test -short ./kernels/...
+sanitize: ## the kernels' suite under AddressSanitizer and UBSan at once
+	ASAN_OPTIONS=allocator_may_return_null=1 CGO_LDFLAGS="-fsanitize=undefined" \
+	CGO_CFLAGS="-O1 -g -DSEXTANT_SANITIZED -fsanitize=undefined -fno-sanitize-recover=all" $(GO) test -short -asan -timeout 15m ./kernels/...
 
 fuzz: ## every fuzz target for FUZZTIME (60s)
 	@for pkg in $$($(GO) list ./...); do \
