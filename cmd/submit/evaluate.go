@@ -154,6 +154,7 @@ func (e env) planOf(path string, over []spec.Override) (*plan.Plan, error) {
 	if err := checkWorkDir(s); err != nil {
 		return nil, badInput{err}
 	}
+	plan.UseStore(*s)
 	in, err := plan.Survey(*s)
 	if err != nil {
 		return nil, badInput{err}

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"sextant/pkg/dataset"
+	"sextant/pkg/objstore"
 	"sextant/pkg/spec"
 )
 
@@ -22,6 +23,11 @@ func open(c spec.Calib) (rows, error) {
 	if f.Path == "" {
 		return nil, fmt.Errorf("no path is set for the text of %q: set calib.file", c.Name)
 	}
+	path, err := objstore.Path(f.Path)
+	if err != nil {
+		return nil, fmt.Errorf("the text: %w", err)
+	}
+	f.Path = path
 	if strings.HasSuffix(f.Path, ".zst") {
 		return nil, fmt.Errorf("%s: zstd files are not read: unpack it with zstd -d", f.Path)
 	}

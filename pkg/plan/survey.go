@@ -14,10 +14,16 @@ import (
 	"sextant/pkg/chat"
 	"sextant/pkg/checkpoint"
 	"sextant/pkg/dataset"
+	"sextant/pkg/objstore"
 	"sextant/pkg/result"
 	"sextant/pkg/spec"
 	"sextant/pkg/tokenizer"
 )
+
+// UseStore makes the object store of a spec that of this process, of which models, tokenizers and datasets are opened by their addresses.
+func UseStore(s spec.Spec) {
+	objstore.Use(objstore.Options{Profiles: s.S3.Profiles, CacheDir: s.S3.CacheDir, CacheLimit: s.S3.CacheLimit})
+}
 
 // Survey opens every dataset, model, tokenizer and calibration text of a spec and gathers what Make needs. Nothing runs on bad input: all
 // that is wrong is reported at once, as a multierror whose entries name the dataset, the model, or the model and the recipe.
@@ -226,6 +232,7 @@ func SameRow(p *Plan, t Task) func(result.Record) bool {
 	var digest func(row int) (string, error)
 	return func(r result.Record) bool {
 		if digest == nil {
+			UseStore(p.Spec)
 			var err error
 			if digest, err = rowDigests(p, t); err != nil {
 				digest = func(int) (string, error) { return "", err }

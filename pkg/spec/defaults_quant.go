@@ -2,14 +2,13 @@ package spec
 
 import (
 	"fmt"
-	"path/filepath"
 )
 
 // fillQuant gives the recipes their defaults and the files of known sets, and with any recipe the evaluation its positions.
 func (s *Spec) fillQuant() {
 	for i, q := range s.Quant {
 		if q.Calib != nil && q.Calib.File.Path == "" && q.Calib.Name != "" {
-			q.Calib.File.Path = filepath.Join(s.DataDir, calibFiles[q.Calib.Name].Path)
+			q.Calib.File.Path = below(s.DataDir, calibFiles[q.Calib.Name].Path)
 		}
 		s.Quant[i] = q.WithDefaults()
 	}

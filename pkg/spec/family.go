@@ -224,10 +224,10 @@ func (c *chooser) ofFamilies(groups []Group) {
 // Under is the dataset with its relative files put below dir, as Load puts a catalog entry's below data_dir.
 func (d Dataset) Under(dir string) Dataset {
 	place := func(path string) string {
-		if path == "" || filepath.IsAbs(path) {
+		if path == "" || filepath.IsAbs(path) || remote.MatchString(path) {
 			return path
 		}
-		return filepath.Join(dir, path)
+		return below(dir, path)
 	}
 	split := func(f Files) Files {
 		f.Path, f.Labels = place(f.Path), place(f.Labels)

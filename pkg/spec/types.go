@@ -17,6 +17,7 @@ type Spec struct {
 	Infer    Infer     `toml:"infer" json:"infer"`
 	Local    Local     `toml:"local" json:"local"`
 	Slurm    Slurm     `toml:"slurm" json:"slurm,omitzero"`
+	S3       S3        `toml:"s3" json:"s3,omitzero"`
 	DLC      DLC       `toml:"dlc" json:"dlc,omitzero"`
 	Notify   Notify    `toml:"notify" json:"notify,omitzero"`
 }
