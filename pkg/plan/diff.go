@@ -243,6 +243,7 @@ func (d *differ) settings() {
 	d.fields("setting", "", "", x.Infer, y.Infer)
 	d.fields("setting", "", "local.", x.Local, y.Local)
 	d.fields("setting", "", "slurm.", x.Slurm, y.Slurm)
+	d.fields("setting", "", "notify.", x.Notify, y.Notify)
 	d.fields("setting", "", "dlc.", x.DLC, y.DLC)
 }
 
