@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -15,18 +16,26 @@ import (
 	"time"
 )
 
-// envDir makes a test binary the shim: its state's directory.
+// envDir names the shim's state's directory.
 const envDir = "SEXTANT_DLC_SHIM"
 
-// Main is to be called first by TestMain of a package that uses Install: it does not return in a process that is to be the shim.
+// Main is the command. It does not return.
 func Main() {
-	dir := os.Getenv(envDir)
-	if dir == "" {
-		return
-	}
+	s := &shim{dir: os.Getenv(envDir)}
 	os.Unsetenv(envDir) // it is not for jobs
-	s := &shim{dir: dir}
 	os.Exit(s.run(os.Args[1:]))
+}
+
+// built is the command, when Build has made it.
+var built string
+
+// Build makes the command in a directory, for Install. TestMain is to call it: a test binary itself would be slow to start.
+func Build(dir string) error {
+	built = filepath.Join(dir, "dlc-shim")
+	if out, err := exec.Command("go", "build", "-o", built, "sextant/internal/dlcshim/dlc").CombinedOutput(); err != nil {
+		return fmt.Errorf("building the stand-in of dlc: %w\n%s", err, out)
+	}
+	return nil
 }
 
 // Lab is a DLC of a test's own.
@@ -38,16 +47,12 @@ type Lab struct {
 // Install makes a DLC. Its jobs are gone when the test ends.
 func Install(t testing.TB) *Lab {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir, err := os.MkdirTemp("", "dlc-shim")
 	if err != nil {
 		t.Fatal(err)
 	}
 	l := &Lab{Dir: dir, Program: filepath.Join(dir, "bin", "dlc")}
-	script := fmt.Sprintf("#!/bin/sh\n%s='%s' exec '%s' \"$@\"\n", envDir, dir, self)
+	script := fmt.Sprintf("#!/bin/sh\n%s='%s' exec '%s' \"$@\"\n", envDir, dir, built)
 	for _, sub := range []string{"bin", "jobs"} {
 		if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
 			t.Fatal(err)

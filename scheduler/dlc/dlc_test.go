@@ -17,8 +17,18 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	dlcshim.Main()
-	os.Exit(m.Run())
+	dir, err := os.MkdirTemp("", "dlc-shim")
+	if err == nil {
+		err = dlcshim.Build(dir)
+	}
+	code := 1
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	} else {
+		code = m.Run()
+	}
+	os.RemoveAll(dir)
+	os.Exit(code)
 }
 
 // bench is a scheduler on a DLC of its own.
