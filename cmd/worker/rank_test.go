@@ -59,9 +59,9 @@ func command(t *testing.T, args ...string) *exec.Cmd {
 // TestRanks holds the records of a worker of several processes to be those of one.
 func TestRanks(t *testing.T) {
 	var want [][]result.Record
-	for _, runCfg := range []string{"num_procs = 1", "num_procs = 2", "num_procs = 3, num_gpus = 6"} {
-		dir, job := divided(t, oneJob+", limit = 5", runCfg)
-		cmd := command(t, "run", "--run", string(dir), "--job", job.ID, "--backend", "cpu", "--threads", "6")
+	for _, runCfg := range []string{"num_procs = 1", "num_procs = 2", "num_procs = 3, num_gpus = 5"} {
+		dir, job := divided(t, oneJob+", limit = 3", runCfg)
+		cmd := command(t, "run", "--run", string(dir), "--job", job.ID, "--backend", "cpu", "--threads", "3")
 		log, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("%s: %v\n%s", runCfg, err, log)
@@ -116,7 +116,7 @@ func children(t *testing.T, pid int) (pids []int) {
 
 // TestRankKilled: the death of a process ends the attempt at once, with its name, and the next attempt does the rest.
 func TestRankKilled(t *testing.T) {
-	dir, job := divided(t, oneJob, "num_procs = 3")
+	dir, job := divided(t, oneJob+", limit = 40", "num_procs = 3")
 	cmd, log := start(t, dir, job, func(*exec.Cmd) {})
 	others := children(t, cmd.Process.Pid)
 	if len(others) != 2 {
