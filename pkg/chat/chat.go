@@ -37,7 +37,7 @@ func (t *Template) prepare(m *spec.Model, text string, tokens map[string]string)
 		says := "it gives no reason"
 		if len(args) == 1 {
 			if s, ok := args[0].(string); ok {
-				says = s
+				says = s[:min(len(s), 1000)]
 			}
 		}
 		return nil, errRefused{says}

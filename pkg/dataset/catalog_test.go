@@ -160,7 +160,7 @@ func renderRows(t *testing.T, out *strings.Builder, s *Set) {
 func TestFamilies(t *testing.T) {
 	c := builtIn(t)
 	for name, want := range map[string]int{
-		"mmlu_ppl": 57, "mmlu_gen": 57, "ceval_ppl": 52, "ceval_gen": 52, "cmmlu_ppl": 67, "cmmlu_gen": 67,
+		"mmlu_ppl": 57, "mmlu_gen": 57, "mmlu_chat_gen": 57, "ceval_ppl": 52, "ceval_gen": 52, "cmmlu_ppl": 67, "cmmlu_gen": 67,
 		"bbh_gen": 27, "bbh_0shot_gen": 27, "race_ppl": 2, "race_gen": 2,
 	} {
 		d, _ := c.Lookup(name)

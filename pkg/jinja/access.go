@@ -39,6 +39,7 @@ func (r *run) attribute(v any, name string) any {
 
 // item is v[key]: an item, else, of a text key, a method, else undefined.
 func (r *run) item(v, key any) any {
+	r.spend(size(key))
 	switch x := v.(type) {
 	case undefined:
 		r.fail("%s", x.what)
@@ -98,7 +99,7 @@ func (r *run) slice(v any, bounds [3]any) any {
 		}
 		items = x.Items
 	default:
-		return undefined{fmt.Sprintf("a %s has no slices", typeName(v))}
+		r.fail("a %s has no slices", typeName(v))
 	}
 	from, to, step := r.bounds(bounds, len(items))
 	out := []any{}
@@ -116,7 +117,7 @@ func (r *run) concat(items []any) string {
 	var b []byte
 	for _, item := range items {
 		s := r.text(item)
-		r.spend(len(s))
+		r.spend(stepCost + len(s))
 		b = append(b, s...)
 	}
 	return string(b)

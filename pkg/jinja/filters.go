@@ -27,11 +27,11 @@ func init() {
 		"lower":      caseFilter("lower"),
 		"capitalize": caseFilter("capitalize"),
 		"string":     func(r *run, v any, a *arguments) any { return r.text(v) },
-		"safe":       func(r *run, v any, a *arguments) any { return r.text(v) },
+		"safe":       func(r *run, v any, a *arguments) any { return markup(r.text(v)) },
 		"int":        toInt,
 		"float":      toFloat,
 		"abs":        absolute,
-		"list":       func(r *run, v any, a *arguments) any { return &List{Items: slices.Clone(r.iterate(v))} },
+		"list":       func(r *run, v any, a *arguments) any { return &List{Items: r.clone(v)} },
 		"first":      func(r *run, v any, a *arguments) any { return end(r, v, "first") },
 		"last":       func(r *run, v any, a *arguments) any { return end(r, v, "last") },
 		"reverse":    reverse,
@@ -58,7 +58,6 @@ func init() {
 		"rejectattr": func(r *run, v any, a *arguments) any { return picked(r, v, a, true, false) },
 		"tojson":     toJSON,
 		"indent":     indent,
-		"unique":     unique,
 	}
 }
 
@@ -68,7 +67,17 @@ func (r *run) filter(name string, v any, a *arguments) any {
 	if f == nil {
 		r.fail("the filter %q is not supported", name)
 	}
+	if _, ok := v.(markup); ok && name != "safe" {
+		r.fail("the filter %q after safe is not supported", name)
+	}
 	return f(r, v, a)
+}
+
+// clone is the items of a value, to be changed.
+func (r *run) clone(v any) []any {
+	items := r.iterate(v)
+	r.repeat(len(items), stepCost)
+	return slices.Clone(items)
 }
 
 func trim(r *run, v any, a *arguments) any {
@@ -110,6 +119,9 @@ func cased(name string) stringMethod {
 		case "lower":
 			return cases.Lower(language.Und).String(s)
 		}
+		if strings.ContainsRune(s, 'Σ') {
+			r.fail("capitalize of a Σ is not supported")
+		}
 		_, n := utf8.DecodeRuneInString(s)
 		return string(append([]rune{}, titled(s[:n])...)) + cases.Lower(language.Und).String(s[n:])
 	}
@@ -123,37 +135,60 @@ func titled(s string) []rune {
 	return out
 }
 
+// numeral is a text that Python reads as a number, "" for one that it does not.
+func (r *run) numeral(s string) string {
+	r.spend(len(s))
+	s = strings.TrimFunc(s, isSpace)
+	if strings.ContainsFunc(s, func(c rune) bool { return c == '_' || c >= utf8.RuneSelf }) {
+		r.fail("a number with _ or other than ASCII digits is not supported")
+	}
+	if strings.ContainsAny(s, "xXpP") { // Go's hexadecimal ones
+		return ""
+	}
+	return s
+}
+
 func toInt(r *run, v any, a *arguments) any {
 	given := r.given("int", a, "default")
 	otherwise, ok := given["default"]
 	if !ok {
 		otherwise = 0
 	}
+	f := math.NaN()
 	switch x := v.(type) {
+	case undefined:
+		r.fail("%s", x.what)
 	case string:
-		s := strings.TrimFunc(x, isSpace)
-		if n, err := strconv.ParseInt(strings.ReplaceAll(s, "_", "x"), 10, 64); err == nil {
+		s := r.numeral(x)
+		if n, err := strconv.ParseInt(s, 10, 64); err == nil {
 			return int(n)
 		}
-		if f, err := strconv.ParseFloat(s, 64); err == nil && math.Abs(f) < 1<<62 {
-			return int(f)
+		if g, err := strconv.ParseFloat(s, 64); err == nil {
+			f = g
 		}
-		return otherwise
 	case float64:
-		if math.Abs(x) < 1<<62 {
-			return int(x)
+		f = x
+	default:
+		if i, _, isInt, ok := number(v); ok && isInt {
+			return i
 		}
 	}
-	if i, _, isInt, ok := number(v); ok && isInt {
-		return i
+	switch {
+	case math.IsNaN(f) || math.IsInf(f, 0):
+		return otherwise
+	case math.Abs(f) >= 1<<62:
+		r.fail("the number is too large")
 	}
-	return otherwise
+	return int(f)
 }
 
 func toFloat(r *run, v any, a *arguments) any {
 	given := r.given("float", a, "default")
-	if s, ok := v.(string); ok {
-		if f, err := strconv.ParseFloat(strings.TrimFunc(s, isSpace), 64); err == nil {
+	switch x := v.(type) {
+	case undefined:
+		r.fail("%s", x.what)
+	case string:
+		if f, err := strconv.ParseFloat(r.numeral(x), 64); err == nil || math.IsInf(f, 0) {
 			return f
 		}
 	}
@@ -192,7 +227,7 @@ func end(r *run, v any, which string) any {
 }
 
 func reverse(r *run, v any, _ *arguments) any {
-	items := slices.Clone(r.iterate(v))
+	items := r.clone(v)
 	slices.Reverse(items)
 	if _, ok := v.(string); ok {
 		return r.concat(items)
@@ -234,6 +269,14 @@ func (r *run) path(v, name any) any {
 	return v
 }
 
+// some is the items of a value; of none, 0 and their like there are none.
+func (r *run) some(v any) []any {
+	if !truth(v) {
+		return nil
+	}
+	return r.iterate(v)
+}
+
 func mapped(r *run, v any, a *arguments) any {
 	out := &List{view: true, once: true}
 	each := func(item any) any {
@@ -254,7 +297,7 @@ func mapped(r *run, v any, a *arguments) any {
 			return got
 		}
 	}
-	for _, item := range r.iterate(v) {
+	for _, item := range r.some(v) {
 		r.spend(stepCost)
 		out.Items = append(out.Items, each(item))
 	}
@@ -274,7 +317,7 @@ func picked(r *run, v any, a *arguments, byAttribute, keep bool) any {
 		pos = pos[1:]
 	}
 	out := &List{view: true, once: true}
-	for _, item := range r.iterate(v) {
+	for _, item := range r.some(v) {
 		r.spend(stepCost)
 		var is bool
 		if len(pos) == 0 {
@@ -301,7 +344,8 @@ func indent(r *run, v any, a *arguments) any {
 			pad = strings.Repeat(" ", max(n, 0))
 		}
 	}
-	s := r.text(v)
+	s := r.str("indent", v)
+	r.spend(len(s))
 	if strings.ContainsAny(s, "\r\v\f\x1c\x1d\x1e\u0085\u2028\u2029") {
 		r.fail("indent of other line ends than the newline is not supported")
 	}
@@ -317,18 +361,4 @@ func indent(r *run, v any, a *arguments) any {
 		b.WriteString(line)
 	}
 	return b.String()
-}
-
-func unique(r *run, v any, a *arguments) any {
-	r.only("unique", a, 0, 0)
-	out := &List{view: true, once: true}
-	for _, item := range r.iterate(v) {
-		if _, ok := item.(string); ok {
-			r.fail("unique of texts is not supported: its case would not count")
-		}
-		if !slices.ContainsFunc(out.Items, func(o any) bool { return r.equal(o, item) }) {
-			out.Items = append(out.Items, item)
-		}
-	}
-	return out
 }

@@ -222,6 +222,9 @@ func (l *lexer) token(rest string, open []byte) []byte {
 		if n < 0 {
 			n = len(rest)
 		}
+		if n > 1000 {
+			l.fail("a name has %d bytes", n)
+		}
 		return l.take(kName, rest[:n], open)
 	}
 	for _, op := range operators {

@@ -47,17 +47,20 @@ func (f *forBlock) run(r *run, s *scope, out *strings.Builder) signal {
 		items = kept
 	}
 	l := &loop{items: items}
+	ended := false // an iteration, by itself: else is for when none did
 	for i, item := range items {
 		r.spend(stepCost)
 		l.at = i
 		in := s.inner()
 		in.vars["loop"] = l
 		f.put(r, in, item)
-		if f.body(r, in, out) == broke {
+		sig := f.body(r, in, out)
+		ended = ended || sig == done
+		if sig == broke {
 			break
 		}
 	}
-	if len(items) == 0 && f.alt != nil {
+	if !ended && f.alt != nil {
 		return f.alt(r, s.inner(), out)
 	}
 	return done
@@ -160,6 +163,7 @@ func (p *parser) macro(end string) func(s *scope, name string) *function {
 
 // bind gives a macro's parameters their values.
 func (r *run) bind(macro string, params []param, a *arguments, in *scope) {
+	r.repeat(len(params), stepCost)
 	if len(a.pos) > len(params) {
 		r.fail("the macro %s takes %d arguments, %d are given", macro, len(params), len(a.pos))
 	}

@@ -195,6 +195,7 @@ func (r *run) replace(s string, given map[string]any) any {
 	if v, ok := given["count"]; ok && v != nil {
 		n = r.integer("replace", v)
 	}
+	r.spend(len(s))
 	from, to := r.str("replace", given["old"]), r.str("replace", given["new"])
 	times := strings.Count(s, from)
 	if n >= 0 {
@@ -293,6 +294,7 @@ var dictMethods = map[string]func(r *run, d *Dict, a *arguments) any{
 	"keys":  func(_ *run, d *Dict, _ *arguments) any { return &List{Items: d.keys, view: true} },
 	"values": func(r *run, d *Dict, _ *arguments) any {
 		out := &List{view: true}
+		r.repeat(len(d.keys), stepCost)
 		for _, k := range d.keys {
 			v, _ := d.get(k)
 			out.Items = append(out.Items, v)
@@ -303,6 +305,7 @@ var dictMethods = map[string]func(r *run, d *Dict, a *arguments) any{
 		if len(a.pos) < 1 || len(a.pos) > 2 || len(a.kw) > 0 {
 			r.fail("get takes 1 or 2 arguments without names")
 		}
+		r.spend(size(a.pos[0]))
 		if v, ok := d.get(a.pos[0]); ok {
 			return v
 		}

@@ -12,6 +12,9 @@ func (r *run) arith(op string, a, b any) any {
 		if u, ok := v.(undefined); ok && op != "~" {
 			r.fail("%s", u.what)
 		}
+		if _, ok := v.(markup); ok {
+			r.fail("joining a text after safe is not supported")
+		}
 	}
 	if op == "~" {
 		return r.join(r.text(a), r.text(b))
@@ -212,6 +215,12 @@ func (r *run) order(a, b any, op string) int {
 }
 
 func (r *run) equal(a, b any) bool {
+	if m, ok := a.(markup); ok {
+		a = string(m)
+	}
+	if m, ok := b.(markup); ok {
+		b = string(m)
+	}
 	r.enter(r.line)
 	defer func() { r.depth-- }()
 	if _, f, _, ok := number(a); ok {
@@ -281,6 +290,7 @@ func (r *run) contains(in, v any) bool {
 			}
 			r.fail("a %s cannot be a key", typeName(v))
 		}
+		r.spend(size(v))
 		_, ok := x.get(v)
 		return ok
 	}

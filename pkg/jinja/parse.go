@@ -227,7 +227,13 @@ func (p *parser) unary(filters bool) expr {
 	switch {
 	case p.op("-"):
 		of := p.unary(false)
-		e = p.node(func(r *run, s *scope) any { return r.arith("-", 0, of(r, s)) })
+		e = p.node(func(r *run, s *scope) any {
+			v := of(r, s)
+			if f, ok := v.(float64); ok {
+				return -f
+			}
+			return r.arith("-", 0, v)
+		})
 	case p.op("+"):
 		of := p.unary(false)
 		e = p.node(func(r *run, s *scope) any { return r.arith("+", 0, of(r, s)) })
@@ -346,6 +352,7 @@ func (p *parser) dict() expr {
 		d := NewDict()
 		for i := range keys {
 			k := keys[i](r, s)
+			r.spend(stepCost + size(k))
 			if _, ok := hashed(k); !ok {
 				r.fail("a %s cannot be a key", typeName(k))
 			}

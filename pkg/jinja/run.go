@@ -7,7 +7,7 @@ import (
 
 // Bounds of a rendering. A step costs as many bytes of the budget as make its time about that of copying them.
 const (
-	Budget    = 1 << 27 // bytes made, and steps
+	Budget    = 1 << 26 // bytes made, and steps
 	stepCost  = 32
 	maxDepth  = 1000 // expressions within expressions, as they are computed
 	maxMacros = 100
@@ -71,6 +71,7 @@ func (r *run) capture(b stmt, in *scope) string {
 }
 
 func (r *run) all(list []expr, s *scope) []any {
+	r.repeat(len(list), stepCost)
 	out := make([]any, 0, len(list))
 	for _, e := range list {
 		out = append(out, e(r, s))
@@ -121,6 +122,9 @@ const maxRange = 100000
 
 var globals = map[string]any{
 	"range":     &function{rangeOf},
+	"cycler":    missing("cycler"),
+	"joiner":    missing("joiner"),
+	"lipsum":    missing("lipsum"),
 	"namespace": &function{func(r *run, a *arguments) any { return &namespace{r.mapping(a)} }},
 	"dict": &function{func(r *run, a *arguments) any {
 		if len(a.pos) > 0 {
@@ -134,6 +138,14 @@ var globals = map[string]any{
 	}},
 }
 
+// missing is a function that Jinja has.
+func missing(name string) *function {
+	return &function{func(r *run, _ *arguments) any {
+		r.fail("the function %s is not supported", name)
+		return nil
+	}}
+}
+
 func (r *run) mapping(a *arguments) map[string]any {
 	out := map[string]any{}
 	for _, v := range a.pos {
@@ -141,6 +153,7 @@ func (r *run) mapping(a *arguments) map[string]any {
 		if !ok {
 			r.fail("namespace takes names and mappings, not a %s", typeName(v))
 		}
+		r.repeat(len(d.keys), stepCost)
 		for _, k := range d.keys {
 			if name, ok := k.(string); ok {
 				out[name], _ = d.get(k)
@@ -174,7 +187,7 @@ func rangeOf(r *run, a *arguments) any {
 	if step == 0 {
 		r.fail("range wants a step that is not 0")
 	}
-	out := &List{}
+	out := &List{view: true, span: true}
 	for i := from; step > 0 && i < to || step < 0 && i > to; i += step {
 		if len(out.Items) == maxRange {
 			r.fail("range too big: more than %d numbers", maxRange)

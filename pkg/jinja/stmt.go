@@ -49,6 +49,7 @@ func (p *parser) block(ends ...string) stmt {
 func sequence(all []stmt) stmt {
 	return func(r *run, s *scope, out *strings.Builder) signal {
 		for _, one := range all {
+			r.spend(stepCost)
 			if sig := one(r, s, out); sig != done {
 				return sig
 			}
@@ -151,8 +152,8 @@ func (p *parser) ifs() stmt {
 			p.end()
 		}
 		return func(r *run, s *scope, out *strings.Builder) signal {
-			r.spend(stepCost)
 			for i, cond := range conds {
+				r.spend(stepCost)
 				if truth(cond(r, s)) {
 					return bodies[i](r, s, out)
 				}
@@ -187,6 +188,7 @@ func (p *parser) target() func(r *run, s *scope, v any) {
 	}
 	return func(r *run, s *scope, v any) {
 		items := r.iterate(v)
+		r.repeat(len(items), stepCost)
 		if len(items) != len(names) {
 			r.fail("%d values cannot be given to %d names", len(items), len(names))
 		}

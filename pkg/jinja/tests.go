@@ -20,7 +20,9 @@ func (r *run) test(name string, v any, a *arguments) bool {
 	case "odd", "even":
 		return r.arith("%", v, 2) == map[string]int{"odd": 1, "even": 0}[name]
 	case "lower", "upper":
-		return isCased(r.text(v), name)
+		s := r.text(v)
+		r.spend(len(s))
+		return isCased(s, name)
 	case "filter", "test":
 		r.fail("the test %q is not supported", name)
 	}
@@ -57,11 +59,11 @@ var plainTests = map[string]func(v any) bool{
 	"integer":   isA[int],
 	"float":     isA[float64],
 	"number":    func(v any) bool { return isA[int](v) || isA[float64](v) || isA[bool](v) },
-	"string":    isA[string],
+	"string":    func(v any) bool { return isA[string](v) || isA[markup](v) },
 	"mapping":   isA[*Dict],
 	"sequence": func(v any) bool {
 		l, ok := v.(*List)
-		return ok && !l.view || isA[string](v) || isA[*Dict](v) || isA[undefined](v)
+		return ok && (!l.view || l.span) || isA[string](v) || isA[*Dict](v) || isA[undefined](v)
 	},
 	"iterable": func(v any) bool { return isA[*List](v) || isA[string](v) || isA[*Dict](v) || isA[undefined](v) },
 	"callable": func(v any) bool { return isA[*function](v) || isA[Func](v) || isA[undefined](v) },

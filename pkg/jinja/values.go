@@ -7,7 +7,10 @@ import (
 	"unicode"
 )
 
-// A value is nil (None), bool, int, float64, string, *List, *Dict, *namespace, Func, *function, *loop or undefined.
+// A value is nil (None), bool, int, float64, string, markup, *List, *Dict, *namespace, Func, *function, *loop or undefined.
+
+// markup is what the filter safe gives. Jinja escapes whatever it is joined with, so that it can be printed here and nothing else.
+type markup string
 
 // List is a list, a tuple, or something that can be gone through but not printed: a view, as Python's keys() gives, or a generator, as
 // Jinja's map, which can be gone through once.
@@ -15,6 +18,7 @@ type List struct {
 	Items []any
 	tuple bool
 	view  bool
+	span  bool // a view that has numbered items all the same: a range
 	once  bool // a view that is a generator
 	gone  bool // through
 }
@@ -41,6 +45,12 @@ func (d *Dict) Set(key, value any) {
 		d.keys = append(d.keys, key)
 	}
 	d.vals[k] = value
+}
+
+// size is what a text takes to be looked up by.
+func size(key any) int {
+	s, _ := key.(string)
+	return len(s)
 }
 
 func (d *Dict) get(key any) (any, bool) {
@@ -102,6 +112,8 @@ func truth(v any) bool {
 		return v != 0
 	case string:
 		return v != ""
+	case markup:
+		return v != ""
 	case *List:
 		return v.once || len(v.Items) > 0
 	case *Dict:
@@ -135,6 +147,8 @@ func typeName(v any) string {
 		return "dict"
 	case undefined:
 		return "undefined"
+	case markup:
+		return "safe text"
 	case *namespace:
 		return "namespace"
 	}
@@ -146,6 +160,8 @@ func (r *run) text(v any) string {
 	switch v := v.(type) {
 	case string:
 		return v
+	case markup:
+		return string(v)
 	case undefined:
 		return ""
 	}
