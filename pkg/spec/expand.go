@@ -73,7 +73,10 @@ func resolvePath(path, dir string) (string, error) {
 		path = home + path[1:]
 	}
 	if !filepath.IsAbs(path) {
-		path = filepath.Join(dir, path)
+		path = below(dir, path)
+	}
+	if remote.MatchString(path) {
+		return path, nil
 	}
 	return filepath.Clean(path), nil
 }

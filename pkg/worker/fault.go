@@ -11,6 +11,7 @@ import (
 
 	"sextant/kernels"
 	"sextant/pkg/engine"
+	"sextant/pkg/objstore"
 	"sextant/pkg/pipeline"
 	"sextant/pkg/quant"
 	"sextant/pkg/result"
@@ -74,7 +75,7 @@ func (r *rowFaults) err() error {
 var ErrStopped = errors.New("stopped")
 
 // transient lists the causes that may be gone at another time or place.
-var transient = []error{ErrStopped, context.Canceled, context.DeadlineExceeded, kernels.ErrNoMemory, kernels.ErrDevice, engine.ErrMemory,
+var transient = []error{objstore.ErrPassing, ErrStopped, context.Canceled, context.DeadlineExceeded, kernels.ErrNoMemory, kernels.ErrDevice, engine.ErrMemory,
 	pipeline.ErrRank,
 	quant.ErrTaken, syscall.EIO, syscall.ENOMEM, syscall.ESTALE, syscall.ETIMEDOUT, syscall.EMFILE, syscall.ENFILE, syscall.EAGAIN, syscall.EINTR,
 	syscall.EHOSTDOWN, syscall.EREMOTEIO, syscall.EBUSY}

@@ -155,6 +155,7 @@ func (w *worker) readPlan() (bool, error) {
 	if err != nil {
 		return false, bad(err)
 	}
+	plan.UseStore(p.Spec)
 	w.plan, w.planned, w.tasks, w.store, w.there = p, now, map[string]*task{}, nil, map[string]bool{}
 	if w.loaded == nil {
 		return true, nil
