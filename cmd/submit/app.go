@@ -106,8 +106,8 @@ func (e env) app() *cli.App {
 		ErrWriter:       e.stderr,
 		Flags:           evaluateFlags(),
 		Action:          e.root,
-		Commands: append([]*cli.Command{e.quantizeCommand(), e.datasetsCommand(), e.planCommand(), e.scoreCommand(), e.compareCommand(), e.importCommand()},
-			e.runCommands()...),
+		Commands: append([]*cli.Command{e.quantizeCommand(), e.datasetsCommand(), e.planCommand(), e.scoreCommand(), e.compareCommand(), e.exportCommand(),
+			e.importCommand()}, e.runCommands()...),
 
 		DisableSliceFlagSeparator: true, // a comma is a part of an option of sbatch
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"runtime/debug"
@@ -30,12 +29,9 @@ func (e env) writePage(r *run.Run, all score.Scores) error {
 	if p.Spec, err = specText(r.Plan); err != nil {
 		return err
 	}
-	o := score.Options{}
-	if len(codeDatasets(r.Plan)) > 0 {
-		if o.Verdicts, err = score.OpenVerdicts(string(r.Dir)); err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, o.Verdicts.Close()) }()
+	rows, err := rowsOf(string(r.Dir), r.Plan, g.Records)
+	if err != nil {
+		return err
 	}
 	sets := &opener{limit: r.Plan.Spec.Infer.Limit}
 	for _, s := range all.Scores {
@@ -46,7 +42,7 @@ func (e env) writePage(r *run.Run, all score.Scores) error {
 		}
 		p.Details = append(p.Details, report.Detail{
 			Score: s,
-			Rows:  func() ([]score.Row, error) { return o.Rows(task, d, g.Records[task.ID]) },
+			Rows:  func() ([]score.Row, error) { return rows(task) },
 			Shown: sets.shown(r.Plan, task, d),
 		})
 	}
