@@ -134,7 +134,8 @@ func TestDLC(t *testing.T) {
 
 func dlcCalm(t *testing.T, want []byte) {
 	x := onDLC(t)
-	x.submit(append(x.args, "--dry-run")...).want(exitDone, "2 at once on DLC", "dlc create job --kind=PyTorchJob --name=", "--config="+filepath.Join(x.dir, "keys"))
+	x.submit(append(x.args, "--dry-run")...).want(exitDone, "2 at once on DLC", "dlc create job --kind=PyTorchJob --name=",
+		"--config="+filepath.Join(x.dir, "keys"))
 	if jobs := x.lab.Jobs(t); len(jobs) > 0 {
 		t.Errorf("a dry run made %v", jobs)
 	}
@@ -277,7 +278,8 @@ func TestExampleDLC(t *testing.T) {
 	if err := json.Unmarshal(text[bytes.IndexByte(text, '{'):], &v); err != nil || len(v.Creates) != len(v.Jobs) || v.Scheduler != "dlc" {
 		t.Fatalf("%v: %d commands for %d jobs", err, len(v.Creates), len(v.Jobs))
 	}
-	if want := regexp.MustCompile(`^dlc create job .*--workspace_id=ws1abcdef .*--worker_cpu=2 --worker_gpu=0 --worker_memory=4Gi .*--data_sources=d-abc123 `); !want.MatchString(v.Creates[0]) {
+	want := regexp.MustCompile(`^dlc create job .*--workspace_id=ws1abcdef .*--worker_cpu=2 --worker_gpu=0 --worker_memory=4Gi .*--data_sources=d-abc123 `)
+	if !want.MatchString(v.Creates[0]) {
 		t.Errorf("%s", v.Creates[0])
 	}
 	x.submit(spec, "-w", x.work, "--limit", "3").want(exitDone, "pocket_winograd")

@@ -85,7 +85,8 @@ func TestAliyunRefuses(t *testing.T) {
 		"aliyun_cfg = 3":                                "not a dict",
 		"workspace_id = " + strings.Repeat("[", 100):    "deep in one another",
 	} {
-		if over, err := aliyun("f.py", text); err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "hf_abc") || strings.Contains(err.Error(), "pw@") {
+		over, err := aliyun("f.py", text)
+		if err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "hf_abc") || strings.Contains(err.Error(), "pw@") {
 			t.Errorf("%q: %v, %v, want %q", text, over, err, says)
 		}
 	}

@@ -20,7 +20,8 @@ import (
 
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,200}$`)
 
-// displayName is a job's name as DLC takes it, and no longer than what files are named by can be: itself, where that may be; else what is left of it and a digest of the whole.
+// displayName is a job's name as DLC takes it, and no longer than what files are named by can be: itself, where that may be; else what is left
+// of it and a digest of the whole.
 func displayName(name string) string {
 	if nameForm.MatchString(name) {
 		return name

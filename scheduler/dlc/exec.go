@@ -82,7 +82,8 @@ var rules = []struct {
 	failure
 }{
 	{says: regexp.MustCompile(`(?i)can't be stopped, because it is|cannot be stopped`), tell: "the job has ended", failure: failure{gone: true}},
-	{says: regexp.MustCompile(`(?i)code: 404|job.{0,40}(not exist|not found|doesn't exist)`), tell: "there is no such job", failure: failure{gone: true}},
+	{says: regexp.MustCompile(`(?i)code: 404|job.{0,40}(not exist|not found|doesn't exist)`), tell: "there is no such job",
+		failure: failure{gone: true}},
 	{says: regexp.MustCompile(`(?i)throttl|too many requests|code: 429|flow control`), tell: "DLC is asked too often; it is asked again later",
 		failure: failure{class: scheduler.ErrBusy}},
 	{says: regexp.MustCompile(`(?i)(quota|number of (running )?jobs|job number|job count).{0,80}(exceed|limit|insufficient|not enough)`),

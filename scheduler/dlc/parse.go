@@ -129,7 +129,8 @@ func parseList(text string) ([]row, error) {
 }
 
 func parseJSONList(text string) ([]row, error) {
-	if t := strings.TrimSpace(text); t == "" || strings.HasPrefix(t, "[OK]") && !strings.Contains(t, "{") || strings.Contains(strings.ToLower(t), "no job") {
+	t := strings.ToLower(strings.TrimSpace(text))
+	if t == "" || !strings.Contains(t, "{") && (strings.HasPrefix(t, "[ok]") || strings.Contains(t, "no job")) {
 		return nil, nil
 	}
 	var many struct{ Jobs []detail }

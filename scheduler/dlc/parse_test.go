@@ -29,7 +29,8 @@ const listed = `[OK] something a version says
 `
 
 func TestParse(t *testing.T) {
-	for text, want := range map[string]string{created: "dlc1xjcumbfm7aai", `{"JobId": "dlcabc"}`: "dlcabc", "": "", "[FAILED] code: 400": "", "| name |": ""} {
+	for text, want := range map[string]string{created: "dlc1xjcumbfm7aai", `{"JobId": "dlcabc"}`: "dlcabc", "": "", "[FAILED] code: 400": "",
+		"| name |": ""} {
 		if id, ok := parseCreated(text); id != want || ok != (want != "") {
 			t.Errorf("%q: %q", text, id)
 		}
@@ -51,7 +52,8 @@ func TestParse(t *testing.T) {
 			t.Errorf("%q gives %v", text, rows)
 		}
 	}
-	if d, err := parseDetail("[OK] x\n{\"Status\": \"Failed\", \"Pods\": [{\"PodId\": \"p-0\"}], \"ReasonCode\": \"X\"}\n"); err != nil || d.Pods[0].PodID != "p-0" || d.ReasonCode != "X" {
+	d, err := parseDetail("[OK] x\n{\"Status\": \"Failed\", \"Pods\": [{\"PodId\": \"p-0\"}], \"ReasonCode\": \"X\"}\n")
+	if err != nil || d.Pods[0].PodID != "p-0" || d.ReasonCode != "X" {
 		t.Errorf("%+v, %v", d, err)
 	}
 }
