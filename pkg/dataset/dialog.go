@@ -81,6 +81,9 @@ func (t template) prompt(e env, examples [][]segment, d dialog) (string, error) 
 			block += flat(ex, d.separator)
 		}
 		text, err := t.text.render(e, block)
+		if d.rendered(t) && e.blank != "" && t.text.endsWith(e.blank) {
+			text = strings.TrimRight(text, " ")
+		}
 		switch {
 		case err == nil && d.rendered(t) && t.hasIce():
 			return d.conversation([]segment{{text: text}})

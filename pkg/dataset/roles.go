@@ -105,11 +105,15 @@ func (p *program) ofExample() template {
 // exchanges says that a generation's example is a text that ends with the answer, so that it can be two turns: what is asked, and it.
 func (p *program) exchanges() bool {
 	t := p.ofExample()
-	if p.d.Mode != spec.Gen || p.main.isTextWithIce() || t.turns != nil || len(t.text) == 0 {
+	if p.d.Mode != spec.Gen || p.main.isTextWithIce() || t.turns != nil {
 		return false
 	}
-	last := t.text[len(t.text)-1]
-	return last.ref != nil && last.ref.name == p.answer.name
+	return t.text.endsWith(p.answer.name)
+}
+
+// endsWith says that a text ends with a column. The space before an answer that is a message of its own is in neither message.
+func (b body) endsWith(column string) bool {
+	return len(b) > 0 && b[len(b)-1].ref != nil && b[len(b)-1].ref.name == column
 }
 
 func (p *program) exchange(e env) ([]segment, error) {
@@ -119,5 +123,5 @@ func (p *program) exchange(e env) ([]segment, error) {
 		return nil, err
 	}
 	answer, err := body[len(body)-1:].render(e, "")
-	return []segment{{role: "HUMAN", text: asked}, {role: "BOT", text: answer}}, err
+	return []segment{{role: "HUMAN", text: strings.TrimRight(asked, " ")}, {role: "BOT", text: answer}}, err
 }
