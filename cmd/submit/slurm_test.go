@@ -119,6 +119,26 @@ func TestSlurmShapes(t *testing.T) {
 	}
 }
 
+// TestSlurmRanks runs a model over two nodes, a process on each, which srun starts; the scores are as on this machine.
+func TestSlurmRanks(t *testing.T) {
+	t.Parallel()
+	x := newTrial(t, accounted(t), setup{spec: "\n[[models]]\nabbr = \"two\"\npath = \"$POCKET/model\"\nrun_cfg = { num_procs = 2 }\n",
+		slurm: "extra = [\"--ntasks-per-node=1\"]\nprologue = 'echo \"nodes=$SLURM_NNODES\" >>$DIR/seen'\n", flags: []string{"--max-num-workers", "1"}})
+	x.calm()
+	x.ends()
+	if seen := readFile(t, filepath.Join(x.dir, "seen")); !strings.Contains(seen, "nodes=2") { // the other model has one
+		t.Errorf("the jobs saw %s, want two nodes", seen)
+	}
+	logs, _ := filepath.Glob(filepath.Join(x.work, "*", "slurm", "sx-*.log"))
+	ranks := ""
+	for _, path := range logs {
+		ranks += readFile(t, path)
+	}
+	if !strings.Contains(ranks, "part of the model loaded\" rank=1 ") {
+		t.Errorf("no second rank in the logs:\n%s", ranks)
+	}
+}
+
 // call is one call of a command of Slurm.
 type call struct {
 	at   time.Time
