@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -35,15 +36,15 @@ const (
 	Hang       Fault = "hang"        // nothing more, in the middle of the body
 )
 
-// Proxy is before a server. Its fields are set before the first request.
+// Proxy is before a server. Its fields are set before the first request of this process.
 type Proxy struct {
 	URL   string
-	Rate  float64                            // bytes of bodies a second, of all connections together; 0: no limit
 	Fault func(r *http.Request, n int) Fault // of the n-th GET of an object, from 0; nil: none
 	After func(length int64) int64           // where a body is broken; nil: in the middle
 
 	target string
 	client http.Transport
+	rate   atomic.Int64
 
 	mu      sync.Mutex
 	gets    int
@@ -66,6 +67,16 @@ func (s *Server) Proxy(t testing.TB) *Proxy {
 	p.URL = h.URL
 	return p
 }
+
+// Heal ends the faults.
+func (p *Proxy) Heal() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.Fault = nil
+}
+
+// SetRate bounds the bytes of bodies a second, of all connections together; 0: they are not bounded.
+func (p *Proxy) SetRate(rate int64) { p.rate.Store(rate) }
 
 // Gets is how many objects, or ranges of them, were asked for, and how many bytes of them went through.
 func (p *Proxy) Gets() (n int, bytes int64) {
@@ -94,11 +105,11 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	fault := None
 	if isObject(r) {
 		p.mu.Lock()
-		n := p.gets
+		n, choose := p.gets, p.Fault
 		p.gets++
 		p.mu.Unlock()
-		if p.Fault != nil {
-			fault = p.Fault(r, n)
+		if choose != nil {
+			fault = choose(r, n)
 		}
 	}
 	p.mu.Lock()
@@ -217,7 +228,7 @@ func (p *Proxy) copy(w http.ResponseWriter, r *http.Request, body io.Reader, slo
 		if n > 0 {
 			p.wait(n)
 			if slow {
-				time.Sleep(5 * time.Millisecond)
+				time.Sleep(time.Millisecond)
 			}
 			if _, err := w.Write(buf[:n]); err != nil {
 				return
@@ -237,7 +248,8 @@ func (p *Proxy) copy(w http.ResponseWriter, r *http.Request, body io.Reader, slo
 
 // wait ends when the line has room for n bytes.
 func (p *Proxy) wait(n int) {
-	if p.Rate <= 0 {
+	rate := p.rate.Load()
+	if rate <= 0 {
 		return
 	}
 	p.mu.Lock()
@@ -245,7 +257,7 @@ func (p *Proxy) wait(n int) {
 	if p.free.Before(now) {
 		p.free = now
 	}
-	p.free = p.free.Add(time.Duration(float64(n) / p.Rate * float64(time.Second)))
+	p.free = p.free.Add(time.Duration(float64(n) / float64(rate) * float64(time.Second)))
 	until := p.free
 	p.mu.Unlock()
 	time.Sleep(time.Until(until))

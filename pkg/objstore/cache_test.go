@@ -94,7 +94,7 @@ func TestChanged(t *testing.T) {
 func TestKilled(t *testing.T) {
 	l := newLab(t)
 	cache := t.TempDir() + "/c"
-	l.Rate = 16 << 20
+	l.SetRate(16 << 20)
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), asReader+"="+strings.Join([]string{cache, l.profiles, "p:s3://bkt/m/", "big"}, " "))
 	out, err := cmd.StdoutPipe()
@@ -122,7 +122,7 @@ func TestKilled(t *testing.T) {
 func TestTogether(t *testing.T) {
 	l := newLab(t)
 	cache := t.TempDir() + "/c"
-	l.Rate = 32 << 20
+	l.SetRate(32 << 20)
 	var wg sync.WaitGroup
 	for range 3 {
 		wg.Go(func() {
@@ -313,7 +313,7 @@ func TestLocal(t *testing.T) {
 // TestClose holds that a store that is closed ends what waits for it.
 func TestClose(t *testing.T) {
 	l := newLab(t)
-	l.Rate = 1 << 20
+	l.SetRate(1 << 20)
 	s := l.store(t, t.TempDir()+"/c")
 	d := open(t, s, "p:s3://bkt/m/")
 	o, err := d.Object("big")

@@ -79,7 +79,7 @@ func newLab(t *testing.T) *lab {
 // store is a store that gives up soon.
 func (l *lab) store(t *testing.T, cache string, change ...func(*Options)) *Store {
 	t.Helper()
-	o := Options{CacheDir: cache, Profiles: l.profiles, Idle: 500 * time.Millisecond, Attempts: 4, Pause: time.Millisecond,
+	o := Options{CacheDir: cache, Profiles: l.profiles, Idle: 300 * time.Millisecond, Attempts: 4, Pause: time.Millisecond,
 		Getenv: func(string) string { return "" }}
 	for _, c := range change {
 		c(&o)
@@ -188,7 +188,7 @@ func TestFaults(t *testing.T) {
 		fault{s3lab.Busy, always, "always", "SlowDown"}, fault{s3lab.Broken, always, "always", "InternalError"},
 		fault{s3lab.Gateway, always, "always", "502"}, fault{s3lab.WrongRange, always, "always", `the server sent "bytes `},
 		fault{s3lab.Whole, always, "always", "sent the whole object for"}, fault{s3lab.WrongTag, always, "always", "sent another version"},
-		fault{s3lab.Silent, always, "always", "nothing came for 500ms"})
+		fault{s3lab.Silent, always, "always", "nothing came for 300ms"})
 	if len(all) < 30 {
 		t.Fatalf("%d faults", len(all))
 	}
@@ -218,7 +218,7 @@ func TestFaults(t *testing.T) {
 				t.Errorf("%v; want one that says %q", err, fault)
 			}
 			// Whatever came is good: another store takes it and fetches the rest.
-			p.Fault = nil
+			p.Heal()
 			rest := l.store(t, cache, func(o *Options) { o.Profiles = profiles })
 			if got, err := open(t, rest, "s3://bkt/m/").ReadFile("big"); err != nil || !bytes.Equal(got, want) {
 				t.Errorf("what was kept is not of the object: %v", err)

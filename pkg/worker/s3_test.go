@@ -71,10 +71,10 @@ func TestFirstToken(t *testing.T) {
 	lab := s3lab.Start(t)
 	lab.PutDir(t, "www", "m/", dir)
 	proxy := lab.Proxy(t)
-	proxy.Rate = float64(rate)
+	proxy.SetRate(int64(rate))
 	begun := time.Now()
 	size := lab.Read(t, proxy.URL, "www", "m/model.safetensors") + lab.Read(t, proxy.URL, "www", "m/config.json")
-	floor := min(time.Since(begun), time.Duration(float64(size)/proxy.Rate*float64(time.Second))) // the line's own, where the machine is busy
+	floor := min(time.Since(begun), time.Duration(float64(size)/float64(rate)*float64(time.Second))) // the line's own, where the machine is busy
 	objstore.Use(objstore.Options{Profiles: lab.Profiles(t, "p", proxy.URL), CacheDir: filepath.Join(t.TempDir(), "cache")})
 	t.Setenv("SEXTANT_PACK_DIR", "off")
 	first := func(path string) (time.Duration, string) {
