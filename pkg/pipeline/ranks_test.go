@@ -22,12 +22,28 @@ func noEnv(string) string { return "" }
 
 // fellow is a rank of a test, in this process.
 type fellow struct {
-	parts   []*model.Model
+	parts []*model.Model
+
+	mu      sync.Mutex // the race detector does not see that an answer comes after its question
 	refuses error
 	ask     Measure
 }
 
+func (f *fellow) refuse(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.refuses = err
+}
+
+func (f *fellow) asked() Measure {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ask
+}
+
 func (f *fellow) Load(_ context.Context, o Open) ([]*model.Model, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if string(o.Model) != "pocket" || len(o.Parts) != len(f.parts) {
 		return nil, errors.New("the order is not what was given")
 	}
@@ -35,6 +51,8 @@ func (f *fellow) Load(_ context.Context, o Open) ([]*model.Model, error) {
 }
 
 func (f *fellow) Measure(m Measure) (Measure, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.ask = m
 	return Measure{Tokens: 7, Memory: 9}, nil
 }
@@ -121,8 +139,8 @@ func TestRanksSameBits(t *testing.T) {
 			t.Errorf("ranks of %v stages: got\n%s\nwant\n%s", counts, got, want)
 		}
 		got, err := m.host.Measure(Measure{Tokens: 5, Rows: 6})
-		if err != nil || len(got) != len(counts)-1 || got[0].Tokens != 7 || m.fellows[0].ask != (Measure{Tokens: 5, Rows: 6}) {
-			t.Errorf("measured %v, asked for %v: %v", got, m.fellows[0].ask, err)
+		if err != nil || len(got) != len(counts)-1 || got[0].Tokens != 7 || m.fellows[0].asked() != (Measure{Tokens: 5, Rows: 6}) {
+			t.Errorf("measured %v, asked for %v: %v", got, m.fellows[0].asked(), err)
 		}
 		e.Close()
 		p.Close()
@@ -177,7 +195,7 @@ func TestFirstIsGone(t *testing.T) {
 func TestRankFaults(t *testing.T) {
 	all := parts(t, 2)
 	m := meet(t, all, 1, 1)
-	m.fellows[0].refuses = kernels.ErrNoMemory
+	m.fellows[0].refuse(kernels.ErrNoMemory)
 	if err := m.host.Open(within(t), []Open{{Model: []byte("pocket"), Parts: []model.Part{all[1].Part()}}}); err != nil {
 		t.Fatal(err)
 	}

@@ -26,11 +26,12 @@ func (p *Pipeline) tie(parts []*model.Model, down *link) {
 // ship sends jobs to the next rank, and outcomes from the last one to the first. An error is that of a rank that is gone: rank 0 says which.
 func (p *Pipeline) ship(down *link, jobs <-chan *job) {
 	for j := range jobs {
+		c, hidden := parcel{Seq: j.seq, Order: j.order, LP: j.lp, IDs: j.ids, Err: toRemote(j.err)}, j.hidden
 		if p.pending != nil {
-			p.pending <- j
+			p.pending <- j // it is collect's from here on
 		}
-		err := down.send(parcel{Seq: j.seq, Order: j.order, LP: j.lp, IDs: j.ids, Err: toRemote(j.err)}, j.hidden)
-		p.recycle(j.hidden)
+		err := down.send(c, hidden)
+		p.recycle(hidden)
 		if err != nil && p.host != nil {
 			_ = p.host.lost(p.host.seats[0], err)
 		}
