@@ -54,8 +54,12 @@ type Tensor struct {
 	Data  []byte
 }
 
-// Open opens the model in dir, a path or an address of an object store (package objstore): it parses config.json, or Meta's params.json, maps the weight files and checks their tables, file sizes, and
-// every tensor the architecture needs with its shape and dtype. Weights are not read. Files are taken in the order of transformers:
+// Original says that the model lies as Meta publishes Llama: params.json beside consolidated.NN.pth, the rows of query and key in the order of
+// interleaved rotary pairs. They are given in transformers' names and order all the same.
+func (c *Checkpoint) Original() bool { return c.source == paramsFile }
+
+// Open opens the model in dir, a path or an address of an object store (package objstore): it parses config.json, or Meta's params.json, maps
+// the weight files and checks their tables, file sizes, and every tensor the architecture needs with its shape and dtype. Weights are not read. Files are taken in the order of transformers:
 // model.safetensors, its shards, pytorch_model.bin, its shards; consolidated.NN.pth where there are none of these.
 func Open(dir string) (*Checkpoint, error) {
 	c := &Checkpoint{dir: dir, source: "config.json", tensors: map[string]Tensor{}, merged: map[string]*merged{}, unfit: map[string]string{},

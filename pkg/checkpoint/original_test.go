@@ -66,8 +66,8 @@ func originalDir(t testing.TB, params string, parts [][]pickletest.Tensor) strin
 func TestOriginalParts(t *testing.T) {
 	for _, llama2 := range []bool{false, true} {
 		c := mustOpen(t, originalDir(t, tinyParams, tinyOriginal(2, llama2)))
-		if got := c.Config(); got.Vocab != 12 || got.Intermediate != 24 || got.Family != "llama" || got.TieEmbeddings {
-			t.Errorf("%+v", got)
+		if got := c.Config(); got.Vocab != 12 || got.Intermediate != 24 || got.Family != "llama" || got.TieEmbeddings || !c.Original() {
+			t.Errorf("%+v, as Meta publishes it: %v", got, c.Original())
 		}
 		n, total := c.Config().LayerNames(0), int64(0)
 		for name, want := range map[string]int{n.AttnNorm: 1, n.V: 2, n.Up: 2, n.Q: 0, n.O: 0, n.Down: 0} {

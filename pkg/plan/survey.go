@@ -176,6 +176,10 @@ func OpenModel(m *spec.Model) (f ModelFiles, err error) {
 		return ModelFiles{}, err
 	}
 	path := cmp.Or(m.TokenizerPath, m.Path)
+	if err := fits(m, f.Checkpoint); err != nil {
+		f.Checkpoint.Close()
+		return ModelFiles{}, err
+	}
 	if f.Tokenizer, err = tokenizer.Load(path); err == nil {
 		if have, room := f.Tokenizer.VocabSize(), f.Checkpoint.Config().Vocab; have > room {
 			err = fmt.Errorf("the tokenizer %q has %d tokens, the model's embedding only %d: set tokenizer_path to the tokenizer it was trained with",
@@ -194,6 +198,18 @@ func OpenModel(m *spec.Model) (f ModelFiles, err error) {
 		return ModelFiles{}, err
 	}
 	return f, nil
+}
+
+// fits holds the files against the layout that the spec names: a directory that has both, or the wrong one, is not taken for the other.
+func fits(m *spec.Model, c *checkpoint.Checkpoint) error {
+	switch {
+	case m.ModelType == "converted" && !c.Original():
+		return fmt.Errorf("model %q: model_type = \"converted\" wants params.json and consolidated.NN.pth alone, and config.json is there: "+
+			"take model_type out, or name the directory of the original weights", m.Path)
+	case m.ModelType == "hf" && c.Original():
+		return fmt.Errorf("model %q: model_type = \"hf\" wants config.json, and there is params.json: write model_type = \"converted\", or take it out", m.Path)
+	}
+	return nil
 }
 
 // fingerprint joins the model's fingerprint with the bytes of the files that define its tokenizer, wherever they lie.

@@ -220,3 +220,18 @@ func ranks(n int) string {
 	}
 	return b.String()
 }
+
+// A layout that the spec names is held against the files.
+func TestModelType(t *testing.T) {
+	m := pocket(t).Models[0]
+	for name, want := range map[string]string{"": "", "hf": "", "converted": "wants params.json"} {
+		m.ModelType = name
+		f, err := OpenModel(&m)
+		if err == nil {
+			f.Checkpoint.Close()
+		}
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("model_type %q: %v, want %q", name, err, want)
+		}
+	}
+}

@@ -26,6 +26,7 @@ type Spec struct {
 type Model struct {
 	Abbr          string        `toml:"abbr" spec:"nonempty" json:"abbr"` // default: the path's last element
 	Path          string        `toml:"path" spec:"path" json:"path"`
+	ModelType     string        `toml:"model_type" spec:"oneof=hf|converted" json:"model_type,omitempty"`
 	TokenizerPath string        `toml:"tokenizer_path" spec:"path" json:"tokenizer_path"`   // a directory or a file; default: Path
 	MaxOutLen     int           `toml:"max_out_len" spec:"max=16777216" json:"max_out_len"` // tokens; ceiling on a dataset's own, 0: none
 	MaxSeqLen     int           `toml:"max_seq_len" spec:"max=16777216" json:"max_seq_len"` // tokens; 0: the checkpoint's own context
