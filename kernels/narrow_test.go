@@ -42,9 +42,7 @@ func chosen(name string, tg target) bool {
 	if !testing.Short() || strings.Contains(name, "NaN") || strings.Contains(name, "inf") {
 		return true
 	}
-	hash := fnv.New32a()
-	hash.Write([]byte(name))
-	n := hash.Sum32() >> 7
+	n := number(name)
 	if of := onTiles.FindStringSubmatch(name); of != nil {
 		return tg.act.String() == of[1] && tg.aligned == (n%3 > 0)
 	}
@@ -52,6 +50,20 @@ func chosen(name string, tg target) bool {
 		return tg.aligned == (n%2 == 0)
 	}
 	return tg.aligned == (n/2%2 == 0) && (tg.act == kernels.F16) == (n/4%2 == 0)
+}
+
+// number is one of a case by its name.
+func number(name string) int {
+	hash := fnv.New32a()
+	hash.Write([]byte(name))
+	return int(hash.Sum32() >> 7)
+}
+
+// takes tells whether the i-th of n host builds carries out a case. All do; but with -short, for the sanitizers' time, two by the case's name: the
+// builds are one source, compiled for other vectors.
+func takes(name string, i, n int) bool {
+	first := number(name)
+	return !testing.Short() || i == first%n || i == (first+1)%n || strings.Contains(name, "NaN") || strings.Contains(name, "inf")
 }
 
 // only leaves those that SEXTANT_TEST_TARGETS, a regular expression, matches: an emulated device is slow.

@@ -145,5 +145,5 @@ func TestChaosMemory(t *testing.T) {
 		t.Skip("one cluster a machine can have cgroups: with -chaos only")
 	}
 	c := slurmlab.Up(t, slurmlab.Options{Nodes: 1, CredExpire: 5, Cgroup: true})
-	each(t, 1, 1, []trialCase{{name: "killed by the kernel", do: memory(c, "30M")}})
+	each(t, 1, 1, []trialCase{{name: "killed by the kernel", do: memory(c, "40M")}})
 }

@@ -64,7 +64,7 @@ func TestChaosJobs(t *testing.T) {
 			x.cluster.Run(x.t, "scontrol", "update", "nodename="+node, "state=drain", "reason=chaos")
 			x.t.Cleanup(func() { x.cluster.Run(x.t, "scontrol", "update", "nodename="+node, "state=resume") })
 		})},
-		{name: "memory", do: memory(c, "30M")},
+		{name: "memory", do: memory(c, "40M")},
 	})
 }
 
