@@ -53,19 +53,7 @@ func (x *dlcSession) submit(args ...string) *process {
 	x.t.Helper()
 	p := &process{Cmd: exec.Command(filepath.Join(bin, "submit"), args...), t: x.t, done: make(chan struct{})}
 	p.Env = append(os.Environ(), "PATH="+filepath.Dir(x.lab.Program)+":"+os.Getenv("PATH"))
-	p.Stdout, p.Stderr, p.Dir = &p.log, &p.log, x.dir
-	if err := p.Start(); err != nil {
-		x.t.Fatal(err)
-	}
-	go func() {
-		_ = p.Wait()
-		close(p.done)
-	}()
-	x.t.Cleanup(func() {
-		_ = p.Process.Kill()
-		<-p.done
-	})
-	return p
+	return p.begin(x.dir)
 }
 
 func (x *dlcSession) run() string {

@@ -246,7 +246,7 @@ func (e env) outcome(out *run.Outcome) {
 
 // scores scores what is there, writes the summary and prints it.
 func (e env) scores(ctx context.Context, r *run.Run, mode string) error {
-	path := scoresFile(r)
+	path := scoresFile(r.Dir)
 	if mode == modeInfer {
 		return e.complete(r)
 	}
@@ -291,13 +291,13 @@ func (e env) whole(r *run.Run, all *score.Scores) error {
 func (e env) rescore(ctx context.Context, r *run.Run) (score.Scores, error) {
 	all, err := e.compute(ctx, r)
 	if err == nil {
-		err = score.Write(scoresFile(r), all)
+		err = score.Write(scoresFile(r.Dir), all)
 	}
 	return all, err
 }
 
 // scoresFile is where a run's scores are.
-func scoresFile(r *run.Run) string { return filepath.Join(string(r.Dir), "scores.json") }
+func scoresFile(dir result.Dir) string { return filepath.Join(string(dir), "scores.json") }
 
 func (e env) compute(ctx context.Context, r *run.Run) (all score.Scores, err error) {
 	g, err := r.Gather()

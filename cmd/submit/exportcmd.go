@@ -65,7 +65,7 @@ func (e env) export(c *cli.Context) error {
 
 // exported is a run as it is exported, and when it was scored.
 func exported(dir string, p *plan.Plan) (export.Run, time.Time, error) {
-	path := scoresFile(&run.Run{Dir: result.Dir(dir)})
+	path := scoresFile(result.Dir(dir))
 	scores, err := score.Read(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return export.Run{}, time.Time{}, badInput{fmt.Errorf("the run has no scores yet: %w; submit resume %s makes them", err, relative(dir))}

@@ -25,7 +25,7 @@ func (e env) writePage(r *run.Run, all score.Scores) error {
 	if err != nil {
 		return err
 	}
-	p := report.Page{Run: filepath.Base(string(r.Dir)), Lead: leadOf(r.Plan), Scores: all, Attempts: attemptsOf(r.Plan, spans), Facts: e.facts(r)}
+	p := report.Page{Run: filepath.Base(string(r.Dir)), Lead: leadOf(r.Plan), Scores: all, Attempts: attemptsOf(r.Plan, spans), Facts: facts(r)}
 	if p.Spec, err = specText(r.Plan); err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func attemptsOf(p *plan.Plan, spans []run.Span) []report.Attempt {
 }
 
 // facts are what it takes to repeat the run.
-func (e env) facts(r *run.Run) []report.Fact {
+func facts(r *run.Run) []report.Fact {
 	dir := relative(string(r.Dir))
 	out := []report.Fact{
 		{Name: "program", Value: "sextant " + version()},

@@ -54,13 +54,13 @@ func (e env) score(c *cli.Context) error {
 		return err
 	}
 	defer r.Close()
-	before, err := oldScores(scoresFile(r))
+	before, err := oldScores(scoresFile(r.Dir))
 	if err != nil {
 		fmt.Fprintf(e.stderr, "warning: the scores before cannot be read, so nothing is compared: %v\n", err)
 	}
 	if !c.Bool("json") {
 		err := e.scores(c.Context, r, modeEval)
-		if after, readErr := score.Read(scoresFile(r)); readErr == nil && before != nil {
+		if after, readErr := score.Read(scoresFile(r.Dir)); readErr == nil && before != nil {
 			e.printChanges(changes(before, &after), len(after.Scores)+len(after.Groups))
 		}
 		return err

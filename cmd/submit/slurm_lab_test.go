@@ -185,15 +185,21 @@ func (x *trial) begin(program string, env []string, args ...string) *process {
 	if _, err := os.Stat(filepath.Join(x.dir, "path")); err == nil {
 		p.Env = append(p.Env, "PATH="+filepath.Join(x.dir, "path")+":"+os.Getenv("PATH"))
 	}
-	p.Stdout, p.Stderr, p.Dir = &p.log, &p.log, x.dir
+	return p.begin(x.dir)
+}
+
+// begin starts the command in a directory, with its output in the log. It is killed when the test ends.
+func (p *process) begin(dir string) *process {
+	p.t.Helper()
+	p.Stdout, p.Stderr, p.Dir = &p.log, &p.log, dir
 	if err := p.Start(); err != nil {
-		x.t.Fatal(err)
+		p.t.Fatal(err)
 	}
 	go func() {
 		_ = p.Wait()
 		close(p.done)
 	}()
-	x.t.Cleanup(func() {
+	p.t.Cleanup(func() {
 		_ = p.Process.Kill()
 		<-p.done
 	})
