@@ -34,6 +34,7 @@ var floors = map[string]int{
 	"pkg/pickle":              0,
 	"pkg/pickle/pickletest":   0,
 	"pkg/sandbox":             0,
+	"pkg/sweep":               0,
 	"pkg/qformat":             0,
 	"pkg/quant":               3,
 	"scheduler":               0,

@@ -12,6 +12,9 @@ type Gathered struct {
 	Bad     []error                    // files that were not trusted
 }
 
+// NotYet is the reason of rows that were not given up: nobody has computed them.
+const NotYet = "not computed yet"
+
 // Missing says how much of a task is not there, and why.
 type Missing struct {
 	Rows   int
@@ -49,7 +52,7 @@ func (r *Run) Gather() (*Gathered, error) {
 		if missing := t.Rows - len(rows.Records); missing > 0 {
 			m := Missing{Rows: missing, Stale: rows.Stale, Reason: reasons[t.ID]}
 			if m.Reason == "" {
-				m.Reason = "not computed yet"
+				m.Reason = NotYet
 			}
 			g.Missing[t.ID] = m
 		}

@@ -13,6 +13,9 @@ import (
 // ErrLocked says that another submit works on the run.
 var ErrLocked = errors.New("another submit works on it")
 
+// Lock takes a lock of its own for what is not a run, as Open takes a run's: for as long as the file is open.
+func Lock(path string) (io.Closer, error) { return lock(path) }
+
 // lock takes the run's lock for as long as the file is open. The kernel lets go of it when its owner dies, in whatever way.
 func lock(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666)
