@@ -24,13 +24,24 @@ func Write(dir string, s score.Scores) error {
 	if err != nil {
 		return fmt.Errorf("writing the summary: %w", err)
 	}
+	if err := commit(dir, "summary", renderings{[]byte(Text(s)), []byte(Markdown(s)), csv, json}); err != nil {
+		return fmt.Errorf("writing the summary: %w", err)
+	}
+	return nil
+}
+
+// renderings are one thing as the files that people and programs read.
+type renderings struct{ txt, md, csv, json []byte }
+
+// commit writes NAME.txt, .csv, .md and .json of a directory, each whole or not at all.
+func commit(dir, name string, all renderings) error {
 	for _, f := range []struct {
-		name string
+		ext  string
 		data []byte
-	}{{"summary.txt", []byte(Text(s))}, {"summary.csv", csv}, {"summary.md", []byte(Markdown(s))}, {"summary.json", json}} {
+	}{{".txt", all.txt}, {".csv", all.csv}, {".md", all.md}, {".json", all.json}} {
 		write := func(w io.Writer) error { _, err := w.Write(f.data); return err }
-		if err := result.Commit(filepath.Join(dir, f.name), write); err != nil {
-			return fmt.Errorf("writing the summary: %w", err)
+		if err := result.Commit(filepath.Join(dir, name+f.ext), write); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -10,11 +10,8 @@ import (
 
 // notes are the lines below the table, the general ones first.
 func notes(s score.Scores) []string {
-	var head, out []string
+	var head []string
 	all := slices.Concat(s.Scores, s.Groups)
-	for _, x := range all {
-		out = append(out, scoreNotes(x)...)
-	}
 	if slices.ContainsFunc(all, func(x score.Score) bool { return x.StdErr != nil }) {
 		text := "± is one standard error."
 		if slices.ContainsFunc(all, unanimous) {
@@ -28,8 +25,17 @@ func notes(s score.Scores) []string {
 	if slices.ContainsFunc(s.Scores, func(x score.Score) bool { return x.Further }) {
 		head = append(head, "Of a dataset with several metrics groups take the first.")
 	}
+	return slices.Concat(head, detailNotes(s))
+}
+
+// detailNotes are those of single variants and scores.
+func detailNotes(s score.Scores) []string {
+	var out []string
+	for _, x := range slices.Concat(s.Scores, s.Groups) {
+		out = append(out, scoreNotes(x)...)
+	}
 	more, missing := variantNotes(s)
-	return slices.Concat(head, more, out, missing)
+	return slices.Concat(more, out, missing)
 }
 
 // unanimous says that a score's rows leave no spread.

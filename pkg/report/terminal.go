@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"sextant/pkg/score"
@@ -15,7 +16,19 @@ const (
 	standardWidth = 80 // where the output is no terminal that says otherwise
 	leastWidth    = 40 // a narrower terminal wraps
 	mostNotes     = 20 // notes shown on a terminal; summary.txt has all
+	mostListed    = 8  // models, beyond which a list below each dataset gives way to the leaderboard
 )
+
+// Many says that scores are of so many models that no table of them fits 80 columns, and a list of them is too long to be read: a
+// leaderboard is shown in their place.
+func Many(s score.Scores) bool {
+	v := newView(s)
+	if len(v.models) <= mostListed {
+		return false
+	}
+	_, fits := v.fit(standardWidth)
+	return !fits
+}
 
 // layouts are the shared columns to try, the fullest first; what a narrower one leaves out is in summary.txt.
 var layouts = [][]column{allColumns, pick(0, 2, 3, 4), pick(0, 2)}
@@ -45,22 +58,48 @@ func widthOf(w io.Writer) (columns int, isTerminal bool) {
 	return standardWidth, false
 }
 
+// TerminalBoard shows scores as Terminal does, with the leaderboard in the place of the table.
+func TerminalBoard(w io.Writer, s score.Scores) error {
+	b, err := NewBoard(s, "")
+	if err != nil {
+		return err
+	}
+	columns, isTerminal := widthOf(w)
+	_, err = io.WriteString(w, terminalBoard(b, s, columns, isTerminal))
+	return err
+}
+
+func terminalBoard(b Board, s score.Scores, columns int, wrapped bool) string {
+	return under(b.table(columns), s, slices.Concat(b.Notes, detailNotes(s)), layout{columns, wrapped})
+}
+
 func terminal(s score.Scores, columns int, wrapped bool) string {
 	v, columns := newView(s), max(columns, leastWidth)
 	if len(v.lines) == 0 {
 		return wrap(Text(s), columns, "")
 	}
-	shown := v.notes
+	return under(v.show(columns), s, v.notes, layout{columns, wrapped})
+}
+
+// layout is a terminal's width, and whether notes are wrapped to it.
+type layout struct {
+	columns int
+	wrapped bool
+}
+
+// under puts below a table what changed by quantization, and notes.
+func under(table string, s score.Scores, notes []string, l layout) string {
+	columns, shown := max(l.columns, leastWidth), notes
 	if len(shown) > mostNotes {
-		shown = append(shown[:mostNotes:mostNotes], fmt.Sprintf("... and %d notes more: see summary.txt", len(v.notes)-mostNotes))
+		shown = append(shown[:mostNotes:mostNotes], fmt.Sprintf("... and %d notes more: see summary.txt", len(notes)-mostNotes))
 	}
 	var b strings.Builder
-	b.WriteString(v.fit(columns) + "\n")
+	b.WriteString(table + "\n")
 	if c := newChanges(s); c != nil {
 		b.WriteString(c.text(columns) + "\n")
 	}
 	for _, n := range shown {
-		if wrapped {
+		if l.wrapped {
 			n = strings.TrimSuffix(wrap(n, columns, "  "), "\n")
 		}
 		b.WriteString(n + "\n")
@@ -68,13 +107,21 @@ func terminal(s score.Scores, columns int, wrapped bool) string {
 	return b.String()
 }
 
-func (v *view) fit(columns int) string {
-	for _, shared := range layouts {
-		if table := v.table(shared); widest(table) <= columns {
-			return table
-		}
+// show is the fullest table that fits, or the list.
+func (v *view) show(columns int) string {
+	if table, fits := v.fit(columns); fits {
+		return table
 	}
 	return v.list(columns)
+}
+
+func (v *view) fit(columns int) (table string, fits bool) {
+	for _, shared := range layouts {
+		if table = v.table(shared); widest(table) <= columns {
+			return table, true
+		}
+	}
+	return "", false
 }
 
 // list is the layout for many models or long names: a head a dataset, a line a model. Values stand in one column.
