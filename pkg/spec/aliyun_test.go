@@ -129,7 +129,6 @@ func TestDLCRefuses(t *testing.T) {
 		"prologue = \"a\\r\\n\"":       "carriage return",
 		"poll_min = 30\npoll_max = 20": "must not be less",
 		"[[models]]\npath='/b'\nrun_cfg.num_gpus = 17": "at most 16",
-		"[[models]]\npath='/b'\nrun_cfg.num_procs = 2": "not for DLC",
 	} {
 		text := "infer.scheduler = 'dlc'\n[[models]]\npath = '/m'\n[[dataset]]\nabbr = 'd'\nmode = 'rolling'\ntest.path = '/x.txt'\n[dlc]\n" + lines + "\n"
 		_, err := load("eval.toml", Options{}, inMemory(map[string]string{"eval.toml": text}))

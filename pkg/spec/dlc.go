@@ -110,8 +110,5 @@ func (c *checker) dlcUsed(root, n *node, s *Spec) {
 		if m.RunCfg.NumGPUs > maxDLCGPUs {
 			c.add(at, key, []string{"run_cfg", "num_gpus"}, "%d are more than a machine of DLC has; write at most %d", m.RunCfg.NumGPUs, maxDLCGPUs)
 		}
-		if m.RunCfg.NumProcs > 1 {
-			c.add(at, key, []string{"run_cfg", "num_procs"}, "%d processes are not for DLC, where a job is one; write 1 and more num_gpus", m.RunCfg.NumProcs)
-		}
 	}
 }

@@ -17,7 +17,8 @@ func (s *Scheduler) Cancel(ctx context.Context, refs []scheduler.Ref) error {
 	defer s.pace.Soon()
 	s.adopt(refs)
 	var all error
-	for _, r := range refs {
+	var there []*job
+	for _, r := range refs { // what is held back is not to be created while others are stopped
 		j := s.jobs[r.Name]
 		switch {
 		case j == nil || j.Final != nil:
@@ -30,6 +31,9 @@ func (s *Scheduler) Cancel(ctx context.Context, refs []scheduler.Ref) error {
 			j.cancel = true
 			all = errors.Join(all, s.note(record{Name: j.Name, Cancel: true}, false))
 		}
+		there = append(there, j)
+	}
+	for _, j := range there {
 		err := s.stopWanted(ctx, j)
 		all = errors.Join(all, err)
 		if errors.Is(err, scheduler.ErrDown) {

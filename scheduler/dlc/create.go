@@ -45,8 +45,6 @@ func (s *Scheduler) check(j scheduler.Job) error {
 		return errors.New("it has no name, no command or no log")
 	case j.GPUs > maxGPUs:
 		return fmt.Errorf("%w: it wants %d GPUs, and no machine of DLC has more than %d", scheduler.ErrUnsatisfiable, j.GPUs, maxGPUs)
-	case j.Procs > 1:
-		return fmt.Errorf("%w: it is made of %d processes, and a job here is one worker", scheduler.ErrUnsatisfiable, j.Procs)
 	case strings.ContainsRune(strings.Join(slices.Concat(j.Words(), j.Env), ""), 0):
 		return errors.New("there is a NUL character in its command or environment")
 	}

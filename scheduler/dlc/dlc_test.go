@@ -42,9 +42,9 @@ type bench struct {
 
 func newBench(t *testing.T, change func(*Options)) *bench {
 	t.Helper()
-	lab := dlcshim.Install(t)
-	b := &bench{T: t, lab: lab, dir: t.TempDir()}
-	b.o = options(lab, b.dir)
+	b := &bench{T: t, dir: t.TempDir()} // removed when the jobs of the lab are gone
+	b.lab = dlcshim.Install(t)
+	b.o = options(b.lab, b.dir)
 	if change != nil {
 		change(&b.o)
 	}
@@ -334,6 +334,31 @@ func TestAfter(t *testing.T) {
 	}
 	if st := b.until("second", terminal); st.State != scheduler.Done {
 		t.Errorf("%+v", st)
+	}
+}
+
+// TestCancelWhileDown cancels while DLC cannot be reached: what is held back is never created, and what is there is stopped later.
+func TestCancelWhileDown(t *testing.T) {
+	b := newBench(t, func(o *Options) { o.Workers = 2 })
+	var refs []scheduler.Ref
+	var jobs []scheduler.Job
+	for _, name := range []string{"one", "two", "three", "four"} {
+		refs, jobs = append(refs, scheduler.Ref{Name: name}), append(jobs, b.job(name, "sleep 60"))
+	}
+	if _, err := b.Submit(t.Context(), jobs); err != nil {
+		t.Fatal(err)
+	}
+	b.lab.Fault(t, "stop", "down", 1)
+	if err := b.Cancel(t.Context(), refs); !errors.Is(err, scheduler.ErrDown) {
+		t.Errorf("cancelled: %v", err)
+	}
+	for _, ref := range refs {
+		if st := b.until(ref.Name, terminal); st.State != scheduler.Cancelled {
+			t.Errorf("%s: %+v", ref.Name, st)
+		}
+	}
+	if n := len(b.lab.Jobs(t)); n != 2 {
+		t.Errorf("%d jobs were made", n)
 	}
 }
 
