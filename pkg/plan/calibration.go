@@ -227,13 +227,14 @@ func guess(p *Plan, j Job, v Variant) rate {
 	if j.NumGPUs > 0 {
 		return rate{tokens: gpuFlops * float64(j.NumGPUs) / (2 * params), load: gpuStartup + bytes/readBytes}
 	}
-	return rate{tokens: cpuFlops * float64(threads(&p.Spec)) / (2 * params), load: cpuStartup + bytes/readBytes}
+	return rate{tokens: cpuFlops * float64(threads(&p.Spec, j)) / (2 * params), load: cpuStartup + bytes/readBytes}
 }
 
-func threads(s *spec.Spec) int {
+// threads are those of a worker, of all its processes together: on Slurm each has its own processors, here they share them.
+func threads(s *spec.Spec, j Job) int {
 	switch s.Infer.Scheduler {
 	case "slurm":
-		return cmp.Or(s.Slurm.CPUs, cpuThreads)
+		return cmp.Or(s.Slurm.CPUs, cpuThreads) * max(j.NumProcs, 1)
 	case "dlc":
 		return cmp.Or(s.DLC.WorkerCPU, DLCCPUs)
 	}

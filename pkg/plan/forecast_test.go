@@ -218,6 +218,11 @@ func TestCalibration(t *testing.T) {
 	if f = p.Forecast(c); !close(f.Pools[0].Rate, 16*cpuFlops/14e9) {
 		t.Errorf("on a CPU: %+v", f.Pools[0])
 	}
+	p.Jobs[0].NumProcs = 2 // each with processors of its own
+	if f = p.Forecast(c); !close(f.Pools[0].Rate, 2*16*cpuFlops/14e9) {
+		t.Errorf("in two processes: %+v", f.Pools[0])
+	}
+	p.Jobs[0].NumProcs = 1
 	other := Calibration{}
 	other.Observe(p, p.Jobs[0], result.End{Tokens: 30, Seconds: 10})
 	c.Merge(other)
