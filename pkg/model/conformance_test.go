@@ -49,6 +49,17 @@ func TestStories(t *testing.T) {
 	t.Run("hidden", func(t *testing.T) { storiesHidden(t, data, lists["A"].IDs) })
 }
 
+// TestStoriesLayouts has the model in the files of torch, in Meta's layout, of one part and of two, and in transformers'.
+func TestStoriesLayouts(t *testing.T) {
+	data := filepath.Join(os.Getenv("SEXTANT_DATA"), "stories260k")
+	var lists map[string]struct{ IDs []int32 }
+	if err := json.Unmarshal(readFile(t, data, "golden", "logits.json"), &lists); err != nil {
+		t.Fatal(err)
+	}
+	sameInLayouts(t, filepath.Join(data, "hf"), map[string]any{"dim": 64, "n_layers": 5, "n_heads": 8, "n_kv_heads": 4, "vocab_size": 512, "multiple_of": 4,
+		"norm_eps": 1e-5, "max_seq_len": 512}, lists["B"].IDs)
+}
+
 // storiesHidden compares the state behind every layer: the model cut short after i layers gives norm(state i).
 func storiesHidden(t *testing.T, data string, ids []int32) {
 	m := load(t, "cpu", open(t, filepath.Join(data, "hf")))

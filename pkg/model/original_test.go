@@ -183,6 +183,24 @@ func TestLayouts(t *testing.T) {
 	}
 }
 
+// TestPocketLayouts has a trained model, in bf16 and with one matrix for both ends, in every layout.
+func TestPocketLayouts(t *testing.T) {
+	sameInLayouts(t, filepath.Join("../../examples/pocket", "model"), map[string]any{"dim": 128, "n_layers": 6, "n_heads": 4, "n_kv_heads": 2, "vocab_size": -1,
+		"multiple_of": 128, "norm_eps": 1e-5, "max_seq_len": 512}, []int32{1, 447, 528, 3, 99, 7, 250, 13})
+}
+
+// sameInLayouts holds that the model in dir has the same tensors, and gives the same logits bit for bit, in every layout.
+func sameInLayouts(t *testing.T, dir string, params map[string]any, ids []int32) {
+	t.Helper()
+	ck := open(t, dir)
+	want := alone(t, load(t, "cpu", ck), ids)
+	for name, other := range layouts(t, ck, readFile(t, dir, "config.json"), params) {
+		got := open(t, other)
+		sameTensors(t, name, got, ck)
+		sameBits(t, name, alone(t, load(t, "cpu", got), ids), want)
+	}
+}
+
 // sameTensors holds that the tensors of a model are those of another.
 func sameTensors(t *testing.T, layout string, got, want *checkpoint.Checkpoint) {
 	t.Helper()
