@@ -13,11 +13,13 @@ import (
 
 	"sextant/kernels"
 	"sextant/pkg/cliargs"
+	"sextant/pkg/objstore"
 	"sextant/pkg/worker"
 )
 
 func main() {
 	ctx, stop := untilStopped()
+	objstore.Until(ctx)
 	code := run(ctx, os.Args, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)

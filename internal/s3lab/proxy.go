@@ -45,6 +45,7 @@ type Proxy struct {
 	target string
 	client http.Transport
 	rate   atomic.Int64
+	frozen atomic.Bool
 
 	mu      sync.Mutex
 	gets    int
@@ -77,6 +78,9 @@ func (p *Proxy) Heal() {
 
 // SetRate bounds the bytes of bodies a second, of all connections together; 0: they are not bounded.
 func (p *Proxy) SetRate(rate int64) { p.rate.Store(rate) }
+
+// Freeze has all requests that come, lists too, wait until the client gives up; they count as Silent. false: no longer.
+func (p *Proxy) Freeze(on bool) { p.frozen.Store(on) }
 
 // Gets is how many objects, or ranges of them, were asked for, and how many bytes of them went through.
 func (p *Proxy) Gets() (n int, bytes int64) {
@@ -111,6 +115,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if choose != nil {
 			fault = choose(r, n)
 		}
+	}
+	if p.frozen.Load() {
+		fault = Silent
 	}
 	p.mu.Lock()
 	p.answers[string(fault)]++

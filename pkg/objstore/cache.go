@@ -2,6 +2,7 @@ package objstore
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -44,17 +45,33 @@ func (c cache) open() error {
 	return nil
 }
 
+// lockPatience is how long the lock of the cache may be another process's. Who has it makes or removes some files.
+const lockPatience = 2 * time.Minute
+
 // locked does f while no other process makes or removes entries.
-func (c cache) locked(f func() error) error {
+func (c cache) locked(ctx context.Context, f func() error) error {
 	l, err := os.OpenFile(filepath.Join(c.dir, "lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return fmt.Errorf("locking the cache of objects: %w", err)
 	}
 	defer l.Close()
-	if err := flock(l, unix.LOCK_EX); err != nil {
-		return fmt.Errorf("locking the cache of objects: %w", err)
+	for begun, pause := time.Now(), time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		if err = flock(l, unix.LOCK_EX|unix.LOCK_NB); err == nil {
+			return f()
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return fmt.Errorf("locking the cache of objects: %w", err)
+		}
+		if time.Since(begun) > lockPatience {
+			return diskError{fmt.Errorf("%q has been locked by another process for %v: end that one, or name another cache (s3.cache_dir, SEXTANT_CACHE_DIR)",
+				l.Name(), lockPatience)}
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(pause):
+		}
 	}
-	return f()
 }
 
 func flock(f *os.File, how int) error {

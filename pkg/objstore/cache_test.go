@@ -5,7 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"log"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,12 +18,18 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"sextant/internal/s3lab"
 )
 
 // TestSaysWhatIsWrong holds the errors that no retry mends.
 func TestSaysWhatIsWrong(t *testing.T) {
 	l := newLab(t)
+	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	secure.StartTLS()
+	t.Cleanup(secure.Close)
 	profile := func(access, secret, host string) func(*Options) {
 		path := filepath.Join(t.TempDir(), "p.conf")
 		text := fmt.Sprintf("[p]\nhost_base = %s\naccess_key = %s\nsecret_key = %s\n", host, access, secret)
@@ -40,6 +50,8 @@ func TestSaysWhatIsWrong(t *testing.T) {
 		{"a wrong secret key", "p:s3://bkt/m/", profile(l.Access, "SKwrong", l.Server.URL), []string{"the secret key of profile \"p\"", "is wrong"}},
 		{"a wrong profile", "q:s3://bkt/m/", nil, []string{`no profile "q" in`, "which has p"}},
 		{"no server", "p:s3://bkt/m/", profile(l.Access, l.Secret, "http://127.0.0.1:1"), []string{"127.0.0.1:1", "refused", "tried 4 times"}},
+		{"https where http is spoken", "p:s3://bkt/m/", profile(l.Access, l.Secret, "https"+l.Server.URL[4:]), []string{"speaks http and not https: write its address as http://127"}},
+		{"a certificate of nobody", "p:s3://bkt/m/", profile(l.Access, l.Secret, secure.URL), []string{"is not trusted here: ", "SSL_CERT_FILE"}},
 		{"no address", "s3:/b", nil, []string{"want s3://BUCKET/KEY/"}},
 		{"a cache that is others' too", "p:s3://bkt/m/", func(o *Options) { o.CacheDir = "/tmp" }, []string{`"/tmp" is not a directory that is yours alone`}},
 		{"a cache by a variable that is not set", "p:s3://bkt/m/", func(o *Options) { o.CacheDir = "${NOPE}/c" }, []string{"NOPE is not set on this machine"}},
@@ -307,6 +319,90 @@ func TestLocal(t *testing.T) {
 	}
 	if m, _ := l.Gets(); m != n {
 		t.Error("what was there was read again")
+	}
+}
+
+// TestInterrupted holds that who is told to stop waits for nothing any more, whatever it is at.
+func TestInterrupted(t *testing.T) {
+	l := newLab(t)
+	cache := t.TempDir() + "/c"
+	told := errors.New("told to stop")
+	for what, wait := range map[string]func(s *Store, d *Dir) error{
+		"a list": func(s *Store, _ *Dir) error {
+			_, err := s.Open(context.Background(), "p:s3://bkt/m/sub/")
+			return err
+		},
+		"a range": func(_ *Store, d *Dir) error {
+			o, err := d.Object("big")
+			if err == nil {
+				err = o.Need(context.Background(), 0, big)
+			}
+			return err
+		},
+		"a file": func(s *Store, _ *Dir) error {
+			_, err := s.Local(context.Background(), "p:s3://bkt/m/big", nil)
+			return err
+		},
+		"the lock of the cache": func(_ *Store, d *Dir) error {
+			lock, err := os.OpenFile(cache+"/lock", os.O_RDWR, 0)
+			if err := errors.Join(err, flock(lock, unix.LOCK_EX)); err != nil {
+				return err
+			}
+			defer lock.Close()
+			_, err = d.Object("small.json")
+			return err
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			ctx, cancel := context.WithCancelCause(context.Background())
+			Until(ctx)
+			defer Until(context.Background())
+			s := l.store(t, cache, func(o *Options) { o.Idle = time.Minute })
+			d := open(t, s, "p:s3://bkt/m/")
+			l.Freeze(true)
+			defer l.Freeze(false)
+			var stopped time.Time
+			time.AfterFunc(200*time.Millisecond, func() { stopped = time.Now(); cancel(told) })
+			if err := wait(s, d); !errors.Is(err, told) || time.Since(stopped) > time.Second {
+				t.Errorf("%v, %v after it was told to stop", err, time.Since(stopped))
+			}
+		})
+	}
+}
+
+// TestDiskAtFault holds that a cache that does not keep what it is given is told, and not filled for ever.
+func TestDiskAtFault(t *testing.T) {
+	l := newLab(t)
+	o, err := open(t, l.store(t, t.TempDir()+"/c"), "p:s3://bkt/m/").Object("big")
+	for range mostDamaged + 1 {
+		if err == nil {
+			err = o.Need(context.Background(), 0, 1)
+		}
+		if err == nil {
+			err = poke(dataOf(o.e.dir), 7, []byte{byte(^noise(8)[7])})
+			o.checked[0].Store(false)
+		}
+	}
+	if err != nil || !bytes.Equal(o.Data()[:7], noise(7)) {
+		t.Fatal(err)
+	}
+	if err := o.Need(context.Background(), 0, 1); !errors.Is(err, ErrPassing) || !strings.Contains(err.Error(), "the disk is at fault") {
+		t.Error(err)
+	}
+}
+
+// TestStat looks for objects and what is like a directory.
+func TestStat(t *testing.T) {
+	l := newLab(t)
+	Use(Options{CacheDir: t.TempDir() + "/c", Profiles: l.profiles})
+	for path, there := range map[string]bool{"p:s3://bkt/m/big": true, "p:s3://bkt/m/": true, "p:s3://bkt/m": true, "p:s3://bkt/m/sub": true, "p:s3://bkt": true,
+		"p:s3://bkt/m/bi": false, "p:s3://bkt/n/": false, l.profiles: true, l.profiles + "x": false} {
+		if err := Stat(path); there != (err == nil) || err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	if n, _ := l.Gets(); n != 0 {
+		t.Errorf("%d reads of objects", n)
 	}
 }
 

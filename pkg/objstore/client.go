@@ -62,6 +62,9 @@ func (c *client) listAgain(ctx context.Context, bucket string, o minio.ListObjec
 		list, err = c.list(ctx, bucket, o, most)
 		return false, err
 	})
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	return list, c.explain(err, bucket, o.Prefix)
 }
 

@@ -30,6 +30,8 @@ type Dir struct {
 
 // Open lists a directory: what lies there is not read.
 func (s *Store) Open(ctx context.Context, address string) (*Dir, error) {
+	ctx, stop := s.until(ctx)
+	defer stop()
 	a, c, err := s.begin(address)
 	if err != nil {
 		return nil, err
@@ -79,9 +81,14 @@ func (c *client) listed(ctx context.Context, a Address, all bool) (map[string]st
 		files[name] = s
 	}
 	if len(files) == 0 {
-		return nil, fmt.Errorf("bucket %q of %s (%s) has no objects there: %w", a.Bucket, c.account.endpoint, c.account.name, fs.ErrNotExist)
+		return nil, c.nothing(a)
 	}
 	return files, nil
+}
+
+// nothing says that there is nothing at an address.
+func (c *client) nothing(a Address) error {
+	return fmt.Errorf("bucket %q of %s (%s) has no objects there: %w", a.Bucket, c.account.endpoint, c.account.name, fs.ErrNotExist)
 }
 
 // Address is what was opened.

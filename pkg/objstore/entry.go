@@ -95,7 +95,7 @@ func (e *entry) begin(about []byte) error {
 		return nil
 	}
 	if err := flock(e.table, unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return fmt.Errorf("the cache's entry %q is not what it is to be, and in use", e.dir)
+		return fmt.Errorf("the cache's entry %q is not what it is to be, and a job uses it: remove it when none does", e.dir)
 	}
 	err := errors.Join(e.data.Truncate(0), e.data.Truncate(e.size), e.table.Truncate(0))
 	if err == nil { // not left sparse: to write to its memory where the disk is full would end the process

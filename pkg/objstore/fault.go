@@ -2,6 +2,7 @@ package objstore
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,7 +17,8 @@ import (
 // lasting tells whether it is of no use to ask again.
 func lasting(err error) bool {
 	var full diskError
-	if errors.As(err, &full) {
+	var untrusted *tls.CertificateVerificationError
+	if errors.As(err, &full) || errors.As(err, &untrusted) || errors.Is(err, http.ErrSchemeMismatch) {
 		return true
 	}
 	r := response(err)
@@ -50,6 +52,14 @@ func (c *client) explain(err error, bucket, key string) error {
 	r := response(err)
 	tell := func(kind error, format string, args ...any) error {
 		return told{fmt.Sprintf(format, args...), []error{err, kind}}
+	}
+	var untrusted *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &untrusted):
+		return tell(fs.ErrPermission, "the certificate of %s (%s) is not trusted here: %v; SSL_CERT_FILE can name the file of its authority", host, who,
+			untrusted.Err)
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return tell(nil, "the server %s (%s) speaks http and not https: write its address as http://%s", host, who, host)
 	}
 	switch r.Code {
 	case "NoSuchBucket":

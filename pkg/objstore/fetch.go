@@ -54,8 +54,12 @@ func (s *Store) ask(o *Object, missing []span) (<-chan struct{}, error) {
 		return nil, context.Cause(s.ctx)
 	}
 	for _, m := range missing {
-		if o.idle(m.from, m.to) {
-			s.add(m, true)
+		for from := m.from; from < m.to; { // one part may be on its way, and others not
+			to := min(m.to, (from/partBlocks+1)*partBlocks)
+			if o.idle(from, to) {
+				s.add(span{o, from, to}, true)
+			}
+			from = to
 		}
 	}
 	return s.q.changed, nil

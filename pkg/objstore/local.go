@@ -25,10 +25,47 @@ func Path(path string) (string, error) {
 	return Default().Local(context.Background(), path, nil)
 }
 
+// Stat tells whether there is something at a path, by the process's store where it is an address: an object, or objects below it. None is fetched.
+// The error is fs.ErrNotExist where there is nothing.
+func Stat(path string) error {
+	if !IsAddress(path) {
+		_, err := os.Stat(path)
+		return err
+	}
+	s := Default()
+	ctx, stop := s.until(context.Background())
+	defer stop()
+	a, c, err := s.begin(path)
+	if err != nil {
+		return err
+	}
+	if err := s.there(ctx, c, a); err != nil {
+		return fmt.Errorf("%s: %w", a, err)
+	}
+	return nil
+}
+
+// there tells whether an address leads to an object, or to some below it.
+func (s *Store) there(ctx context.Context, c *client, a Address) error {
+	if a.Key != "" && !strings.HasSuffix(a.Key, "/") {
+		if o, err := s.one(ctx, c, a); err != nil || o.key != "" {
+			return err
+		}
+		a.Key += "/"
+	}
+	list, err := c.listAgain(ctx, a.Bucket, minio.ListObjectsOptions{Prefix: a.Key, Recursive: true}, 1)
+	if err == nil && len(list) == 0 {
+		err = c.nothing(a)
+	}
+	return err
+}
+
 // Local gives a path at which the object, or the directory, of an address lies as a file or a directory: fetched whole, and checked. The path's last
 // element is the object's own. It is good as long as the store is open, and not to be written to. Of a directory it has the files, directly there, that
 // want says yes to; nil: all, with what lies below.
 func (s *Store) Local(ctx context.Context, address string, want func(name string) bool) (string, error) {
+	ctx, stop := s.until(ctx)
+	defer stop()
 	a, c, err := s.begin(address)
 	if err != nil {
 		return "", err
@@ -139,7 +176,7 @@ func (s *Store) view(a Address, entries map[string]*entry) (dir string, err erro
 		fmt.Fprintf(h, "%q %q\n", name, filepath.Base(entries[name].dir))
 	}
 	dir = filepath.Join(s.cache.dir, "views", fmt.Sprintf("%x", h.Sum(nil)[:16]), cleanBase(a))
-	return dir, s.cache.locked(func() error {
+	return dir, s.cache.locked(s.ctx, func() error {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
 		}

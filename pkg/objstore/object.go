@@ -21,9 +21,10 @@ type Object struct {
 	cancel context.CancelFunc
 
 	// Guarded by the store's lock.
-	busy   []bool // blocks that this process fetches
-	err    error  // why nothing more comes
-	closed bool
+	busy    []bool // blocks that this process fetches
+	err     error  // why nothing more comes
+	closed  bool
+	damaged map[int]int // how often a block was not what was put
 
 	checked []atomic.Bool // blocks that are what was put, and readable
 }
@@ -56,7 +57,7 @@ func (o *Object) Fetch(from, to int64) {
 
 // Whole says that all of the object will be read: its place in the cache is reserved. Nothing is fetched yet.
 func (o *Object) Whole() error {
-	return o.s.cache.locked(func() error {
+	return o.s.cache.locked(o.ctx, func() error {
 		if err := o.s.cache.reserve(o.e.dir, o.stat.size); err != nil {
 			return err
 		}
@@ -131,12 +132,29 @@ func (o *Object) missing(a, b int) (runs []span, err error) {
 		for ; i < end; i++ {
 			if o.e.check(i) {
 				o.checked[i].Store(true)
-			} else {
-				runs = append(runs, span{o, i, i + 1})
+				continue
 			}
+			if err := o.again(i); err != nil {
+				return nil, err
+			}
+			runs = append(runs, span{o, i, i + 1})
 		}
 	}
 	return runs, nil
+}
+
+// mostDamaged is how often a block is fetched again because the cache does not give back what was put there.
+const mostDamaged = 3
+
+// again says that block i has to be fetched once more, or why that is of no use.
+func (o *Object) again(i int) error {
+	o.s.mu.Lock()
+	defer o.s.mu.Unlock()
+	if o.damaged[i]++; o.damaged[i] <= mostDamaged {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", o.address(), diskError{fmt.Errorf("%q does not give back what is written there: the disk is at fault, or the file system is not "+
+		"a local one; name another cache (s3.cache_dir, SEXTANT_CACHE_DIR)", o.e.dir)})
 }
 
 // ReadAt reads as io.ReaderAt does, waiting for what is not there.

@@ -63,9 +63,25 @@ func New(o Options) *Store {
 	o.CacheLimit = cmp.Or(o.Getenv(LimitVariable), o.CacheLimit)
 	o.Idle, o.Attempts, o.Pause = cmp.Or(o.Idle, 30*time.Second), cmp.Or(o.Attempts, 12), cmp.Or(o.Pause, 100*time.Millisecond)
 	s := &Store{o: o, clients: map[string]*client{}, beside: map[string]map[string]stat{}, q: queue{changed: make(chan struct{})}}
-	s.ctx, s.stop = context.WithCancel(context.Background())
+	s.ctx, s.stop = context.WithCancel(*ending.Load())
 	s.prepare = sync.OnceValue(s.openCache)
 	return s
+}
+
+// ending is the context of Until.
+var ending atomic.Pointer[context.Context]
+
+func init() { Until(context.Background()) }
+
+// Until says that whatever stores wait for ends with ctx, with its cause: those that are made from here on. A program says so when it begins, for what
+// reads models and datasets by their addresses has no context of its own.
+func Until(ctx context.Context) { ending.Store(&ctx) }
+
+// until is ctx, which ends with the store too.
+func (s *Store) until(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(s.ctx, func() { cancel(context.Cause(s.ctx)) })
+	return ctx, func() { stop(); cancel(nil) }
 }
 
 var current atomic.Pointer[Store]
@@ -120,7 +136,7 @@ func (s *Store) openCache() (err error) {
 	if err := s.cache.open(); err != nil {
 		return err
 	}
-	return s.cache.locked(s.cache.sweepViews)
+	return s.cache.locked(s.ctx, s.cache.sweepViews)
 }
 
 // expand makes a path of this machine.
@@ -173,14 +189,14 @@ func (s *Store) client(profile string) (*client, error) {
 func (s *Store) object(c *client, bucket string, st stat) (*Object, error) {
 	name, about := id(c, bucket, st)
 	o := &Object{s: s, c: c, bucket: bucket, stat: st}
-	err := s.cache.locked(func() (err error) {
+	err := s.cache.locked(s.ctx, func() (err error) {
 		o.e, err = openEntry(filepath.Join(s.cache.dir, "objects", name), about, st.size)
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.address(), err)
 	}
-	o.busy, o.checked = make([]bool, o.e.blocks()), make([]atomic.Bool, o.e.blocks())
+	o.busy, o.checked, o.damaged = make([]bool, o.e.blocks()), make([]atomic.Bool, o.e.blocks()), map[int]int{}
 	o.ctx, o.cancel = context.WithCancel(s.ctx)
 	return o, nil
 }
