@@ -35,10 +35,10 @@ func (m *Model) Last() bool { return m.part.To == m.cfg.Layers }
 // usualSeen is how many positions a token attends to where nothing is known of the sequences: of a question with some examples.
 const usualSeen = 512
 
-// Parts cuts a model's layers into n parts, or as many as there are layers, so that the dearest is as cheap as can be. Costs are operations for a
-// token: of the matrices of a layer, of attention over some hundred positions, and of the output matrix, as if each token's prediction were
-// wanted. share is each part's of the weights.
-func Parts(ck *checkpoint.Checkpoint, n int) (parts []Part, share []float64, err error) {
+// Parts cuts a model's layers into a part for each device, or as many as there are layers, so that the slowest takes as little time as can be. speeds
+// are the devices', in any unit, from first to last. Costs are operations for a token: of the matrices of a layer, of attention over some hundred
+// positions, and of the output matrix, as if each token's prediction were wanted. share is each part's of the weights.
+func Parts(ck *checkpoint.Checkpoint, speeds []float64) (parts []Part, share []float64, err error) {
 	c := ck.Config()
 	costs := make([]float64, c.Layers)
 	weights := make([]float64, c.Layers)
@@ -58,7 +58,7 @@ func Parts(ck *checkpoint.Checkpoint, n int) (parts []Part, share []float64, err
 	}
 	costs[c.Layers-1] += 2 * head
 	weights[c.Layers-1] += head
-	parts = cutCosts(costs, min(max(n, 1), c.Layers))
+	parts = cutCosts(costs, speeds[:min(len(speeds), c.Layers)])
 	all := sum(weights)
 	for _, p := range parts {
 		share = append(share, sum(weights[p.From:p.To])/all)
@@ -82,27 +82,29 @@ func values(ck *checkpoint.Checkpoint, names ...string) (n float64, err error) {
 	return n, nil
 }
 
-// cutCosts divides costs into n runs, none empty, so that the dearest is as cheap as can be; of equal ways the one whose first runs are longest.
-func cutCosts(costs []float64, n int) []Part {
+// cutCosts divides costs into runs, none empty, one for each speed, so that the slowest takes as little time as can be; of equal ways the one whose first
+// runs are longest.
+func cutCosts(costs, speeds []float64) []Part {
+	n := len(speeds)
 	type way struct {
-		dearest float64
+		slowest float64
 		from    int // of the last run
 	}
 	ways := make([][]way, n+1) // ways[k][to]: of the first `to` costs in k runs
 	for k := range ways {
 		ways[k] = make([]way, len(costs)+1)
 		for to := range ways[k] {
-			ways[k][to].dearest = math.Inf(1)
+			ways[k][to].slowest = math.Inf(1)
 			last := 0.0
 			for from := to - 1; from >= 0 && k > 0; from-- {
 				last += costs[from]
-				if d := max(ways[k-1][from].dearest, last); d < ways[k][to].dearest {
+				if d := max(ways[k-1][from].slowest, last/speeds[k-1]); d < ways[k][to].slowest {
 					ways[k][to] = way{d, from}
 				}
 			}
 		}
 		if k == 0 {
-			ways[0][0].dearest = 0
+			ways[0][0].slowest = 0
 		}
 	}
 	parts := make([]Part, n)

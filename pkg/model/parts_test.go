@@ -18,7 +18,7 @@ import (
 // inParts loads a model in so many parts, each on a device of its own.
 func inParts(t testing.TB, backend string, ck *checkpoint.Checkpoint, n int, o Options) (parts []*Model) {
 	t.Helper()
-	cuts, _, err := Parts(ck, n)
+	cuts, _, err := Parts(ck, slices.Repeat([]float64{1}, n))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,15 +134,16 @@ func TestPartRefusals(t *testing.T) {
 	}
 }
 
-// Cuts tile the layers, and none is dearer than the best way of all has it.
+// Cuts tile the layers, and none takes longer than in the best way of all.
 func TestCutCosts(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		costs := rapid.SliceOfN(rapid.Float64Range(0, 100), 1, 8).Draw(t, "costs")
 		n := rapid.IntRange(1, len(costs)).Draw(t, "n")
-		dearest := func(ends []int) (d float64) {
+		speeds := rapid.SliceOfN(rapid.Float64Range(0.1, 10), n, n).Draw(t, "speeds")
+		slowest := func(ends []int) (d float64) {
 			from := 0
-			for _, to := range ends {
-				d, from = max(d, sum(costs[from:to])), to
+			for i, to := range ends {
+				d, from = max(d, sum(costs[from:to])/speeds[i]), to
 			}
 			return d
 		}
@@ -155,20 +156,20 @@ func TestCutCosts(t *testing.T) {
 				}
 			}
 			if ends = append(ends, len(costs)); len(ends) == n {
-				best = min(best, dearest(ends))
+				best = min(best, slowest(ends))
 			}
 		}
 		var ends []int
 		at := 0
-		for _, p := range cutCosts(costs, n) {
+		for _, p := range cutCosts(costs, speeds) {
 			if p.From != at || p.To <= p.From {
-				t.Fatalf("%v: %v", costs, cutCosts(costs, n))
+				t.Fatalf("%v at %v: %v", costs, speeds, cutCosts(costs, speeds))
 			}
 			at = p.To
 			ends = append(ends, at)
 		}
-		if len(ends) != n || at != len(costs) || dearest(ends) > best*(1+1e-12)+1e-9 {
-			t.Fatalf("%v in %d: %v costs %v, best %v", costs, n, ends, dearest(ends), best)
+		if len(ends) != n || at != len(costs) || slowest(ends) > best*(1+1e-12)+1e-9 {
+			t.Fatalf("%v at %v: %v takes %v, best %v", costs, speeds, ends, slowest(ends), best)
 		}
 	})
 }
@@ -176,7 +177,7 @@ func TestCutCosts(t *testing.T) {
 // A large output matrix leaves the last part fewer layers.
 func TestPartsHeed(t *testing.T) {
 	ck := open(t, "../../examples/pocket/model")
-	parts, share, err := Parts(ck, 3)
+	parts, share, err := Parts(ck, []float64{1, 1, 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,5 +186,8 @@ func TestPartsHeed(t *testing.T) {
 	}
 	if last := parts[2]; last.To-last.From > parts[0].To-parts[0].From {
 		t.Errorf("%v: the last has the output matrix too", parts)
+	}
+	if parts, _, err = Parts(ck, []float64{2, 1}); err != nil || parts[0].To-parts[0].From < 4 {
+		t.Errorf("%v: the first device is twice as fast (%v)", parts, err)
 	}
 }

@@ -2,8 +2,9 @@ package pipeline
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
+	"runtime"
+	"slices"
 	"testing"
 
 	"sextant/kernels"
@@ -13,7 +14,8 @@ import (
 	"sextant/pkg/model"
 )
 
-// BenchmarkStages is the tokens a second of a 160M shape in one stage of one thread, and in two of one thread each.
+// BenchmarkStages is the tokens a second of a 160M shape: in one stage of one thread, in two of one thread each, and in two of one thread and three, cut
+// into equal parts and by the threads.
 func BenchmarkStages(b *testing.B) {
 	dir := b.TempDir()
 	if err := bench.Save(dir, "llama-160m", "bf16"); err != nil {
@@ -23,7 +25,7 @@ func BenchmarkStages(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer ck.Close()
+	b.Cleanup(func() { ck.Close() })
 	rng := rand.New(rand.NewPCG(1, 2))
 	var windows []engine.Sequence
 	var prompts []engine.Prompt
@@ -35,34 +37,16 @@ func BenchmarkStages(b *testing.B) {
 		windows = append(windows, engine.Sequence{Tokens: w, From: 1})
 		prompts = append(prompts, engine.Prompt{Tokens: w[:32], MaxNew: 33})
 	}
-	for n := 1; n <= 2; n++ {
-		cuts, _, err := model.Parts(ck, n)
-		if err != nil {
-			b.Fatal(err)
+	for _, c := range []struct {
+		name    string
+		threads []int
+		speeds  []float64
+	}{{"1", []int{1}, []float64{1}}, {"2", []int{1, 1}, []float64{1, 1}}, {"1+3 equal", []int{1, 3}, []float64{1, 1}}, {"1+3", []int{1, 3}, []float64{1, 3}}} {
+		if n := runtime.NumCPU(); slices.Max(c.threads)+len(c.threads)-1 > n {
+			b.Logf("%s: there are %d processors", c.name, n)
+			continue
 		}
-		var all []*model.Model
-		bytes := int64(0)
-		for _, p := range cuts {
-			dev, err := kernels.Open("cpu", kernels.Options{Threads: 1})
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer dev.Close()
-			m, err := model.LoadWith(context.Background(), dev, ck, model.Options{Part: p})
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer m.Close()
-			all, bytes = append(all, m), bytes+m.PositionBytes()
-		}
-		p := New(all)
-		defer p.Close()
-		shape := engine.ShapeOf(ck.Config(), bytes)
-		shape.Passes = p.Passes()
-		e, err := engine.NewRunner(p, shape, engine.Options{NewDecoder: func([]int32) engine.Decoder { return silent{} }})
-		if err != nil {
-			b.Fatal(err)
-		}
+		e := stagesOf(b, ck, c.threads, c.speeds)
 		for name, run := range map[string]func() error{
 			"score": func() error {
 				return e.Score(context.Background(), windows, func(int, engine.Scored) error { return nil })
@@ -71,7 +55,7 @@ func BenchmarkStages(b *testing.B) {
 				return e.Generate(context.Background(), prompts, func(int, engine.Generated) error { return nil })
 			},
 		} {
-			b.Run(fmt.Sprintf("%s/%d", name, n), func(b *testing.B) {
+			b.Run(name+"/"+c.name, func(b *testing.B) {
 				before := e.Tokens()
 				for b.Loop() {
 					if err := run(); err != nil {
@@ -82,6 +66,40 @@ func BenchmarkStages(b *testing.B) {
 			})
 		}
 	}
+}
+
+// stagesOf is an engine on a model in a stage for each number of threads, cut as for these speeds.
+func stagesOf(b *testing.B, ck *checkpoint.Checkpoint, threads []int, speeds []float64) *engine.Engine {
+	b.Helper()
+	cuts, _, err := model.Parts(ck, speeds)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Logf("threads %v: %v", threads, cuts)
+	var all []*model.Model
+	bytes := int64(0)
+	for i, p := range cuts {
+		dev, err := kernels.Open("cpu", kernels.Options{Threads: threads[i]})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(dev.Close)
+		m, err := model.LoadWith(context.Background(), dev, ck, model.Options{Part: p})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(m.Close)
+		all, bytes = append(all, m), bytes+m.PositionBytes()
+	}
+	p := New(all)
+	b.Cleanup(p.Close)
+	shape := engine.ShapeOf(ck.Config(), bytes)
+	shape.Passes = p.Passes()
+	e, err := engine.NewRunner(p, shape, engine.Options{NewDecoder: func([]int32) engine.Decoder { return silent{} }})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return e
 }
 
 type silent struct{}

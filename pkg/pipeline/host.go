@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"slices"
@@ -112,8 +113,14 @@ func (h *Host) accept() {
 		go func() {
 			l := newLink(conn)
 			c, err := greeted(l, h.token)
+			select {
+			case <-h.dead: // nobody will take it
+				l.close()
+				return
+			default:
+			}
 			switch {
-			case err != nil || c.Rank < 1 || c.Rank >= h.ranks || c.Data && c.Rank != h.ranks-1:
+			case err != nil || c.Rank < 1 || c.Rank >= h.ranks || !c.Data && !fast(c.Speeds) || c.Data && c.Rank != h.ranks-1:
 				l.close()
 			case c.Data:
 				h.ring <- l
@@ -138,8 +145,13 @@ func greeted(l *link, token string) (c control, err error) {
 	return c, l.conn.SetReadDeadline(time.Time{})
 }
 
-// Join waits until all ranks are there, and gives how many devices each of the others has.
-func (h *Host) Join(ctx context.Context) (stages []int, err error) {
+// fast says that there are devices, each with a speed.
+func fast(speeds []float64) bool {
+	return len(speeds) > 0 && !slices.ContainsFunc(speeds, func(s float64) bool { return !(s > 0) || math.IsInf(s, 1) })
+}
+
+// Join waits until all ranks are there, and gives the speeds of the devices that each of the others has.
+func (h *Host) Join(ctx context.Context) (speeds [][]float64, err error) {
 	for there := 0; there < h.ranks-1; {
 		select {
 		case s := <-h.come:
@@ -158,9 +170,9 @@ func (h *Host) Join(ctx context.Context) (stages []int, err error) {
 		}
 	}
 	for _, s := range h.seats {
-		stages = append(stages, s.Stages)
+		speeds = append(speeds, s.Speeds)
 	}
-	return stages, nil
+	return speeds, nil
 }
 
 // listen hears a rank until it is gone.
@@ -270,6 +282,20 @@ func (h *Host) gather() (all []Measure, err error) {
 	return all, nil
 }
 
+// turnAway ends the connections that came and were not taken.
+func (h *Host) turnAway() {
+	for {
+		select {
+		case s := <-h.come:
+			s.l.close()
+		case l := <-h.ring:
+			l.close()
+		default:
+			return
+		}
+	}
+}
+
 // leaveTime is how long the other ranks have to end the connection by themselves.
 const leaveTime = 3 * time.Second
 
@@ -277,6 +303,7 @@ const leaveTime = 3 * time.Second
 func (h *Host) Close() {
 	h.Fail(fmt.Errorf("the ranks were closed: %w", net.ErrClosed))
 	h.ln.Close()
+	h.turnAway()
 	there := slices.DeleteFunc(slices.Clone(h.seats), func(s *seat) bool { return s == nil })
 	for _, s := range there {
 		_ = s.l.conn.SetWriteDeadline(time.Now().Add(time.Second)) // who does not listen sees the end

@@ -32,8 +32,8 @@ type control struct {
 	Data   bool   // the connection is for jobs, from the rank before
 	Host   string // of the rank, with its process number
 	PID    int
-	Addr   string // where it listens for the rank before it
-	Stages int    // devices that it has
+	Addr   string    // where it listens for the rank before it
+	Speeds []float64 // of its devices
 
 	Open    Open
 	Down    string // of open: where the rank behind it listens

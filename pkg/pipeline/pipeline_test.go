@@ -28,7 +28,7 @@ func parts(t testing.TB, n int) (all []*model.Model) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { ck.Close() })
-	cuts, _, err := model.Parts(ck, n)
+	cuts, _, err := model.Parts(ck, slices.Repeat([]float64{1}, n))
 	if err != nil {
 		t.Fatal(err)
 	}

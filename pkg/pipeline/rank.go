@@ -11,8 +11,11 @@ import (
 	"sextant/pkg/model"
 )
 
-// Seat is which rank a process is, and how many devices it has.
-type Seat struct{ Rank, Stages int }
+// Seat is which rank a process is, and how fast each of its devices is, in the unit that all ranks use.
+type Seat struct {
+	Rank   int
+	Speeds []float64
+}
 
 // Member is what a rank does when rank 0 says so.
 type Member interface {
@@ -42,7 +45,7 @@ func Serve(ctx context.Context, at Rendezvous, me Seat, m Member) error {
 	if r.ln, err = net.Listen("tcp", net.JoinHostPort(host, "0")); err != nil {
 		return fmt.Errorf("listening for rank %d: %w", me.Rank-1, err)
 	}
-	who := control{Kind: hello, Token: at.Token, Rank: me.Rank, Host: name, PID: os.Getpid(), Addr: r.ln.Addr().String(), Stages: me.Stages}
+	who := control{Kind: hello, Token: at.Token, Rank: me.Rank, Host: name, PID: os.Getpid(), Addr: r.ln.Addr().String(), Speeds: me.Speeds}
 	if err = r.control.send(who, nil); err != nil {
 		return fmt.Errorf("greeting rank 0 at %s: %w", r.zero, err)
 	}

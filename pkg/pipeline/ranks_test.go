@@ -82,12 +82,12 @@ func meet(t *testing.T, all []*model.Model, counts ...int) *meeting {
 	for i, n := range counts[1:] {
 		f := &fellow{parts: all[from : from+n]}
 		m.fellows = append(m.fellows, f)
-		m.running.Go(func() { m.ends[i] = Serve(context.Background(), at, Seat{i + 1, n}, f) })
+		m.running.Go(func() { m.ends[i] = Serve(context.Background(), at, Seat{i + 1, slices.Repeat([]float64{1}, n)}, f) })
 		from += n
 	}
-	stages, err := h.Join(within(t))
-	if err != nil || !slices.Equal(stages, counts[1:]) {
-		t.Fatalf("%v devices joined, %v", stages, err)
+	speeds, err := h.Join(within(t))
+	if err != nil || !slices.EqualFunc(speeds, counts[1:], func(s []float64, n int) bool { return len(s) == n }) {
+		t.Fatalf("devices of speeds %v joined, %v", speeds, err)
 	}
 	return m
 }
@@ -224,6 +224,29 @@ func TestRankFaults(t *testing.T) {
 	}
 }
 
+// A rank that came and that nobody has waited for leaves as soon as the host is closed.
+func TestTurnedAway(t *testing.T) {
+	h, err := Listen(3, true, noEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, _ := h.Rendezvous(true, noEnv)
+	ended := make(chan error)
+	go func() { ended <- Serve(within(t), at, Seat{1, []float64{1}}, &fellow{}) }()
+	for len(h.come) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	h.Close()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, ErrRank) {
+			t.Error(err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("it stays")
+	}
+}
+
 // Whoever has not the token is not let in.
 func TestStrangers(t *testing.T) {
 	h, err := Listen(2, true, noEnv)
@@ -233,7 +256,8 @@ func TestStrangers(t *testing.T) {
 	defer h.Close()
 	at, _ := h.Rendezvous(true, noEnv)
 	for _, c := range []control{{Kind: hello, Rank: 1}, {Kind: hello, Rank: 1, Token: "x" + at.Token[1:]}, {Kind: bye, Rank: 1, Token: at.Token},
-		{Kind: hello, Rank: 2, Token: at.Token}, {Kind: hello, Rank: 0, Token: at.Token}} {
+		{Kind: hello, Rank: 2, Token: at.Token, Speeds: []float64{1}},
+		{Kind: hello, Rank: 0, Token: at.Token, Speeds: []float64{1}}, {Kind: hello, Rank: 1, Token: at.Token}, {Kind: hello, Rank: 1, Token: at.Token, Speeds: []float64{0}}} {
 		l, err := dial(within(t), at.Addrs)
 		if err != nil {
 			t.Fatal(err)

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"sextant/pkg/model"
+	"sextant/pkg/objstore"
 	"sextant/pkg/pipeline"
 	"sextant/pkg/plan"
 	"sextant/pkg/spec"
@@ -43,6 +44,7 @@ type crewModel struct {
 	Files       spec.Model
 	Fingerprint string
 	Dequantize  bool
+	Store       spec.S3
 }
 
 // muster starts the other ranks: where Slurm has given this job as many tasks, by srun, wherever the tasks are; else on this machine.
@@ -175,13 +177,16 @@ func (l *loaded) together(ctx context.Context, to loading) (err error) {
 	if err != nil {
 		return err
 	}
-	devices := append([]int{len(l.stages)}, others...)
-	n := seats(devices, l.ck.Config().Layers)
-	parts, share, err := model.Parts(l.ck, n)
+	mine, err := l.speeds()
 	if err != nil {
 		return err
 	}
-	what, err := json.Marshal(crewModel{to.files, to.fingerprint, to.dequantize})
+	devices, speeds := seats(append([][]float64{mine}, others...), l.ck.Config().Layers)
+	parts, share, err := model.Parts(l.ck, speeds)
+	if err != nil {
+		return err
+	}
+	what, err := json.Marshal(crewModel{to.files, to.fingerprint, to.dequantize, to.store})
 	if err != nil {
 		return err
 	}
@@ -201,25 +206,30 @@ func (l *loaded) together(ctx context.Context, to loading) (err error) {
 	if err := host.Opened(); err != nil {
 		return err
 	}
-	l.pipe = host.Pipeline(l.models(), n)
+	l.pipe = host.Pipeline(l.models(), len(parts))
 	return nil
 }
 
-// seats takes devices from those that have most until there is a layer for each, and counts them. There are as many layers as ranks at least.
-func seats(devices []int, layers int) (n int) {
-	for _, d := range devices {
-		n += d
+// seats takes devices from those ranks that have most until there is a layer for each. It gives how many each rank has then, and the speeds of all.
+// There are as many layers as ranks at least.
+func seats(ranks [][]float64, layers int) (devices []int, speeds []float64) {
+	n := 0
+	for _, r := range ranks {
+		n += len(r)
 	}
 	for ; n > layers; n-- {
 		most := 0
-		for i, d := range devices {
-			if d > devices[most] {
+		for i, r := range ranks {
+			if len(r) > len(ranks[most]) {
 				most = i
 			}
 		}
-		devices[most]--
+		ranks[most] = ranks[most][:len(ranks[most])-1]
 	}
-	return n
+	for _, r := range ranks {
+		devices, speeds = append(devices, len(r)), append(speeds, r...)
+	}
+	return devices, speeds
 }
 
 // RankOptions say which rank of a worker a process is.
@@ -259,7 +269,13 @@ func Rank(ctx context.Context, o RankOptions) error {
 		return err
 	}
 	// Told to stop, it goes on until rank 0, which was told so too, ends it: it must not look like a rank that is gone.
-	return pipeline.Serve(context.WithoutCancel(ctx), at, pipeline.Seat{Rank: o.Rank, Stages: len(m.l.stages)}, m)
+	ctx = context.WithoutCancel(ctx)
+	objstore.Until(ctx)
+	speeds, err := m.l.speeds()
+	if err != nil {
+		return err
+	}
+	return pipeline.Serve(ctx, at, pipeline.Seat{Rank: o.Rank, Speeds: speeds}, m)
 }
 
 // member is a rank's side of pipeline.Member.
@@ -274,6 +290,7 @@ func (m *member) Load(ctx context.Context, open pipeline.Open) ([]*model.Model, 
 	if err := json.Unmarshal(open.Model, &what); err != nil {
 		return nil, err
 	}
+	plan.UseStore(spec.Spec{S3: what.Store})
 	f, err := plan.OpenModel(&what.Files)
 	if err != nil {
 		return nil, err

@@ -72,7 +72,7 @@ func (w *worker) load(ctx context.Context, variant string) (err error) {
 
 // onto is where this process loads models.
 func (w *worker) onto() loading {
-	return loading{backend: w.o.Backend, threads: w.o.Threads, limit: w.o.Limits.Memory, run: w.o.RunDir, log: w.log}
+	return loading{backend: w.o.Backend, threads: w.o.Threads, limit: w.o.Limits.Memory, run: w.o.RunDir, store: w.plan.Spec.S3, log: w.log}
 }
 
 // deviceTokens fill a GPU's matrix units in every product of a pass.
@@ -134,6 +134,7 @@ type loading struct {
 	procs   int          // processes to divide it among; 0: one
 	asked   int          // processes that the batch system was asked for
 	run     string       // directory that all of them see
+	store   spec.S3      // for other processes
 	limit   int64        // bytes that the batch system allows; 0: not known
 	log     *slog.Logger // nil: none
 

@@ -80,7 +80,11 @@ func (l *loaded) divided(ctx context.Context, to loading) error {
 	if to.procs > 1 {
 		return l.together(ctx, to)
 	}
-	parts, share, err := model.Parts(l.ck, len(l.stages))
+	speeds, err := l.speeds()
+	if err != nil {
+		return err
+	}
+	parts, share, err := model.Parts(l.ck, speeds)
 	if err != nil {
 		return err
 	}
@@ -124,6 +128,22 @@ func (l *loaded) infos() (all []kernels.Info, err error) {
 		all = append(all, info)
 	}
 	return all, nil
+}
+
+// gpuThreads is about how many threads of a CPU do as many operations as a GPU.
+const gpuThreads = 5000
+
+// speeds are those of the devices as far as is known before they have done anything, in threads of a CPU. Nothing is measured: workers that share
+// a machine are to cut a model alike, for then they share what they pack, and times of a machine that others use too would have each cut it otherwise.
+func (l *loaded) speeds() (all []float64, err error) {
+	infos, err := l.infos()
+	for _, info := range infos {
+		if info.ComputeCapability > 0 {
+			info.Threads = gpuThreads
+		}
+		all = append(all, float64(max(info.Threads, 1)))
+	}
+	return all, err
 }
 
 func threadsOf(infos []kernels.Info) (n int) {
