@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,6 +12,8 @@ import (
 
 	"sextant/pkg/cliargs"
 	"sextant/pkg/dataset"
+	"sextant/pkg/objstore"
+	"sextant/pkg/plan"
 	"sextant/pkg/spec"
 
 	"github.com/bmatcuk/doublestar/v4"
@@ -55,6 +56,7 @@ func readShelf(c *cli.Context) (*shelf, error) {
 		if s.spec, err = spec.Load(path, spec.Options{Catalog: catalog}); err != nil {
 			return nil, badInput{err}
 		}
+		plan.UseStore(*s.spec)
 		s.dir = s.spec.DataDir
 		for _, d := range s.spec.Datasets {
 			s.names = append(s.names, d.Abbr)
@@ -63,6 +65,11 @@ func readShelf(c *cli.Context) (*shelf, error) {
 	}
 	if dir := c.String("data-dir"); dir != "" {
 		s.dir = dir
+	}
+	if objstore.IsAddress(s.dir) {
+		if err := objstore.Stat(s.dir); err != nil { // told once, and not of each dataset
+			return nil, badInput{fmt.Errorf("data_dir: %w", err)}
+		}
 	}
 	for _, name := range catalog.Names() {
 		if _, own := s.sets[name]; own {
@@ -153,8 +160,7 @@ func filesOf(d spec.Dataset) []fileView {
 	var out []fileView
 	add := func(role, path string) {
 		if path != "" {
-			_, err := os.Stat(path)
-			out = append(out, fileView{role, path, err == nil})
+			out = append(out, fileView{role, path, objstore.Stat(path) == nil})
 		}
 	}
 	add("test", d.Test.Path)
@@ -190,7 +196,7 @@ func viewOf(d spec.Dataset) datasetView {
 	v := describe(d)
 	rows := 0
 	for _, m := range d.Members() {
-		if _, err := os.Stat(m.Test.Path); err != nil {
+		if objstore.Stat(m.Test.Path) != nil {
 			continue
 		}
 		set, err := dataset.Open(m, 0)

@@ -253,11 +253,12 @@ func TestDLCRefusals(t *testing.T) {
 	}
 }
 
-// TestExampleDLC runs examples/cluster/dlc.toml.
+// TestExampleDLC runs examples/cluster/dlc.toml, with a model of two processes beside the one that it has.
 func TestExampleDLC(t *testing.T) {
 	x := onDLC(t)
 	example := filepath.Join(filepath.Dir(pocket()), "cluster", "dlc.toml")
-	x.write("eval.toml", fmt.Sprintf("include = [%q]\n[dlc]\npoll_min = 1\npoll_max = 1\n", example))
+	x.write("eval.toml", fmt.Sprintf("include = [%q]\n[[models]]\nabbr = \"two\"\npath = %q\nrun_cfg.num_procs = 2\n"+
+		"[dlc]\npoll_min = 1\npoll_max = 1\n", example, filepath.Join(pocket(), "model")))
 	spec := filepath.Join(x.dir, "eval.toml")
 	p := x.submit(spec, "-w", x.work, "--limit", "3", "--dry-run", "--json")
 	p.want(exitDone)
@@ -271,5 +272,13 @@ func TestExampleDLC(t *testing.T) {
 		t.Errorf("%s", v.Creates[0])
 	}
 	x.submit(spec, "-w", x.work, "--limit", "3").want(exitDone, "pocket_winograd")
+	logs, err := filepath.Glob(filepath.Join(x.run(), "attempts", "two--*", "*", "log"))
+	ranks := false
+	for _, path := range logs {
+		ranks = ranks || strings.Contains(readFile(t, path), "part of the model loaded\" rank=1 ")
+	}
+	if err != nil || !ranks {
+		t.Errorf("no second process in %q (%v)", logs, err)
+	}
 	x.idle()
 }

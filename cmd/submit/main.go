@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"sextant/pkg/objstore"
 	"sextant/pkg/sandbox"
 
 	"golang.org/x/term"
@@ -43,6 +44,7 @@ func command(args []string) int {
 		cancel(e.stops.wait(signals))
 		signal.Stop(signals) // the next Ctrl-C ends submit at once; what it leaves is found again
 	}()
+	objstore.Until(ctx)
 	code := e.run(ctx)
 	cancel(nil)
 	return code

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"sextant/internal/s3lab"
 )
@@ -58,12 +60,56 @@ func TestObjectStore(t *testing.T) {
 	for _, s := range []session{first, second} {
 		noKeysIn(t, s.work, lab)
 	}
+	listed, err := exec.Command(filepath.Join(bin, "submit"), "datasets", "pocket_cloze", "--spec", first.args[0]).CombinedOutput()
+	if err != nil || !bytes.Contains(listed, []byte("lab:s3://data/pocket/cloze")) || bytes.Contains(listed, []byte("not found")) {
+		t.Errorf("datasets: %v\n%s", err, listed)
+	}
 	cmd := exec.Command(filepath.Join(bin, "submit"), first.args...)
 	wrong := lab.Profiles(t, "other", proxy.URL)
 	cmd.Env = append(os.Environ(), "SEXTANT_S3_PROFILES="+wrong)
 	out, err := cmd.CombinedOutput()
 	if err == nil || !bytes.Contains(out, []byte(`no profile "lab" in`)) || bytes.Contains(out, []byte(lab.Secret)) {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestObjectStoreInterrupted has a store that answers nothing, or only what it holds: submit and worker end at once when they are told to.
+func TestObjectStoreInterrupted(t *testing.T) {
+	lab := s3lab.Start(t)
+	lab.PutDir(t, "weights", "m/", filepath.Join(pocket(), "model"))
+	proxy := lab.Proxy(t)
+	proxy.Fault = func(*http.Request, int) s3lab.Fault { return s3lab.Silent }
+	dir, profiles := t.TempDir(), lab.Profiles(t, "lab", proxy.URL)
+	spec := filepath.Join(dir, "eval.toml")
+	text := strings.Replace(fmt.Sprintf(remoteSpec, "lab:s3://weights/m/", profiles), "lab:s3://data/pocket", filepath.Join(pocket(), "data"), 1)
+	if err := os.WriteFile(spec, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, frozen := range []bool{true, false} {
+		proxy.Freeze(frozen)
+		for _, c := range []struct {
+			program string
+			args    []string
+			code    int
+			says    string
+		}{{"submit", []string{spec, "-w", filepath.Join(dir, "runs")}, exitInterrupted, "submit: interrupted"},
+			{"worker", []string{"logits", "lab:s3://weights/m/", "--ids", "1"}, 75, "stopped by the signal interrupt"}} {
+			before := proxy.Given()[s3lab.Silent]
+			p := &process{Cmd: exec.Command(filepath.Join(bin, c.program), c.args...), t: t, done: make(chan struct{})}
+			p.Env = append(os.Environ(), "SEXTANT_S3_PROFILES="+profiles, "S3_TEST_CACHE="+dir+"/c", "SEXTANT_CACHE_DIR="+dir+"/c")
+			p.begin(dir)
+			for end := time.Now().Add(patient); proxy.Given()[s3lab.Silent] == before; time.Sleep(5 * time.Millisecond) {
+				if time.Now().After(end) {
+					t.Fatal("nothing is asked for")
+				}
+			}
+			told := time.Now()
+			_ = p.Process.Signal(os.Interrupt)
+			p.want(c.code, c.says)
+			if took := time.Since(told); took > 2*time.Second {
+				t.Errorf("%s, lists hang: %v: ended after %v", c.program, frozen, took)
+			}
+		}
 	}
 }
 

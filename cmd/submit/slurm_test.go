@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"sextant/internal/s3lab"
 	"sextant/internal/slurmlab"
 	"sextant/pkg/score"
 )
@@ -119,13 +120,25 @@ func TestSlurmShapes(t *testing.T) {
 	}
 }
 
-// TestSlurmRanks runs a model over two nodes, a process on each, which srun starts; the scores are as on this machine.
+// TestSlurmRanks runs a model that lies in an object store over two nodes, a process on each, which srun starts; the scores are as on this machine. The
+// keys are in a file of the user's, which the jobs read, and nowhere else.
 func TestSlurmRanks(t *testing.T) {
 	t.Parallel()
-	x := newTrial(t, accounted(t), setup{spec: "\n[[models]]\nabbr = \"two\"\npath = \"$POCKET/model\"\nrun_cfg = { num_procs = 2 }\n",
-		slurm: "extra = [\"--ntasks-per-node=1\"]\nprologue = 'echo \"nodes=$SLURM_NNODES\" >>$DIR/seen'\n", flags: []string{"--max-num-workers", "1"}})
+	lab := s3lab.Start(t)
+	lab.PutDir(t, "weights", "pocket/", filepath.Join(pocket(), "model"))
+	proxy := lab.Proxy(t)
+	x := newTrial(t, accounted(t), setup{spec: "\n[[models]]\nabbr = \"two\"\npath = \"lab:s3://weights/pocket/\"\nrun_cfg = { num_procs = 2 }\n" +
+		"[s3]\nprofiles = \"" + lab.Profiles(t, "lab", proxy.URL) + "\"\ncache_dir = \"$DIR/cache\"\n",
+		slurm: "env = { SEXTANT_CACHE_DIR = \"$DIR/cache-${SLURMD_NODENAME}\" }\nextra = [\"--ntasks-per-node=1\"]\n" +
+			"prologue = 'echo \"nodes=$SLURM_NNODES\" >>$DIR/seen'\n", flags: []string{"--max-num-workers", "1"}})
+	x.listens()
 	x.calm()
+	here, _ := proxy.Gets()
 	x.ends()
+	if n, _ := proxy.Gets(); n == here {
+		t.Error("the jobs have read nothing of the object store")
+	}
+	noKeysIn(t, x.dir, lab)
 	if seen := readFile(t, filepath.Join(x.dir, "seen")); !strings.Contains(seen, "nodes=2") { // the other model has one
 		t.Errorf("the jobs saw %s, want two nodes", seen)
 	}
