@@ -218,7 +218,7 @@ func (b Board) JSON() ([]byte, error) {
 func WriteBoard(dir string, s score.Scores, by string) error {
 	b, err := NewBoard(s, by)
 	if err == nil {
-		err = b.write(dir)
+		err = b.Write(dir)
 	}
 	if err != nil {
 		return fmt.Errorf("writing the leaderboard: %w", err)
@@ -226,7 +226,8 @@ func WriteBoard(dir string, s score.Scores, by string) error {
 	return nil
 }
 
-func (b Board) write(dir string) error {
+// Write writes the files of WriteBoard.
+func (b Board) Write(dir string) error {
 	csv, err := b.CSV()
 	if err != nil {
 		return err
