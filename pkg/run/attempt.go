@@ -27,6 +27,8 @@ type attempt struct {
 	lines   map[string]*lineCount
 
 	underway map[string]int // by task: rows that were counted last
+	tokens   int64          // that were put through the model, then
+	spent    int64          // the same at its end; 0: it did not say
 }
 
 func (a *attempt) ticket() result.Ticket { return result.Ticket{Job: a.job.ID, Attempt: a.n} }
@@ -231,6 +233,7 @@ func (c *controller) endOf(a *attempt, e entry) entry {
 // ended takes in how a ticket ended: what its worker left, and whose fault a failure was.
 func (c *controller) ended(a *attempt, st scheduler.Status) error {
 	delete(c.live, a.job.ID)
+	c.tokens, c.spent = c.tokens-a.tokens, c.spent+max(a.tokens, a.spent)
 	if c.whole(a) { // as done has just seen
 		c.discount(a)
 	} else if err := c.recover(a); err != nil {

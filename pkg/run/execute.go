@@ -34,6 +34,7 @@ type Outcome struct {
 	Detached bool            // jobs were left to themselves
 	Hands    []scheduler.Ref // these, then
 	Excluded []string        // nodes that were found bad
+	Progress Progress        // at the end
 }
 
 // Failure is a shard given up.
@@ -57,6 +58,8 @@ func Execute(ctx context.Context, r *Run, s Scheduler, observe func(Event)) (*Ou
 	c.out.Bad = c.cover.bad
 	c.out.Excluded = c.nodes.excluded()
 	if err == nil {
+		c.count()
+		c.out.Progress = c.progress()
 		return &c.out, nil
 	}
 	if errors.Is(context.Cause(ctx), ErrDetached) {
@@ -91,11 +94,14 @@ type controller struct {
 	given    map[string]bool   // shards given up
 	failed   map[string]string // by task: why a shard of it was given up, the first
 	worker   string
-	counted  time.Time         // when the attempts under way were last looked at
-	underway map[string]int    // by task: their rows, then
-	within   map[string]string // by task: how far its quantization was, then
-	tokens   int64             // theirs, then
-	hold     time.Time         // nothing is submitted before
+	counted  time.Time          // when the attempts under way were last looked at
+	underway map[string]int     // by task: their rows, then
+	within   map[string]string  // by task: how far its quantization was, then
+	tokens   int64              // theirs, then
+	spent    int64              // those of attempts that ended since
+	states   map[ShardState]int // where the shards were, then
+	failures map[Class]int      // attempts that ended badly, by then
+	hold     time.Time          // nothing is submitted before
 	pause    time.Duration
 	out      Outcome
 }

@@ -143,6 +143,7 @@ func TestFaults(t *testing.T) {
 			if extra := out.Attempts - len(p.Jobs); c.missing > 0 && extra != c.attempts || c.failures == 0 && extra != c.attempts {
 				t.Errorf("%d attempts for %d jobs, want %d more", out.Attempts, len(p.Jobs), c.attempts)
 			}
+			out.counts(t, p, strings.Contains(c.act, "input") || strings.Contains(c.act, "exit64"))
 			g, err := r.Gather()
 			if err != nil {
 				t.Fatal(err)
@@ -163,6 +164,22 @@ func TestFaults(t *testing.T) {
 			s.run(p)
 			s.whole(p)
 		})
+	}
+}
+
+// counts checks how the progress at the end counts shards and attempts, of which some failed.
+func (out *Outcome) counts(t *testing.T, p *plan.Plan, input bool) {
+	t.Helper()
+	at, failed := out.Progress, 0
+	for _, n := range at.Failures {
+		failed += n
+	}
+	want := map[ShardState]int{ShardDone: len(p.Shards) - len(out.Failures), ShardFailed: len(out.Failures)}
+	if at.Shards[ShardFailed] == 0 {
+		delete(want, ShardFailed)
+	}
+	if !reflect.DeepEqual(at.Shards, want) || at.Attempts != out.Attempts || failed == 0 || failed > at.Attempts || (at.Failures["input"] > 0) != input {
+		t.Errorf("counted %+v, want shards %v and %d attempts", at, want, out.Attempts)
 	}
 }
 

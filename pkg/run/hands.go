@@ -320,6 +320,7 @@ func (c *controller) done(a *attempt, end result.End) error {
 	} else if late, err := c.unseen(a); err != nil || late {
 		return err
 	}
+	a.spent = end.Tokens
 	if c.run.measured != nil && end.Tokens > 0 {
 		c.run.measured(a.job, end)
 	}

@@ -44,20 +44,28 @@ type entry struct {
 // journal is the run's memory of its jobs: intents and outcomes, appended one write a line. It serves to find jobs of a submit that died
 // and to tell why rows are missing; which rows are done it does not say.
 type journal struct {
-	f       *os.File
-	entries []entry
-	last    map[string]int           // by job: the highest number of an attempt
-	asked   map[string]result.Ticket // by worker's name: the ticket it is for
-	left    map[string]bool          // by worker's name: it has ended
+	f        *os.File
+	entries  []entry
+	last     map[string]int           // by job: the highest number of an attempt
+	asked    map[string]result.Ticket // by worker's name: the ticket it is for
+	left     map[string]bool          // by worker's name: it has ended
+	tickets  int                      // that were made
+	failures map[Class]int            // of these, that ended badly
 }
 
 // note takes entries up.
 func (j *journal) note(entries []entry) {
 	if j.last == nil {
-		j.last, j.asked, j.left = map[string]int{}, map[string]result.Ticket{}, map[string]bool{}
+		j.last, j.asked, j.left, j.failures = map[string]int{}, map[string]result.Ticket{}, map[string]bool{}, map[Class]int{}
 	}
 	for _, e := range entries {
 		j.last[e.Job] = max(j.last[e.Job], e.Attempt)
+		switch {
+		case e.Event == evSubmit:
+			j.tickets++
+		case e.Event == evEnd && e.Reason != "" && !e.stopped():
+			j.failures[e.class("")]++
+		}
 		switch _, known := j.asked[e.Ref.Name]; {
 		case e.Event == evSubmit && !known:
 			j.asked[e.Ref.Name] = e.ticket()
@@ -174,6 +182,34 @@ func (j *journal) past(identity string) past {
 	}
 	p.tickets, p.hands = tickets.left(), hands.left()
 	return p
+}
+
+// stopped says of an attempt's end that it was asked for, or is not known.
+func (e *entry) stopped() bool {
+	return e.Status == nil || e.Status.State == scheduler.Cancelled && e.Status.Cause == ""
+}
+
+// class is why an attempt that was not stopped left a shard undone; of shard "", any of its shards.
+func (e *entry) class(shard string) Class {
+	kind := result.FailureKind("")
+	for _, f := range e.Faults {
+		if f.Shard == shard || shard == "" && kind == "" {
+			kind = f.Kind
+		}
+	}
+	switch st := *e.Status; {
+	case kind == result.FailInput, kind == result.FailDisk:
+		return Class(kind)
+	case st.Cause == evicted:
+		return ClassEvicted
+	case st.Cause != "":
+		return Class(st.Cause)
+	case st.State == scheduler.Lost:
+		return ClassLost
+	case kind != "":
+		return Class(kind)
+	}
+	return Class(result.FailOther)
 }
 
 func (e *entry) ticket() result.Ticket { return result.Ticket{Job: e.Job, Attempt: e.Attempt} }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"time"
@@ -41,8 +42,12 @@ type Event struct {
 
 // Progress is how far a run is.
 type Progress struct {
-	Tasks  []TaskProgress // in the plan's order
-	Tokens int64          // put through the models by the jobs now running
+	Tasks    []TaskProgress     // in the plan's order
+	Tokens   int64              // put through the models by the jobs now running
+	Spent    int64              // and by those that ended before, since Execute began
+	Shards   map[ShardState]int // of what is carried out; counted a tick ago at most, as the next
+	Failures map[Class]int      // attempts that ended badly since the run was begun
+	Attempts int                // all of them
 }
 
 // TaskProgress is how far a task is.
@@ -64,7 +69,7 @@ func (c *controller) emit(e Event) {
 }
 
 func (c *controller) progress() Progress {
-	p := Progress{Tokens: c.tokens}
+	p := Progress{Tokens: c.tokens, Spent: c.spent, Shards: c.states, Failures: c.failures, Attempts: c.run.journal.tickets}
 	for _, t := range c.todo.Tasks {
 		done := min(c.cover.done[t.ID]+c.underway[t.ID], t.Rows)
 		p.Tasks = append(p.Tasks, TaskProgress{Task: t.ID, Rows: t.Rows, Done: done, Failed: c.failed[t.ID], Within: c.within[t.ID]})
@@ -72,17 +77,53 @@ func (c *controller) progress() Progress {
 	return p
 }
 
+// runs says that a worker is at an attempt.
+func (c *controller) runs(a *attempt) bool {
+	h := c.hands[a.hand]
+	return a.claimed || !c.run.drain && h != nil && h.status.State == scheduler.Running
+}
+
+// tally counts the shards by where they are, and what the journal knows of failures.
+func (c *controller) tally() {
+	c.states, c.failures = map[ShardState]int{}, maps.Clone(c.run.journal.failures)
+	settled := func(id string) bool { return c.cover.final[id] || c.given[id] }
+	for _, s := range c.todo.Shards {
+		switch {
+		case c.cover.final[s.ID]:
+			c.states[ShardDone]++
+		case c.given[s.ID]:
+			c.states[ShardFailed]++
+		default:
+			c.states[ShardOpen]++
+		}
+	}
+	for _, a := range c.live {
+		state := ShardQueued
+		if c.runs(a) {
+			state = ShardRunning
+		}
+		for _, id := range a.job.Shards {
+			if !settled(id) {
+				c.states[state]++
+				c.states[ShardOpen]--
+			}
+		}
+	}
+}
+
 // count counts the rows of attempts under way.
 func (c *controller) count() {
+	c.tally()
 	c.counted, c.tokens = time.Now(), 0
 	clear(c.underway)
 	clear(c.within)
 	for j, a := range c.live {
-		a.underway = nil
-		if h := c.hands[a.hand]; !a.claimed && (c.run.drain || h == nil || h.status.State != scheduler.Running) {
+		a.underway, a.tokens = nil, 0
+		if !c.runs(a) {
 			continue
 		}
 		if w, err := result.ReadProgress(c.run.Dir.Progress(j, a.n)); err == nil {
+			a.tokens = w.Tokens
 			c.tokens += w.Tokens
 			if text := Within(w); text != "" {
 				c.within[c.shards[a.job.Shards[0]].Task] = text

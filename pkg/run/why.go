@@ -4,7 +4,6 @@ import (
 	"cmp"
 
 	"sextant/pkg/result"
-	"sextant/scheduler"
 )
 
 // Class is the kind of reason why a shard is not done. The causes of scheduler.Cause and the kinds of result.FailureKind are classes too.
@@ -51,7 +50,7 @@ func trials(entries []entry) map[string]trial {
 		case evEnd:
 			for _, s := range asked[e.ticket()] {
 				t := last[s]
-				if e.Status == nil || e.Status.State == scheduler.Cancelled && e.Status.Cause == "" {
+				if e.stopped() {
 					t.stopped = cmp.Or(e.Reason, "stopped")
 				} else {
 					t = trial{entry: e, times: t.times + 1}
@@ -99,24 +98,5 @@ func (t *Trouble) take(last trial) {
 	if t.Reason == "" {
 		t.Reason = last.Reason
 	}
-	st := *last.Status
-	t.Node, t.Class = st.Node, Class(result.FailOther)
-	kind := result.FailureKind("")
-	for _, f := range last.Faults {
-		if f.Shard == t.Shard {
-			kind = f.Kind
-		}
-	}
-	switch {
-	case kind == result.FailInput, kind == result.FailDisk:
-		t.Class = Class(kind)
-	case st.Cause == evicted:
-		t.Class = ClassEvicted
-	case st.Cause != "":
-		t.Class = Class(st.Cause)
-	case st.State == scheduler.Lost:
-		t.Class = ClassLost
-	case kind != "":
-		t.Class = Class(kind)
-	}
+	t.Node, t.Class = last.Status.Node, last.class(t.Shard)
 }
