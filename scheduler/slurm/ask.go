@@ -14,34 +14,51 @@ import (
 
 // form is what a value must look like before it may stand in a directive: nothing that sbatch would read as more than one word, as a comment,
 // as a quote or as another option. Whoever fills Options checks first and tells the user where he wrote it; this is the last door.
+//
+// How long a value may be is counted and not part of the pattern: a regular expression with {0,254} takes a millisecond and a megabyte to make.
 type form struct {
 	is   *regexp.Regexp
+	most int // bytes of the value; of an option, of what is behind "="; 0: as the pattern says
+	name int // of an option: bytes before "=", dashes too
 	says string
 }
 
 var (
-	wordForm = form{regexp.MustCompile(`^[A-Za-z0-9_(\[][A-Za-z0-9_.,:=+@/&|*()\[\]!-]{0,254}$`),
+	wordForm = form{regexp.MustCompile(`^[A-Za-z0-9_(\[][A-Za-z0-9_.,:=+@/&|*()\[\]!-]*$`), 255, 0,
 		"at most 255 of A-Z a-z 0-9 _ . , : = + @ / & | * ( ) [ ] ! -, a letter, digit, _ ( or [ first"}
-	textForm = form{regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.,:=+@/ -]{0,254}$`),
+	textForm = form{regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.,:=+@/ -]*$`), 255, 0,
 		"at most 255 of A-Z a-z 0-9 _ . , : = + @ / - and space, a letter, digit or _ first"}
 	timeForm = form{regexp.MustCompile(
-		`^([0-9]{1,7}|[0-9]{1,6}:[0-9]{1,2}|[0-9]{1,5}:[0-9]{1,2}:[0-9]{1,2}|[0-9]{1,4}-[0-9]{1,2}(:[0-9]{1,2}){0,2})$`),
+		`^([0-9]{1,7}|[0-9]{1,6}:[0-9]{1,2}|[0-9]{1,5}:[0-9]{1,2}:[0-9]{1,2}|[0-9]{1,4}-[0-9]{1,2}(:[0-9]{1,2}){0,2})$`), 0, 0,
 		`minutes, "HH:MM:SS" or "D-HH:MM:SS"`}
-	sizeForm   = form{regexp.MustCompile(`^[0-9]{1,12}[KMGT]?$`), `a number of MiB, or with K, M, G or T: "64G"`}
-	optionForm = form{regexp.MustCompile(`^--[a-z][a-z0-9-]{1,40}(=[A-Za-z0-9_.,:=+@/&|*()\[\]!-]{0,254})?$`),
+	sizeForm   = form{regexp.MustCompile(`^[0-9]{1,12}[KMGT]?$`), 0, 0, `a number of MiB, or with K, M, G or T: "64G"`}
+	optionForm = form{regexp.MustCompile(`^--[a-z][a-z0-9-]+(=[A-Za-z0-9_.,:=+@/&|*()\[\]!-]*)?$`), 254, 43,
 		`"--name" or "--name=value", without quotes or spaces`}
-	nodeForm = form{regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}$`), "the name of a node"}
+	nodeForm = form{regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`), 255, 0, "the name of a node"}
 	// A name is a job's name, a file's name and a field of a list file in one.
-	nameForm = form{regexp.MustCompile(`^[A-Za-z0-9_+][A-Za-z0-9._+=,@:-]{0,199}$`),
+	nameForm = form{regexp.MustCompile(`^[A-Za-z0-9_+][A-Za-z0-9._+=,@:-]*$`), 200, 0,
 		"at most 200 of A-Z a-z 0-9 . _ + = , @ : -, a letter, digit, _ or + first"}
-	tailForm = form{regexp.MustCompile(`^[A-Za-z0-9_./+=,@:%-]{1,1000}$`), "at most 1000 of A-Z a-z 0-9 _ . / + = , @ : % -"}
+	tailForm = form{regexp.MustCompile(`^[A-Za-z0-9_./+=,@:%-]+$`), 1000, 0, "at most 1000 of A-Z a-z 0-9 _ . / + = , @ : % -"}
 	// A log's path that is not of this form is left out: then sbatch chooses one.
-	logForm = form{regexp.MustCompile(`^[A-Za-z0-9_./+][A-Za-z0-9_./+=,@:-]{0,999}$`), ""}
+	logForm = form{regexp.MustCompile(`^[A-Za-z0-9_./+][A-Za-z0-9_./+=,@:-]*$`), 1000, 0, ""}
 )
+
+func (f form) fits(value string) bool {
+	if !f.is.MatchString(value) {
+		return false
+	}
+	if f.name > 0 {
+		var name string
+		if name, value, _ = strings.Cut(value, "="); len(name) > f.name {
+			return false
+		}
+	}
+	return f.most == 0 || len(value) <= f.most
+}
 
 // check is an error that names what was given when a value has not the form.
 func (f form) check(what, value string) error {
-	if f.is.MatchString(value) {
+	if f.fits(value) {
 		return nil
 	}
 	if len(value) > 80 {

@@ -26,7 +26,7 @@ func (o *Options) script(j scheduler.Job, f features) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("writing the script of job %q: %w", j.Name, err)
 	}
-	if logForm.is.MatchString(j.Log) {
+	if logForm.fits(j.Log) {
 		d.flag("--output=%s", j.Log)
 	}
 	body, err := o.body(j)

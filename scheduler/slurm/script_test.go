@@ -359,3 +359,22 @@ func TestByHand(t *testing.T) {
 		t.Errorf("got %q, want %q; it said %q", got, want, said)
 	}
 }
+
+// TestFormLengths holds what of a value is counted.
+func TestFormLengths(t *testing.T) {
+	for name, of := range map[string]struct {
+		f    form
+		most int // bytes
+		head string
+	}{
+		"word": {wordForm, 255, ""}, "text": {textForm, 255, ""}, "node": {nodeForm, 255, ""}, "name": {nameForm, 200, ""}, "tail": {tailForm, 1000, ""},
+		"log": {logForm, 1000, ""}, "option": {optionForm, 41, "--"}, "value": {optionForm, 254, "--a-b="},
+	} {
+		if !of.f.fits(of.head+strings.Repeat("a", of.most)) || of.f.fits(of.head+strings.Repeat("a", of.most+1)) {
+			t.Errorf("a %s has not at most %d", name, of.most)
+		}
+	}
+	if optionForm.fits("--" + strings.Repeat("a", 42) + "=1") {
+		t.Error("a value lets an option's name be longer")
+	}
+}
