@@ -322,7 +322,7 @@ func (d *decoder) text(n *node, v reflect.Value, key string, r rule) {
 	case s != "" && len(r.oneOf) > 0 && !slices.Contains(r.oneOf, s):
 		d.p.add(n, key, "is %q; %s", s, choose(s, r.oneOf))
 		return
-	case s != "" && r.form != nil && !d.raw && !r.form.is.MatchString(s):
+	case s != "" && r.form != nil && !d.raw && !r.form.fits(s):
 		d.p.add(n, key, "%q cannot be used; write %s", s, r.form.says)
 		return
 	case s != "" && !d.raw && (r.path || r.program && strings.Contains(s, "/")):

@@ -67,14 +67,16 @@ func TestSecretsStay(t *testing.T) {
 
 func TestFormsTake(t *testing.T) {
 	for key, values := range map[string][]string{
-		"word":   {"llmeval", "a,b", "normal_2", "gpu:8", "h100|a100", "[intel*2&amd*2]", "(a&b)|c", "node[001-128,200],gpu-7", "me@site", "v1.2+x", "a=b", strings.Repeat("a", 255), "9"},
-		"text":   {"eval of 7b, step 2000: all", "x", "a-b_c/d=e+f@g.h", strings.Repeat("a", 255)},
-		"option": {"--exclusive", "--nice=100", "--licenses=matlab:2,ansys@db:1", "--switches=1@00:10:00", "--mail-type=END,FAIL", "--mem-per-gpu=8G", "--begin="},
-		"time":   {"60", "60:00", "1:00:00", "2-0", "2-12:30", "2-12:30:15", "0"},
-		"size":   {"64G", "64000", "0", "1T", "5K"},
+		"word": {"llmeval", "a,b", "normal_2", "gpu:8", "h100|a100", "[intel*2&amd*2]", "(a&b)|c", "node[001-128,200],gpu-7", "me@site", "v1.2+x", "a=b", strings.Repeat("a", 255), "9"},
+		"text": {"eval of 7b, step 2000: all", "x", "a-b_c/d=e+f@g.h", strings.Repeat("a", 255)},
+		"option": {"--exclusive", "--nice=100", "--licenses=matlab:2,ansys@db:1", "--switches=1@00:10:00", "--mail-type=END,FAIL", "--mem-per-gpu=8G", "--begin=",
+			"--" + strings.Repeat("a", 41), "--a-b=" + strings.Repeat("a", 254)},
+		"dlc":  {"--a_b=" + strings.Repeat("a", 1000), "--" + strings.Repeat("a", 61) + "=1"},
+		"time": {"60", "60:00", "1:00:00", "2-0", "2-12:30", "2-12:30:15", "0"},
+		"size": {"64G", "64000", "0", "1T", "5K"},
 	} {
 		for _, v := range values {
-			if !forms[key].is.MatchString(v) {
+			if !forms[key].fits(v) {
 				t.Errorf("%q is not taken as %s", v, key)
 			}
 		}
@@ -83,10 +85,13 @@ func TestFormsTake(t *testing.T) {
 		"time": {"", "1h", "1:2:3:4", "-1", "1-", "2-12:", "UNLIMITED", "12345678", "1:200"},
 		"size": {"", "64 G", "64GB", "-1", "1.5G", "64g", "1234567890123"},
 		"option": {"", "-p", "--", "--a", "-p llm", "--Name=x", "--name=x y", "--name value", "--=x", "name", "--nice=-1\n", "--n_x",
-			"--" + strings.Repeat("a", 50), "--a-b=" + strings.Repeat("a", 300)},
+			"--" + strings.Repeat("a", 42), "--" + strings.Repeat("a", 42) + "=1", "--a-b=" + strings.Repeat("a", 255)},
+		"dlc":  {"--a_b=" + strings.Repeat("a", 1001), "--" + strings.Repeat("a", 62)},
+		"word": {strings.Repeat("a", 256)},
+		"text": {strings.Repeat("a", 256)},
 	} {
 		for _, v := range values {
-			if forms[key].is.MatchString(v) {
+			if forms[key].fits(v) {
 				t.Errorf("%q is taken as %s", v, key)
 			}
 		}

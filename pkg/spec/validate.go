@@ -93,11 +93,14 @@ func (c *checker) models(root *node, models []Model) {
 	}
 }
 
-var abbrForm = regexp.MustCompile(`^[A-Za-z0-9_+][A-Za-z0-9._+-]{0,99}$`)
+var nameForm = form{regexp.MustCompile(`^[A-Za-z0-9_+][A-Za-z0-9._+-]*$`), 100, 0, ""}
+
+// isName says that a name can be an abbr or that of a recipe.
+func isName(name string) bool { return nameForm.fits(name) }
 
 // abbr holds a name to what file names and Slurm take.
 func (c *checker) abbr(n *node, key, abbr string) {
-	if at := n.get("abbr"); abbrForm.MatchString(abbr) || at != nil && at.value != abbr {
+	if at := n.get("abbr"); isName(abbr) || at != nil && at.value != abbr {
 		return
 	}
 	const form = `1 to 100 of the characters A-Z a-z 0-9 . _ + -, not "." or "-" first`

@@ -54,7 +54,7 @@ func (k *recipe) idle(key, format string, args ...any) {
 func (k *recipe) name() {
 	switch {
 	case !k.written("name"):
-	case !abbrForm.MatchString(k.q.Name):
+	case !isName(k.q.Name):
 		k.refuse("name", `%q cannot be used; write 1 to 100 of the characters A-Z a-z 0-9 . _ + -, not "." or "-" first`, k.q.Name)
 	case k.q.Name == Pretrain:
 		k.refuse("name", "%q is what the untouched model is called; write another name", k.q.Name)

@@ -83,7 +83,7 @@ func (c *checker) extra(l *node, s *Slurm) {
 	}
 	for _, item := range l.items {
 		text, _ := item.value.(string)
-		if !forms["option"].is.MatchString(text) {
+		if !forms["option"].fits(text) {
 			continue // the decoder has said so
 		}
 		name, value, _ := strings.Cut(strings.TrimPrefix(text, "--"), "=")
