@@ -12,7 +12,7 @@ RECORD ?= docs/benchmarks.md
 # The conformance suite runs on outside data that is not ours to ship: it is in when SEXTANT_DATA names that data.
 TAGS := $(if $(SEXTANT_DATA),-tags conformance)
 
-.PHONY: help quickstart slurm-quickstart build test check lint sanitize fuzz chaos bench bench-peers deps clean worker-cuda check-cuda \
+.PHONY: help quickstart slurm-quickstart build test check lint sanitize fuzz chaos bench bench-peers deps docs install clean worker-cuda check-cuda \
   gpu-check-kit gpu-check vet staticcheck test-raced test-beside check-cuda-aligned check-cuda-odd check-cuda-goldens check-cuda-programs
 
 help: ## list the targets
@@ -126,15 +126,30 @@ bench-peers: build ## the same beside llama.cpp and transformers; scripts/bench-
 	BIN=$(BIN) scripts/bench-peers --record $(RECORD) $(WORKS)
 
 # Slurm is for the tests alone, which bring up clusters of their own: no service of these packages is started.
-deps: ## install gcc, g++, git, python3, Slurm and Chromium from Debian's packages where they are missing
+deps: ## install gcc, g++, git, python3, Slurm, Chromium, zsh, fish and groff from Debian's packages where they are missing
 	@PATH=$$PATH:/usr/sbin:/sbin; miss=; \
-	for p in gcc:gcc g++:g++ git:git python3:python3 munged:munge slurmctld:slurmctld slurmd:slurmd squeue:slurm-client slurmdbd:slurmdbd mariadbd:mariadb-server chromium:chromium; do \
+	for p in gcc:gcc g++:g++ git:git python3:python3 munged:munge slurmctld:slurmctld slurmd:slurmd squeue:slurm-client slurmdbd:slurmdbd mariadbd:mariadb-server chromium:chromium zsh:zsh fish:fish groff:groff-base; do \
 	  command -v $${p%%:*} >/dev/null || miss="$$miss $${p##*:}"; done; \
 	if [ -n "$$miss" ]; then \
 	  policy=/usr/sbin/policy-rc.d; \
 	  if [ ! -e $$policy ]; then trap "rm -f $$policy" EXIT; printf '#!/bin/sh\nexit 101\n' >$$policy; chmod +x $$policy; fi; \
 	  export DEBIAN_FRONTEND=noninteractive; \
 	  apt-get update -qq && apt-get install -y --no-install-recommends $$miss libc6-dev fonts-dejavu-core; fi
+
+docs: ## write docs/cli.md, docs/json.md and the man pages anew, from the commands
+	$(GO) test -count=1 ./cmd/submit ./cmd/worker -run '^TestDocs$$' -update
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+install: build ## put the programs, man pages and shells' completions under PREFIX (/usr/local), below DESTDIR
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions \
+	  $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	install -m 755 $(BIN)/submit $(BIN)/worker $(DESTDIR)$(PREFIX)/bin
+	if [ -e $(BIN)/libsextant_cuda.so ]; then install -m 755 $(BIN)/libsextant_cuda.so $(DESTDIR)$(PREFIX)/bin; fi
+	install -m 644 docs/man/submit.1 docs/man/worker.1 $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 cmd/submit/completion/bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/submit
+	install -m 644 cmd/submit/completion/zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_submit
+	install -m 644 cmd/submit/completion/fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/submit.fish
 
 clean: ## remove bin/ and outputs/
 	rm -rf $(BIN) outputs

@@ -13,6 +13,7 @@ import (
 // floors gives each package its floor. A package may import only packages of lower floors. The names are below "sextant/".
 var floors = map[string]int{
 	"internal/browser":        0,
+	"internal/clidoc":         1,
 	"internal/cudalib":        0,
 	"internal/dlcshim":        0,
 	"internal/dlcshim/dlc":    1,

@@ -45,6 +45,9 @@ func Backends() []string {
 	return names
 }
 
+// ABI is the number that a library of kernels must have for this program.
+const ABI = C.SX_ABI
+
 // LaidOut is how many rows of its input a matmul of the cpu backend lays out anew at once, in f32.
 const LaidOut = cpu.LaidOut
 

@@ -17,8 +17,11 @@ type (
 	Graph  struct{}
 )
 
-// LaidOut is 0: there is no backend.
-const LaidOut = 0
+// LaidOut and ABI are 0: there is no backend.
+const (
+	LaidOut = 0
+	ABI     = 0
+)
 
 // Found is what a backend answered when one of its devices was opened.
 type Found struct {

@@ -34,6 +34,10 @@ type badInput struct{ error }
 func (b badInput) Unwrap() error { return b.error }
 
 func (e env) run(ctx context.Context) int {
+	if len(e.args) > 1 && e.args[1] == completeCommand {
+		e.offer(e.args[2:])
+		return exitDone
+	}
 	app := e.app()
 	cliargs.Harden(app)
 	app.OnUsageError = func(c *cli.Context, err error, _ bool) error { return explain(err, c.App.Flags) }
@@ -84,6 +88,15 @@ func (e env) printErrors(err error) {
 	}
 }
 
+// jsonVersion is that of every document of --json. One that loses a field, or changes what a field means, gets a greater one of its own:
+// docs/json.md promises it. New fields are no change.
+const jsonVersion = 1
+
+// jsonFlag is the --json of a command that tells facts.
+func jsonFlag(usage string) *cli.BoolFlag {
+	return &cli.BoolFlag{Name: "json", Usage: usage, DisableDefaultText: true}
+}
+
 // printJSON prints a value as the one document of a --json.
 func (e env) printJSON(v any) error {
 	enc := json.NewEncoder(e.stdout)
@@ -94,20 +107,23 @@ func (e env) printJSON(v any) error {
 
 func (e env) app() *cli.App {
 	return &cli.App{
-		Name:  "submit",
-		Usage: "evaluate language models: plan, run, score, report",
-		UsageText: "submit [eval.toml] [flags]\n   submit eval.toml --max-num-workers 2 --max-partition-size 4000\n" +
-			"   submit eval.toml --slurm -p llmeval -q auto --max-num-workers 32 --max-partition-size 4000",
+		Name:      "submit",
+		Usage:     "evaluate language models: plan, run, score, report",
+		UsageText: "submit [SPEC] [flags]\n   submit COMMAND [flags] [arguments]",
 		Description: "Reads the spec (default: ./eval.toml), cuts it into shards, runs them on this machine or a Slurm cluster and prints the scores.\n" +
-			"The same command again goes on where it stopped; on a finished run it only prints the scores.\n\n" +
-			"Exit codes: 0 done, 1 failed, 2 wrong usage, spec or input, 3 incomplete results, 130 interrupted.",
+			"The same command again goes on where it stopped; on a finished run it only prints the scores. Flags may stand before or after the\n" +
+			"spec. Standard output is the answer, standard error tells how it goes.\n\n" +
+			"Exit codes: 0 done, 1 failed, 2 wrong usage, spec or input: nothing was run, 3 done but for rows without a score, 130 interrupted.\n\n" +
+			"Example: submit eval.toml --max-num-workers 2 --max-partition-size 4000\n" +
+			"         submit eval.toml --slurm -p llmeval -q auto --max-num-workers 32 --max-partition-size 4000",
+		Version:         cliargs.VersionText(),
 		HideHelpCommand: true,
 		Writer:          e.stdout,
 		ErrWriter:       e.stderr,
 		Flags:           evaluateFlags(),
 		Action:          e.root,
 		Commands: append([]*cli.Command{e.quantizeCommand(), e.datasetsCommand(), e.planCommand(), e.scoreCommand(), e.compareCommand(), e.exportCommand(),
-			e.importCommand()}, e.runCommands()...),
+			e.importCommand(), e.completionCommand()}, e.runCommands()...),
 
 		DisableSliceFlagSeparator: true, // a comma is a part of an option of sbatch
 	}

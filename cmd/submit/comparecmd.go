@@ -31,19 +31,20 @@ func (e env) compareCommand() *cli.Command {
 			"runs with the same several models each is compared with itself.\n\n" +
 			"Example: submit compare outputs/20260714_101500-3f2a9c1b outputs/20260801_090000-77aa01c2\n" +
 			"         submit compare outputs/20260714_101500-3f2a9c1b:base outputs/20260714_101500-3f2a9c1b:tuned",
-		Flags:  []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "one JSON document", DisableDefaultText: true}},
+		Flags:  []cli.Flag{jsonFlag("print one JSON document")},
 		Action: e.compare,
 	}
 }
 
-// compareView is what submit compare --json prints.
+// compareView is models set against a baseline.
 type compareView struct {
-	Version    int           `json:"version"`    // raised when a field changes its meaning or goes
+	Version    int           `json:"version"`
 	Confidence float64       `json:"confidence"` // of low and high
 	Power      float64       `json:"power"`      // of detectable
 	Pairs      []comparePair `json:"pairs"`
 }
 
+// comparePair is a model and its baseline.
 type comparePair struct {
 	Baseline     modelRef     `json:"baseline"`
 	Model        modelRef     `json:"model"`
@@ -58,6 +59,7 @@ type modelRef struct {
 	Name string `json:"model"`
 }
 
+// comparison is how one score differs.
 type comparison struct {
 	score.Comparison
 	Value         *float64 `json:"value"`          // of the model on all of its rows
@@ -71,7 +73,7 @@ func (e env) compare(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	v := compareView{Version: 1, Confidence: score.Confidence, Power: score.Power}
+	v := compareView{Version: jsonVersion, Confidence: score.Confidence, Power: score.Power}
 	for _, p := range pairs {
 		pair, err := runs.compare(c.Context, p[0], p[1])
 		if err != nil {

@@ -30,9 +30,9 @@ func (e env) datasetsCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "data-dir", DefaultText: "data, or the spec's", Usage: "`DIR` with the datasets' files"},
 			&cli.StringFlag{Name: "spec", Usage: "the datasets of this `SPEC` too, and its data_dir"},
-			&cli.IntFlag{Name: "row", Usage: "`ROW` to show, from 0"},
+			&cli.IntFlag{Name: "row", Usage: "the `ROW` to show, from 0", DefaultText: "0"},
 			&cli.StringFlag{Name: "model", Usage: "a checkpoint's `PATH`, or a model of the spec by its abbr: count the prompt's tokens"},
-			&cli.BoolFlag{Name: "json", Usage: "one JSON document", DisableDefaultText: true},
+			jsonFlag("print one JSON document: the list, or the one dataset in full"),
 		},
 		Action: e.datasets,
 	}
@@ -133,6 +133,13 @@ func (e env) datasets(c *cli.Context) error {
 	return e.showDataset(c, s, found[0].Members()[0])
 }
 
+// datasetList is the datasets that there are, and their files.
+type datasetList struct {
+	Version  int           `json:"version"`
+	DataDir  string        `json:"data_dir"` // below which files are looked for
+	Datasets []datasetView `json:"datasets"`
+}
+
 // datasetView is a dataset in the list.
 type datasetView struct {
 	Name        string     `json:"name"`
@@ -141,17 +148,18 @@ type datasetView struct {
 	Metrics     []string   `json:"metrics,omitempty"` // further ones
 	Rows        *int       `json:"rows"`              // nil: its files are not there, or not as they should be
 	Subsets     int        `json:"subsets,omitempty"`
-	Found       int        `json:"found"` // of its subsets, or of 1
-	Files       []fileView `json:"files"` // of a family: of its first subset
-	Problem     string     `json:"problem,omitempty"`
+	Found       int        `json:"found"`             // of its subsets, or of 1
+	Files       []fileView `json:"files"`             // of a family: of its first subset
+	Problem     string     `json:"problem,omitempty"` // what is wrong with the files that are there
 	Description string     `json:"description,omitempty"`
 	Source      string     `json:"source,omitempty"` // origin and licence
 
 	incomplete bool // the problem is a file that is not there
 }
 
+// fileView is a file of a dataset.
 type fileView struct {
-	Role  string `json:"role"` // test, labels, train, train labels, column NAME
+	Role  string `json:"role"` // "test", "labels", "train", "train labels", "column NAME"
 	Path  string `json:"path"`
 	Found bool   `json:"found"`
 }
@@ -229,11 +237,7 @@ func (e env) listDatasets(c *cli.Context, s *shelf, list []spec.Dataset) error {
 	}
 	wg.Wait()
 	if c.Bool("json") {
-		return e.printJSON(struct {
-			Version  int           `json:"version"`
-			DataDir  string        `json:"data_dir"`
-			Datasets []datasetView `json:"datasets"`
-		}{1, s.dir, views})
+		return e.printJSON(datasetList{jsonVersion, s.dir, views})
 	}
 	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "NAME\tMODE\tMETRIC\tROWS\tFILES\tFILE")

@@ -15,25 +15,27 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// datasetDetail is what submit datasets NAME shows.
+// datasetDetail is a dataset, and a row of it as the model is given it.
 type datasetDetail struct {
 	Version int `json:"version"`
 	datasetView
 	Prompt  string       `json:"prompt"` // six hex digits of its configuration
 	FewShot spec.FewShot `json:"few_shot"`
-	Post    []string     `json:"post,omitempty"`
-	Row     *rowView     `json:"row,omitempty"` // nil: a rolling dataset
+	Post    []string     `json:"post,omitempty"` // post-processors of what is generated, in order
+	Row     *rowView     `json:"row,omitempty"`  // not of a rolling dataset
 }
 
+// rowView is a row.
 type rowView struct {
-	Row      int        `json:"row"`
-	Examples int        `json:"examples"`
-	Gold     []string   `json:"gold"`
-	Parts    []partView `json:"parts"`
-	Limit    int        `json:"limit,omitempty"` // tokens that the model may be given; 0: no model was named
-	Fits     string     `json:"fits,omitempty"`
+	Row      int        `json:"row"`             // its number, from 0
+	Examples int        `json:"examples"`        // in its context
+	Gold     []string   `json:"gold"`            // answers that count as right
+	Parts    []partView `json:"parts"`           // of the prompts
+	Limit    int        `json:"limit,omitempty"` // tokens that the model may be given; absent: no model was named
+	Fits     string     `json:"fits,omitempty"`  // whether the row keeps to it, in words
 }
 
+// partView is a prompt, or a continuation of one.
 type partView struct {
 	Name   string `json:"name"`
 	Text   string `json:"text"`
@@ -88,7 +90,7 @@ func (e env) showDataset(c *cli.Context, s *shelf, d spec.Dataset) error {
 		to = &reader{}
 	}
 	rows := set.Len()
-	v := datasetDetail{Version: 1, datasetView: describe(d), Prompt: dataset.PromptHash(d, to.roles), FewShot: d.FewShot, Post: d.Post}
+	v := datasetDetail{Version: jsonVersion, datasetView: describe(d), Prompt: dataset.PromptHash(d, to.roles), FewShot: d.FewShot, Post: d.Post}
 	v.Rows, v.Found = &rows, 1
 	if d.Mode != spec.Rolling {
 		item, err := set.Item(c.Int("row"), to.roles)

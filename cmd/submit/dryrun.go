@@ -10,11 +10,8 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// previewVersion is raised when a field of preview changes its meaning or goes.
-const previewVersion = 1
-
-// preview is what --dry-run tells: the table, and with --json this document. Tokens, seconds and hours are estimates; those of
-// tasks, pools and jobs are of the whole plan, whatever is there already, and of one worker.
+// preview is what would be done of a plan. Tokens, seconds and hours are estimates; those of tasks, pools and jobs are of the whole plan,
+// whatever is there already, and of one worker.
 type preview struct {
 	Version   int    `json:"version"`
 	Spec      string `json:"spec"`
@@ -54,6 +51,7 @@ type taskPreview struct {
 	GPUHours float64 `json:"gpu_hours"`
 }
 
+// poolPreview is jobs of one model and one shape.
 type poolPreview struct {
 	Pool     string  `json:"pool"`
 	Jobs     int     `json:"jobs"`
@@ -66,6 +64,7 @@ type poolPreview struct {
 	Walltime string  `json:"walltime,omitempty"` // time limit of a job as Slurm gets it
 }
 
+// jobPreview is one job.
 type jobPreview struct {
 	Job     string   `json:"job"`
 	Pool    string   `json:"pool"`
@@ -95,6 +94,7 @@ type clusterPreview struct {
 	Error string `json:"error,omitempty"`
 }
 
+// scriptPreview is a batch script.
 type scriptPreview struct {
 	Name string `json:"name"`
 	Text string `json:"text"`
@@ -140,7 +140,7 @@ func (e env) dryRun(c *cli.Context, whole, p *plan.Plan) error {
 
 // look sees what the plan would do, in the directory given or else in the run that it would go on with.
 func look(p *plan.Plan, reuse, dir string) (*preview, error) {
-	v := &preview{Version: previewVersion, Spec: p.Spec.Name, Scheduler: p.Spec.Infer.Scheduler, Identity: p.Identity, Digest: p.Digest,
+	v := &preview{Version: jsonVersion, Spec: p.Spec.Name, Scheduler: p.Spec.Infer.Scheduler, Identity: p.Identity, Digest: p.Digest,
 		Workers: p.Spec.Infer.MaxNumWorkers}
 	var err error
 	if dir != "" {

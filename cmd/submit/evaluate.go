@@ -32,8 +32,6 @@ const (
 	modeInfer = "infer"
 	modeEval  = "eval"
 	modeViz   = "viz"
-
-	modeUsage = "all; infer: no scores; eval: score what is there; viz: only rewrite the summary"
 )
 
 // evaluate is the command itself: spec, plan, run, scores, report.
@@ -46,7 +44,7 @@ func (e env) evaluate(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	e.code = c.Bool(allowCode)
+	e.code, e.json = c.Bool(allowCode), c.Bool("json")
 	if err := e.checkCode(c.Context, p, c.Bool("detach")); err != nil {
 		return err
 	}
@@ -101,15 +99,15 @@ func (e env) carryOut(c *cli.Context, r *run.Run, t task) error {
 // conclude tells what there is when the jobs have ended: scores, or quantized models.
 func (e env) conclude(ctx context.Context, r *run.Run, t task) error {
 	if t.quantize {
-		whole, err := made(e.stdout, r)
+		whole, err := e.made(r)
 		if err == nil && !whole {
 			err = errIncomplete
 		}
 		return err
 	}
 	err := e.scores(ctx, r, t.mode)
-	_, merr := made(e.stderr, r)
-	return errors.Join(err, merr)
+	v, _ := madeOf(r)
+	return errors.Join(err, v.print(e.stderr))
 }
 
 // plan reads the spec and makes the plan. Whatever is wrong with spec, data or models is found here, before anything is written.
@@ -270,12 +268,27 @@ func (e env) scores(ctx context.Context, r *run.Run, mode string) error {
 	if err := e.writePage(r, all); err != nil {
 		return err
 	}
-	if err := report.Terminal(e.stdout, all); err != nil {
+	if err := e.printScores(r, all); err != nil {
 		return err
 	}
 	fmt.Fprintf(e.stderr, "summary: %s\n", relative(filepath.Join(string(r.Dir), "summary.{txt,csv,md,json}")))
 	fmt.Fprintf(e.stderr, "report: %s\n", relative(pageFile(string(r.Dir))))
 	return e.whole(r, &all)
+}
+
+// scoresView is the scores of a run.
+type scoresView struct {
+	Version int          `json:"version"`
+	Run     string       `json:"run"`    // its directory
+	Scores  score.Scores `json:"scores"` // what is in its scores.json
+}
+
+// printScores prints the table, or the document of --json.
+func (e env) printScores(r *run.Run, all score.Scores) error {
+	if e.json {
+		return e.printJSON(scoresView{jsonVersion, string(r.Dir), all})
+	}
+	return report.Terminal(e.stdout, all)
 }
 
 // whole is the outcome of a scoring: whether rows are missing. Of programs that were not run it says how they are.

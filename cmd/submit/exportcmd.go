@@ -30,8 +30,9 @@ func (e env) exportCommand() *cli.Command {
 			"Example: submit export outputs/20260714_101500-3f2a9c1b --format latex\n" +
 			"         submit export outputs/20260714_101500-3f2a9c1b --format lm-eval -o for-the-dashboard",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "format", Value: "csv", Usage: strings.Join(slices.Concat(export.Formats, export.Layouts), ", ")},
-			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "`FILE` to write, whole or not at all, or a layout's directory (default: standard output)"},
+			&cli.StringFlag{Name: "format", Value: "csv", Usage: "the `FORMAT`: " + strings.Join(slices.Concat(export.Formats, export.Layouts), ", ")},
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "`FILE` to write, whole or not at all, or a layout's directory",
+				DefaultText: "standard output"},
 		},
 		Action: e.export,
 	}

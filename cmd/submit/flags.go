@@ -13,7 +13,7 @@ import (
 // The groups of flags in --help, which lists them by name.
 const (
 	groupEvaluation = "Evaluation"
-	groupLook       = "Looking ahead"
+	groupLook       = "What is printed"
 	groupShards     = "Shards and workers"
 	groupSlurm      = "Slurm"
 	groupDLC        = "Aliyun PAI's DLC"
@@ -37,11 +37,11 @@ func evaluateFlags() []cli.Flag {
 func keyedFlags() []keyed {
 	all := []keyed{
 		{&cli.IntFlag{Name: "limit", DefaultText: "all", Usage: "only the first `N` rows of each dataset (in the spec: infer.limit)"}, "infer.limit"},
-		{&cli.StringFlag{Name: "work-dir", Aliases: []string{"w"}, Usage: "`DIR` where runs are made (work_dir)"}, "work_dir"},
+		{&cli.StringFlag{Name: "work-dir", Aliases: []string{"w"}, DefaultText: "outputs", Usage: "`DIR` where runs are made (work_dir)"}, "work_dir"},
 		{&cli.StringFlag{Name: "reuse", Aliases: []string{"r"},
-			Usage: "work in this `RUN` of the work dir (a name, a path or \"latest\", the default), reusing its rows"}, ""},
-		{&cli.StringFlag{Name: "mode", Aliases: []string{"m"}, Value: modeAll, Usage: modeUsage}, ""},
-		{&cli.IntFlag{Name: "retry", DefaultText: "2", Usage: "further attempts of a failed shard (infer.retry)"}, "infer.retry"},
+			Usage: "work in this `RUN` of the work dir (a name, a path; \"latest\" where none is named), reusing its rows"}, ""},
+		{modeFlag(), ""},
+		{&cli.IntFlag{Name: "retry", DefaultText: "2", Usage: "at most `N` further attempts of a failed shard (infer.retry)"}, "infer.retry"},
 		{&cli.BoolFlag{Name: "debug", Usage: "one job at a time, its log to the terminal"}, ""},
 		{codeFlag(), ""},
 		{&cli.BoolFlag{Name: "lark", Aliases: []string{"l"},
@@ -63,6 +63,12 @@ func keyedFlags() []keyed {
 	return all
 }
 
+// modeFlag is the flag that chooses parts of the work.
+func modeFlag() *cli.StringFlag {
+	return &cli.StringFlag{Name: "mode", Aliases: []string{"m"}, Value: modeAll,
+		Usage: "`PART` of the work: all; infer: no scores; eval: score what is there; viz: only rewrite the summary"}
+}
+
 func setCategory(f cli.Flag, category string) {
 	switch f := f.(type) {
 	case *cli.IntFlag:
@@ -81,18 +87,18 @@ func lookFlags() []keyed {
 		{&cli.StringFlag{Name: "dry-run",
 			Usage: "print the plan and change nothing; with `[=DIR]` write it and its scripts to DIR, to be submitted by hand"}, ""},
 		{&cli.BoolFlag{Name: "show-scripts", Usage: "with --dry-run and Slurm: print every batch script after the plan"}, ""},
-		{&cli.BoolFlag{Name: "json", Usage: "with --dry-run: one JSON document in the place of the table"}, ""},
+		{jsonFlag("print one JSON document in the place of the table: the scores, of --dry-run the plan"), ""},
 	}
 }
 
 func shardFlags() []keyed {
 	return []keyed{
-		{&cli.IntFlag{Name: "max-num-workers", DefaultText: "1", Usage: "jobs at once (infer.max_num_workers)"}, "infer.max_num_workers"},
+		{&cli.IntFlag{Name: "max-num-workers", DefaultText: "1", Usage: "at most `N` jobs at once (infer.max_num_workers)"}, "infer.max_num_workers"},
 		{&cli.IntFlag{Name: "max-partition-size", DefaultText: "2000",
-			Usage: "cost a shard may have, in OpenCompass units (infer.max_partition_size)"}, "infer.max_partition_size"},
-		{&cli.IntFlag{Name: "gen-task-coef", DefaultText: "20", Usage: "cost of a generated row (infer.gen_task_coef)"}, "infer.gen_task_coef"},
+			Usage: "`COST` a shard may have, in OpenCompass units (infer.max_partition_size)"}, "infer.max_partition_size"},
+		{&cli.IntFlag{Name: "gen-task-coef", DefaultText: "20", Usage: "`COST` of a generated row (infer.gen_task_coef)"}, "infer.gen_task_coef"},
 		{&cli.StringFlag{Name: "partition", DefaultText: "size",
-			Usage: "how tasks are cut: by \"size\", or into as many parts as \"workers\" (infer.partition). Slurm's partition is -p"}, "infer.partition"},
+			Usage: "the `WAY` tasks are cut: by \"size\", or into as many parts as \"workers\" (infer.partition). Slurm's partition is -p"}, "infer.partition"},
 	}
 }
 
@@ -109,15 +115,15 @@ func slurmFlags() []keyed {
 			Usage: "run the jobs on a Slurm cluster (infer.scheduler = \"slurm\"); --slurm=false: on this machine, whatever the spec says"}, ""},
 		part,
 		text("quotatype", "`TYPE` of quota: --quotatype where sbatch knows it, else --qos", "q"),
-		text("qos", "quality of service"),
+		text("qos", "`NAME` of a quality of service"),
 		text("account", "`ACCOUNT` that is charged", "A"),
 		text("reservation", "`NAME` of a reservation"),
-		text("time", "`LIMIT` of a job, \"4:00:00\"; default: by the plan's estimate"),
-		text("mem", "memory on each node, \"64G\""),
+		text("time", "`LIMIT` of a job, \"4:00:00\"; without one by the plan's estimate"),
+		text("mem", "`MEMORY` on each node, \"64G\""),
 		{&cli.IntFlag{Name: "cpus", DefaultText: "4 without GPUs, else the cluster's",
-			Usage: "CPUs of each process (slurm.cpus)"}, "slurm.cpus"},
+			Usage: "`N` CPUs of each process (slurm.cpus)"}, "slurm.cpus"},
 		{&cli.StringFlag{Name: "gpu-option", DefaultText: "gres",
-			Usage: "what asks for GPUs: gres, gpus, gpus-per-node or none (slurm.gpu_option)"}, "slurm.gpu_option"},
+			Usage: "the `WAY` GPUs are asked for: gres, gpus, gpus-per-node or none (slurm.gpu_option)"}, "slurm.gpu_option"},
 		text("gpu-type", "`TYPE` of GPU, \"h100\""),
 		text("constraint", "`FEATURES` a node must have", "C"),
 		text("nodelist", "`NODES` to use"),
@@ -142,7 +148,7 @@ func dlcFlags() []keyed {
 func localFlags() []keyed {
 	return []keyed{
 		{&cli.IntFlag{Name: "threads", DefaultText: "this machine's, divided among the workers",
-			Usage: "CPU threads a worker (local.threads)"}, "local.threads"},
+			Usage: "`N` CPU threads a worker (local.threads)"}, "local.threads"},
 		{&cli.StringFlag{Name: "worker", Usage: "the worker `BINARY` (local.worker)"}, "local.worker"},
 	}
 }
@@ -218,10 +224,8 @@ func checkFlags(c *cli.Context) error {
 	if dry && c.String("dry-run") == "" && c.NArg() > 1 {
 		return cliargs.Usagef("unexpected argument %q; a directory to write to is given as --dry-run=DIR", c.Args().Get(1))
 	}
-	for _, name := range []string{"show-scripts", "json"} {
-		if c.Bool(name) && !dry {
-			return cliargs.Usagef("--%s goes with --dry-run: add that", name)
-		}
+	if c.Bool("show-scripts") && !dry {
+		return cliargs.Usagef("--show-scripts goes with --dry-run: add that")
 	}
 	mode, err := modeOf(c)
 	if err != nil {
@@ -232,10 +236,26 @@ func checkFlags(c *cli.Context) error {
 			return cliargs.Usagef("--%s is of no use with -m %s, which runs no job; leave one of them out", name, mode)
 		}
 	}
+	if c.Bool("json") && !dry {
+		if err := checkJSON(c, mode); err != nil {
+			return err
+		}
+	}
 	if c.Bool("detach") && c.Bool("debug") {
 		return cliargs.Usagef("--debug shows the jobs' logs and --detach leaves before there are any; leave one of them out")
 	}
 	return checkCluster(c)
+}
+
+// checkJSON refuses --json of what ends without scores.
+func checkJSON(c *cli.Context, mode string) error {
+	switch {
+	case mode == modeInfer:
+		return cliargs.Usagef("--json prints scores, and -m infer makes none; leave one of them out (submit status DIR --json tells what is there)")
+	case c.Bool("detach"):
+		return cliargs.Usagef("--json prints scores, and --detach leaves before there are any; leave one of them out (submit status DIR --json looks)")
+	}
+	return nil
 }
 
 // checkCluster refuses flags of a cluster that is not used.

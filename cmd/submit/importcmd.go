@@ -43,6 +43,7 @@ func (e env) importCommand() *cli.Command {
 			&cli.StringFlag{Name: "work-dir", Aliases: []string{"w"}, Usage: "`DIR` where the run is made", Value: "outputs"},
 			&cli.IntFlag{Name: "limit", Usage: "only the first `N` rows of each dataset", DefaultText: "all"},
 			codeFlag(),
+			jsonFlag("print one JSON document in the place of the table: the scores"),
 		},
 		Action: e.importRun,
 	}
@@ -111,7 +112,7 @@ func (e env) importRun(c *cli.Context) error {
 	if err != nil {
 		return badInput{err}
 	}
-	e.code = c.Bool(allowCode)
+	e.code, e.json = c.Bool(allowCode), c.Bool("json")
 	if err := e.checkCode(c.Context, p, false); err != nil {
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"sextant/pkg/cliargs"
@@ -20,38 +19,60 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
+// logsView is where the logs of a run are.
+type logsView struct {
+	Version int       `json:"version"`
+	Run     string    `json:"run"`  // its directory
+	Logs    []logView `json:"logs"` // of the jobs that were tried
+}
+
+// logView is the log of one attempt of a job.
+type logView struct {
+	Job     string   `json:"job"`
+	Shards  []string `json:"shards"`
+	Attempt int      `json:"attempt"` // the last, where none is asked for
+	Log     string   `json:"log"`     // its path; there may be nothing yet
+}
+
 func (e env) logs(c *cli.Context) error {
-	args := c.Args().Slice()
-	if len(args) < 1 || len(args) > 2 {
-		return cliargs.Usagef("logs wants DIR and at most one SHARD or JOB, not %d arguments", len(args))
+	if c.Bool("json") && c.Bool("follow") {
+		return cliargs.Usagef("--json tells where a log is, and --follow prints it; leave one of them out")
 	}
-	dir, err := filepath.Abs(args[0])
+	if c.NArg() < 2 {
+		return e.listLogs(c)
+	}
+	args, err := cliargs.Positional(c, "DIR", "SHARD|JOB")
 	if err != nil {
 		return err
 	}
-	p, err := run.LoadPlan(dir)
+	dir, p, err := runAt(args[0])
 	if err != nil {
-		return badInput{err}
-	}
-	if len(args) == 1 {
-		return e.listLogs(p, result.Dir(dir))
+		return err
 	}
 	job, err := jobNamed(p, args[1])
 	if err != nil {
 		return err
 	}
-	n := c.Int("attempt")
-	if n == 0 {
-		if n, err = result.Dir(dir).LastAttempt(job.ID); err != nil {
-			return err
-		}
-	}
-	path, err := logFile(p, result.Dir(dir), result.Ticket{Job: job.ID, Attempt: n})
+	v, err := logOf(p, result.Dir(dir), job, c.Int("attempt"))
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(e.stderr, "%s, attempt %d: %s\n", job.ID, n, relative(path))
-	return e.show(c.Context, path, c.Bool("follow"))
+	if c.Bool("json") {
+		return e.printJSON(logsView{jsonVersion, dir, []logView{v}})
+	}
+	fmt.Fprintf(e.stderr, "%s, attempt %d: %s\n", v.Job, v.Attempt, relative(v.Log))
+	return e.show(c.Context, v.Log, c.Bool("follow"))
+}
+
+// logOf finds the log of a job's n-th attempt, 0: the last; where it was not tried the attempt is 0.
+func logOf(p *plan.Plan, dir result.Dir, job plan.Job, n int) (v logView, err error) {
+	if n == 0 {
+		if n, err = dir.LastAttempt(job.ID); err != nil {
+			return v, err
+		}
+	}
+	path, err := logFile(p, dir, result.Ticket{Job: job.ID, Attempt: n})
+	return logView{job.ID, job.Shards, n, path}, err
 }
 
 // jobNamed finds the job that has a name or a shard of that name.
@@ -85,20 +106,26 @@ func logFile(p *plan.Plan, dir result.Dir, t result.Ticket) (string, error) {
 }
 
 // listLogs prints, for each job that was tried, its last attempt and its log.
-func (e env) listLogs(p *plan.Plan, dir result.Dir) error {
+func (e env) listLogs(c *cli.Context) error {
+	dir, p, err := runOf(c)
+	if err != nil {
+		return err
+	}
+	all := logsView{jsonVersion, dir, []logView{}}
 	for _, j := range p.Jobs {
-		n, err := dir.LastAttempt(j.ID)
+		v, err := logOf(p, result.Dir(dir), j, 0)
 		if err != nil {
 			return err
 		}
-		if n == 0 {
-			continue
+		if v.Attempt > 0 {
+			all.Logs = append(all.Logs, v)
 		}
-		path, err := logFile(p, dir, result.Ticket{Job: j.ID, Attempt: n})
-		if err != nil {
-			return err
-		}
-		if _, err := fmt.Fprintf(e.stdout, "%s\t%d\t%s\n", j.ID, n, relative(path)); err != nil {
+	}
+	if c.Bool("json") {
+		return e.printJSON(all)
+	}
+	for _, v := range all.Logs {
+		if _, err := fmt.Fprintf(e.stdout, "%s\t%d\t%s\n", v.Job, v.Attempt, relative(v.Log)); err != nil {
 			return err
 		}
 	}

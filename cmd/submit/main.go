@@ -23,6 +23,7 @@ type env struct {
 	terminal       bool   // stderr is one, and stdin
 	stops          *stops // what a signal does
 	code           bool   // what models wrote may be run
+	json           bool   // the answer is one JSON document
 	lark           bool   // a Lark bot is told how the run goes
 	mute           bool   // nobody is, whatever the spec says
 	notices        *notices

@@ -4,9 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 
+	"sextant/pkg/cliargs"
 	"sextant/pkg/dataset"
 	"sextant/pkg/plan"
 	"sextant/pkg/report"
@@ -144,7 +144,7 @@ func attemptsOf(p *plan.Plan, spans []run.Span) []report.Attempt {
 func facts(r *run.Run) []report.Fact {
 	dir := relative(string(r.Dir))
 	out := []report.Fact{
-		{Name: "program", Value: "sextant " + version()},
+		{Name: "program", Value: "sextant " + cliargs.Version()},
 		{Name: "plan", Value: r.Plan.Digest},
 		{Name: "what is asked", Value: r.Plan.Identity},
 		{Name: "again, as planned", Value: "submit " + r.Plan.Spec.Name + ".toml"},
@@ -160,21 +160,6 @@ func facts(r *run.Run) []report.Fact {
 		}
 	}
 	return out
-}
-
-// version names this program by what it was built from.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "(not known)"
-	}
-	text := info.Main.Version
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			text += " " + s.Value
-		}
-	}
-	return text
 }
 
 // specText is the spec as it was resolved, as JSON.

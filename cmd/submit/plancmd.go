@@ -20,31 +20,35 @@ func (e env) planCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "plan",
 		Usage: "compare plans; submit --dry-run prints one",
+		Description: "A plan is what submit would do: every shard with its cost. It is in each run directory as plan.json.\n\n" +
+			"Example: submit plan diff outputs/20260801_101500-1f2e3d4c eval.toml",
 
 		HideHelpCommand: true,
 		Subcommands: []*cli.Command{{
 			Name:      "diff",
 			Usage:     "tell what differs between two plans, and what rows the second can reuse",
-			UsageText: "submit plan diff A B\n   submit plan diff outputs/20260801_101500-1f2e3d4c eval.toml",
-			Description: "A and B are run directories, directories of --dry-run=DIR, plan.json files, or specs (.toml), which are planned as submit would.\n" +
-				"Exit codes: 0 the plans are the same, 1 they differ, 2 one of them cannot be read.",
-			Flags:  []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "one JSON document", DisableDefaultText: true}},
+			ArgsUsage: "A B",
+			Description: "A and B are run directories, directories of --dry-run=DIR, plan.json files, or specs (.toml), which are planned as submit would.\n\n" +
+				"Exit codes: 0 the plans are the same, 1 they differ, 2 one of them cannot be read.\n\n" +
+				"Example: submit plan diff outputs/20260801_101500-1f2e3d4c eval.toml",
+			Flags:  []cli.Flag{jsonFlag("print one JSON document")},
 			Action: e.planDiff,
 		}},
 	}
 }
 
-// planDifference is what submit plan diff --json prints.
+// planDifference is what sets two plans apart.
 type planDifference struct {
-	Version int     `json:"version"` // raised when a field changes its meaning or goes
+	Version int     `json:"version"`
 	A       planRef `json:"a"`
 	B       planRef `json:"b"`
-	Same    bool    `json:"same"`
+	Same    bool    `json:"same"` // their digests are equal
 	plan.Difference
 }
 
+// planRef is one of two plans.
 type planRef struct {
-	Path     string `json:"path"`
+	Path     string `json:"path"`     // as it was given
 	Identity string `json:"identity"` // of what is asked
 	Digest   string `json:"digest"`   // of the whole plan
 }
@@ -61,7 +65,7 @@ func (e env) planDiff(c *cli.Context) error {
 		}
 	}
 	a, b := plans[0], plans[1]
-	d := planDifference{Version: 1, A: planRef{args[0], a.Identity, a.Digest}, B: planRef{args[1], b.Identity, b.Digest},
+	d := planDifference{Version: jsonVersion, A: planRef{args[0], a.Identity, a.Digest}, B: planRef{args[1], b.Identity, b.Digest},
 		Same: a.Digest == b.Digest, Difference: plan.Diff(a, b)}
 	if c.Bool("json") {
 		err = e.printJSON(d)

@@ -25,12 +25,13 @@ func (e env) runCommands() []*cli.Command {
 			Description: "Does what the run in DIR still lacks, on the scheduler that it was begun on, and prints the scores: as the command that\n" +
 				"began it, from the plan that is in the directory.\n\nExample: submit resume outputs/20260714_101500-3f2a9c1b",
 			Flags: []cli.Flag{
-				&cli.StringFlag{Name: "mode", Aliases: []string{"m"}, Value: modeAll, Usage: modeUsage},
-				&cli.BoolFlag{Name: "debug", Usage: "the running job's log to the terminal"},
-				&cli.BoolFlag{Name: "detach", Usage: "leave when the jobs are queued; one more job gathers their results"},
+				modeFlag(),
+				&cli.BoolFlag{Name: "debug", Usage: "the running job's log to the terminal", DisableDefaultText: true},
+				&cli.BoolFlag{Name: "detach", Usage: "leave when the jobs are queued; one more job gathers their results", DisableDefaultText: true},
 				codeFlag(), muteFlag(),
 				&cli.BoolFlag{Name: "go-on", Hidden: true, Usage: "failures of before count"},
-				&cli.BoolFlag{Name: "quantize", Usage: "only what makes quantized models, as submit quantize"},
+				&cli.BoolFlag{Name: "quantize", Usage: "only what makes quantized models, as submit quantize", DisableDefaultText: true},
+				jsonFlag("print one JSON document in the place of the table: the scores, of --quantize what was made"),
 			},
 			Action: e.resume,
 		},
@@ -38,7 +39,7 @@ func (e env) runCommands() []*cli.Command {
 			Name: "status", Usage: "tell how far a run is", ArgsUsage: "DIR",
 			Description: "Reads the run's files, asks the cluster once about its jobs, and changes nothing. It may be asked while a submit works on\n" +
 				"the run.\n\nExample: submit status outputs/20260714_101500-3f2a9c1b",
-			Flags:  []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "one JSON document"}},
+			Flags:  []cli.Flag{jsonFlag("print one JSON document")},
 			Action: e.status,
 		},
 		e.whyCommand(), e.watchCommand(),
@@ -50,11 +51,14 @@ func (e env) runCommands() []*cli.Command {
 		},
 		{
 			Name: "logs", Usage: "show the log of a shard or job", ArgsUsage: "DIR [SHARD|JOB]",
-			Description: "Prints the log of the last attempt. Without a shard or job it lists where the logs are.\n\n" +
-				"Example: submit logs outputs/20260714_101500-3f2a9c1b pocket--pocket_gsm--0-100 -f",
+			Description: "Prints the log of the last attempt. Without a shard or job it lists the jobs that were tried: the last attempt of each, and where\n" +
+				"its log is.\n\n" +
+				"Example: submit logs outputs/20260714_101500-3f2a9c1b\n" +
+				"         submit logs outputs/20260714_101500-3f2a9c1b pocket--pocket_gsm--0-100 -f",
 			Flags: []cli.Flag{
-				&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on printing what is added, until Ctrl-C"},
-				&cli.IntFlag{Name: "attempt", Usage: "the `N`-th attempt, not the last"},
+				&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on printing what is added, until Ctrl-C", DisableDefaultText: true},
+				&cli.IntFlag{Name: "attempt", Usage: "the `N`-th attempt", DefaultText: "the last"},
+				jsonFlag("print the list, or of a shard or job its line, as one JSON document"),
 			},
 			Action: e.logs,
 		},
@@ -67,10 +71,14 @@ func runOf(c *cli.Context) (dir string, p *plan.Plan, err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	if p, err = run.LoadPlan(args[0]); err != nil {
+	return runAt(args[0])
+}
+
+func runAt(path string) (dir string, p *plan.Plan, err error) {
+	if p, err = run.LoadPlan(path); err != nil {
 		return "", nil, badInput{err}
 	}
-	if dir, err = filepath.Abs(args[0]); err != nil {
+	if dir, err = filepath.Abs(path); err != nil {
 		return "", nil, err
 	}
 	p.Spec.WorkDir = filepath.Dir(dir) // it may have been relative to another directory
@@ -89,7 +97,12 @@ func (e env) resume(c *cli.Context) error {
 	if c.Bool("detach") && !p.Spec.Infer.Remote() {
 		return cliargs.Usagef("--detach: the run is of this machine, its workers end with submit")
 	}
-	e.code, e.mute = c.Bool(allowCode), c.Bool(noNotify)
+	if c.Bool("json") && !c.Bool("quantize") {
+		if err := checkJSON(c, mode); err != nil {
+			return err
+		}
+	}
+	e.code, e.mute, e.json = c.Bool(allowCode), c.Bool(noNotify), c.Bool("json")
 	if err := e.checkCode(c.Context, p, c.Bool("detach")); err != nil && !c.Bool("go-on") {
 		return err
 	}

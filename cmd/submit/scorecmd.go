@@ -26,18 +26,16 @@ func (e env) scoreCommand() *cli.Command {
 			"Example: submit score outputs/20260714_101500-3f2a9c1b --" + allowCode,
 		Flags: []cli.Flag{
 			codeFlag(),
-			&cli.BoolFlag{Name: "json", Usage: "one JSON document: the scores, and what changed", DisableDefaultText: true},
+			jsonFlag("print one JSON document: the scores, and what changed"),
 		},
 		Action: e.score,
 	}
 }
 
-// scoreView is what submit score --json prints.
+// scoreView is the scores of a run that was scored again.
 type scoreView struct {
-	Version int           `json:"version"` // raised when a field changes its meaning or goes
-	Run     string        `json:"run"`
-	Scores  score.Scores  `json:"scores"`
-	Changes []scoreChange `json:"changes"`
+	scoresView
+	Changes []scoreChange `json:"changes"` // scores that are not as before
 }
 
 func (e env) score(c *cli.Context) error {
@@ -73,7 +71,7 @@ func (e env) score(c *cli.Context) error {
 	if err := report.Write(dir, all); err != nil {
 		return err
 	}
-	if err := e.printJSON(scoreView{Version: 1, Run: dir, Scores: all, Changes: changes(before, &all)}); err != nil {
+	if err := e.printJSON(scoreView{scoresView{jsonVersion, dir, all}, changes(before, &all)}); err != nil {
 		return err
 	}
 	return e.whole(r, &all)

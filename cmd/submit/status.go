@@ -52,18 +52,15 @@ func (e env) status(c *cli.Context) error {
 	return v.print(e.stdout)
 }
 
-// statusVersion is raised when a field of statusView changes its meaning or goes.
-const statusVersion = 1
-
-// statusView is what status tells.
+// statusView is how far a run is.
 type statusView struct {
 	Version   int            `json:"version"`
-	Run       string         `json:"run"`
-	Scheduler string         `json:"scheduler"`
+	Run       string         `json:"run"`              // its directory
+	Scheduler string         `json:"scheduler"`        // "local", "slurm" or "dlc"
 	Submit    string         `json:"submit,omitempty"` // who works on it
-	Rows      int            `json:"rows"`
-	Done      int            `json:"done"`
-	Shards    map[string]int `json:"shards"` // by state: done, running, queued, failed, open
+	Rows      int            `json:"rows"`             // of all tasks
+	Done      int            `json:"done"`             // rows that have their result
+	Shards    map[string]int `json:"shards"`           // by state: done, running, queued, failed, open
 	Tasks     []taskStatus   `json:"tasks"`
 	Workers   map[string]int `json:"workers"` // jobs of the scheduler, by state; "unknown" when it did not answer
 	Nodes     map[string]int `json:"nodes"`   // running ones, by node
@@ -71,24 +68,26 @@ type statusView struct {
 	Failed    []failedShard  `json:"failed"`
 }
 
+// taskStatus is one task. Running, Queued and Failed count its shards.
 type taskStatus struct {
 	Task    string `json:"task"`
 	Rows    int    `json:"rows"`
-	Done    int    `json:"done"`
-	Stale   int    `json:"stale"`
-	Running int    `json:"running"` // shards
+	Done    int    `json:"done"`  // rows that have their result
+	Stale   int    `json:"stale"` // rows whose result is of other data, prompts, settings or another model
+	Running int    `json:"running"`
 	Queued  int    `json:"queued"`
 	Failed  int    `json:"failed"`
 	Within  string `json:"within,omitempty"` // of a quantization under way: "block 3 of 12 at 25%, calibrating, 40s left"
 }
 
+// failedShard is a shard that was tried as often as it may be.
 type failedShard struct {
 	Shard  string `json:"shard"`
 	Reason string `json:"reason"`
 }
 
 func statusOf(s *run.State) statusView {
-	v := statusView{Version: statusVersion, Run: s.Dir, Scheduler: s.Plan.Spec.Infer.Scheduler, Submit: s.Owner, Shards: map[string]int{},
+	v := statusView{Version: jsonVersion, Run: s.Dir, Scheduler: s.Plan.Spec.Infer.Scheduler, Submit: s.Owner, Shards: map[string]int{},
 		Workers: map[string]int{}, Nodes: map[string]int{}, Waiting: map[string]int{}, Failed: []failedShard{}}
 	tasks := map[string]*taskStatus{}
 	v.Tasks = make([]taskStatus, len(s.Tasks))

@@ -22,35 +22,36 @@ func (e env) whyCommand() *cli.Command {
 			"Example: submit why outputs/20260714_101500-3f2a9c1b",
 		Flags: []cli.Flag{
 			&cli.IntFlag{Name: "lines", Value: 5, Usage: "the last `N` lines of each log"},
-			&cli.BoolFlag{Name: "json", Usage: "one JSON document", DisableDefaultText: true},
+			jsonFlag("print one JSON document"),
 		},
 		Action: e.why,
 	}
 }
 
-// whyView is what submit why --json prints.
+// whyView is the shards of a run that are not done.
 type whyView struct {
-	Version int           `json:"version"` // raised when a field changes its meaning or goes
-	Run     string        `json:"run"`
+	Version int           `json:"version"`
+	Run     string        `json:"run"`              // its directory
 	Submit  string        `json:"submit,omitempty"` // who works on it
 	Shards  int           `json:"shards"`           // of the plan
 	Missing []whyShard    `json:"missing"`          // those that are not done
 	groups  [][]*whyShard // those alike
 }
 
+// whyShard is a shard that is not done.
 type whyShard struct {
 	Shard    string   `json:"shard"`
 	Task     string   `json:"task"`
 	Rows     int      `json:"rows"`
-	Done     int      `json:"done"`
-	State    string   `json:"state"` // failed, open, running, queued
-	Class    string   `json:"class"` // see advice
+	Done     int      `json:"done"`  // rows that have their result
+	State    string   `json:"state"` // "failed", "open", "running", "queued"
+	Class    string   `json:"class"` // of failure: "input", "disk", "memory", "time", "preempted", "evicted", "node", "launch", "lost", ...; "open"
 	Attempts int      `json:"attempts"`
-	Node     string   `json:"node,omitempty"`
-	Reason   string   `json:"reason,omitempty"`
-	Log      string   `json:"log,omitempty"`
-	Lines    []string `json:"lines,omitempty"` // the last of the log
-	Advice   string   `json:"advice"`
+	Node     string   `json:"node,omitempty"`   // of the last attempt
+	Reason   string   `json:"reason,omitempty"` // in words
+	Log      string   `json:"log,omitempty"`    // of the last attempt: its path
+	Lines    []string `json:"lines,omitempty"`  // the last of the log
+	Advice   string   `json:"advice"`           // what to do
 }
 
 // advice is what to do, by class. RUN stands for the run's directory.
@@ -95,7 +96,7 @@ func (e env) why(c *cli.Context) error {
 }
 
 func whyOf(s *run.State, lines int) (*whyView, error) {
-	v := &whyView{Version: 1, Run: s.Dir, Submit: s.Owner, Shards: len(s.Plan.Shards), Missing: []whyShard{}}
+	v := &whyView{Version: jsonVersion, Run: s.Dir, Submit: s.Owner, Shards: len(s.Plan.Shards), Missing: []whyShard{}}
 	from, err := imported(s.Dir)
 	if err != nil {
 		return nil, err

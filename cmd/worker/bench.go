@@ -27,24 +27,24 @@ func benchCommand(stderr io.Writer) *cli.Command {
 			"nothing to share; a rolling perplexity. Only when named: " + strings.Join(bench.Works()[len(bench.Usual()):], ", ") + ": prompts\n" +
 			"packed into passes; 64 sequences at once; windows of 2048 tokens; one layer's attention alone. Each is told with its\n" +
 			"bound, arithmetic or memory, and its share of the best that this machine was seen to do. --json is for programs;\n" +
-			"docs/benchmarks.md has its fields. The run takes minutes with large models: --work, --repeat and --rows make it shorter.\n\n" +
+			"docs/json.md has its fields. The run takes minutes with large models: --work, --repeat and --rows make it shorter.\n\n" +
 			"Example: worker bench --shape llama-160m --dtype bf16 --threads 2",
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "shape", Usage: "random weights of the `SHAPE` " + strings.Join(bench.Shapes(), ", ")},
-			&cli.StringFlag{Name: "dtype", Value: "bf16", Usage: "of the random weights: `DTYPE` " + strings.Join(bench.DTypes(), ", ")},
+			&cli.StringFlag{Name: "shape", Usage: "random weights of the `SHAPE`: " + strings.Join(bench.Shapes(), ", ")},
+			&cli.StringFlag{Name: "dtype", Value: "bf16", Usage: "`DTYPE` of the random weights: " + strings.Join(bench.DTypes(), ", ")},
 			&cli.StringFlag{Name: "quantize", Usage: "round the layers' weights to nearest: `FORMAT` i8 or i4gN, 4 bits in groups of N; the output matrix to i8"},
 			&cli.StringFlag{Name: "save", Usage: "only write the random weights to `DIR`, for another program to load"},
-			&cli.StringSliceFlag{Name: "work", Usage: "measure only these `WORKS`, comma-separated"},
-			&cli.IntFlag{Name: "tokens", Usage: "`TOKENS` of a pass at most (default: what a worker's engine takes)"},
+			&cli.StringSliceFlag{Name: "work", Usage: "measure only these `WORKS`, comma-separated", DefaultText: "the usual ones"},
+			&cli.IntFlag{Name: "tokens", Usage: "`TOKENS` of a pass at most", DefaultText: "what a worker's engine takes"},
 			&cli.IntFlag{Name: "prompt", Value: 512, Usage: "`TOKENS` of the prompt"},
 			&cli.IntFlag{Name: "gen", Value: 128, Usage: "`TOKENS` generated for each sequence"},
 			&cli.IntFlag{Name: "rows", Value: 32, Usage: "`ROWS` that are ranked; a sixteenth of them where nothing is shared"},
 			&cli.IntFlag{Name: "windows", Value: 4, Usage: "`WINDOWS` of a rolling perplexity"},
 			&cli.IntFlag{Name: "repeat", Value: 5, Usage: "`SAMPLES` of each work"},
 			&cli.DurationFlag{Name: "min-time", Value: 500 * time.Millisecond, Usage: "a sample lasts `DURATION` at least"},
-			&cli.BoolFlag{Name: "json", Usage: "print JSON"},
+			jsonFlag("print one JSON document"),
 			&cli.StringFlag{Name: "record", Usage: "also write the figures into the table \"bench\" of the Markdown `FILE`"},
-			&cli.StringFlag{Name: "table", Usage: "measure nothing: take rows from standard input into the `TABLE` of --record's file"},
+			&cli.StringFlag{Name: "table", Usage: "measure nothing: take rows from standard input into the `TABLE` of the file of --record"},
 		}, backendFlags()...),
 		Action: func(c *cli.Context) error { return runBench(c, stderr) },
 	}

@@ -27,15 +27,7 @@ func main() {
 
 // run is the whole program: exit codes are 0 done, 2 usage, 64 bad input or model, 75 try again, 1 anything else.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	app := &cli.App{
-		Name:            "worker",
-		Usage:           "carry out a job of an evaluation, or look into a model",
-		HideVersion:     true,
-		HideHelpCommand: true,
-		Writer:          stdout,
-		ErrWriter:       stderr,
-		Commands:        []*cli.Command{runCommand(stderr), rankCommand(stderr), logitsCommand(), tokenizeCommand(), infoCommand(), benchCommand(stderr), quantizeCommand(stderr)},
-	}
+	app := program(stdout, stderr)
 	cliargs.Harden(app)
 	args, err := cliargs.Reorder(app, args)
 	if err == nil {
@@ -50,6 +42,23 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	fmt.Fprintf(stderr, "worker: %v\n", err)
 	return worker.ExitCode(err)
+}
+
+// program is the tree of commands.
+func program(stdout, stderr io.Writer) *cli.App {
+	return &cli.App{
+		Name:      "worker",
+		Usage:     "carry out a job of an evaluation, or look into a model",
+		UsageText: "worker COMMAND [flags] [arguments]",
+		Description: "submit starts it, on this machine or in the batch scripts of a cluster, as worker run. The other commands are for people.\n\n" +
+			"Exit codes: 0 done, 2 wrong usage, 64 bad input or model, 75 try again, 1 anything else.\n\n" +
+			"Example: worker info",
+		Version:         cliargs.VersionText(fmt.Sprintf("kernels ABI %d", kernels.ABI)),
+		HideHelpCommand: true,
+		Writer:          stdout,
+		ErrWriter:       stderr,
+		Commands:        []*cli.Command{runCommand(stderr), rankCommand(stderr), logitsCommand(), tokenizeCommand(), infoCommand(), benchCommand(stderr), quantizeCommand(stderr)},
+	}
 }
 
 // arguments gives a command's positional arguments, where these, the flags that are required and those of the backend can hold at all.
@@ -75,10 +84,18 @@ func checkBackend(c *cli.Context) error {
 	return nil
 }
 
+// jsonVersion is that of every document of --json, as of submit's: docs/json.md promises what it means.
+const jsonVersion = 1
+
+// jsonFlag is the --json of a command that tells facts.
+func jsonFlag(usage string) *cli.BoolFlag {
+	return &cli.BoolFlag{Name: "json", Usage: usage, DisableDefaultText: true}
+}
+
 func backendFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "backend", EnvVars: []string{"SEXTANT_BACKEND"}, Value: worker.AutoBackend,
 			Usage: "kernel backend `NAME`: cuda, cpu, ref (slow, the oracle), or auto: cuda where it can be used, else cpu"},
-		&cli.IntFlag{Name: "threads", EnvVars: []string{"SEXTANT_THREADS"}, Usage: "CPU `THREADS`; 0: all this process may run on (default: those of the Slurm job, else 0)"},
+		&cli.IntFlag{Name: "threads", EnvVars: []string{"SEXTANT_THREADS"}, Usage: "`N` CPU threads; 0: all that this process may run on", DefaultText: "those of the Slurm job, else 0"},
 	}
 }

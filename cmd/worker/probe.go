@@ -11,11 +11,9 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
 
-	"sextant/kernels"
 	"sextant/pkg/cliargs"
 	"sextant/pkg/worker"
 )
@@ -25,12 +23,13 @@ func logitsCommand() *cli.Command {
 		Name:      "logits",
 		Usage:     "print a model's logits for a list of tokens",
 		ArgsUsage: "MODEL",
-		Description: "MODEL is a directory with config.json and safetensors. Prints JSON [tokens][vocabulary], or writes it as\n" +
+		Description: "MODEL is a directory with config.json and safetensors. Prints a JSON list of lists, [tokens][vocabulary], or writes it as\n" +
 			"little-endian float32 with --raw, to compare with any other implementation.\n\n" +
 			"Example: worker logits examples/pocket/model --ids 1,447,528 --raw logits.f32",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "ids", Usage: "comma-separated token `IDS` (required)"},
 			&cli.StringFlag{Name: "raw", Usage: "write float32 [tokens, vocabulary] to `FILE`"},
+			jsonFlag("print one JSON document, with the list and the tokens in it"),
 		}, backendFlags()...),
 		Action: logits,
 	}
@@ -46,8 +45,11 @@ func logits(c *cli.Context) error {
 		return err
 	}
 	p := worker.Probe{Path: args[0], Backend: c.String("backend"), Threads: threads(c, os.Getenv)}
+	if c.Bool("json") && c.IsSet("raw") {
+		return cliargs.Usagef("logits: --json prints, and --raw writes a file; leave one of them out")
+	}
 	if c.String("raw") == "" {
-		return printLogits(c.App.Writer, p, ids)
+		return printLogits(c.App.Writer, p, ids, c.Bool("json"))
 	}
 	f, err := os.Create(c.String("raw"))
 	if err != nil {
@@ -58,10 +60,24 @@ func logits(c *cli.Context) error {
 	return errors.Join(err, w.Flush(), f.Close())
 }
 
-// printLogits writes a JSON list of lists; what is no number is null there.
-func printLogits(out io.Writer, p worker.Probe, ids []int32) error {
+// logitsView is a model's logits for a list of tokens.
+type logitsView struct {
+	Version int          `json:"version"`
+	IDs     []int32      `json:"ids"`    // the tokens
+	Logits  [][]*float32 `json:"logits"` // [tokens][vocabulary]; null: no number
+}
+
+// printLogits writes a JSON list of lists, by itself or as that of a logitsView, row for row as it comes; what is no number is null there.
+func printLogits(out io.Writer, p worker.Probe, ids []int32, whole bool) error {
 	w := bufio.NewWriter(out)
-	start := "["
+	start, end := "[", "]"
+	if whole {
+		list, err := json.Marshal(ids)
+		if err != nil {
+			return err
+		}
+		start, end = fmt.Sprintf("{\"version\":%d,\"ids\":%s,\"logits\":[", jsonVersion, list), "]}"
+	}
 	err := p.Logits(ids, func(row []float32) error {
 		b := append([]byte(start), '[')
 		start = ",\n"
@@ -81,7 +97,7 @@ func printLogits(out io.Writer, p worker.Probe, ids []int32) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(w, "]")
+	fmt.Fprintln(w, end)
 	return w.Flush()
 }
 
@@ -102,12 +118,13 @@ func tokenizeCommand() *cli.Command {
 		Name:      "tokenize",
 		Usage:     "print the token ids of a text",
 		ArgsUsage: "MODEL",
-		Description: "MODEL is a model's directory or a tokenizer's file. Prints a JSON list.\n\n" +
+		Description: "MODEL is a model's directory or a tokenizer's file. Prints a JSON list of ids.\n\n" +
 			"Example: worker tokenize examples/pocket/model --text 'One day Anna' --prompt",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "text", Usage: "the `TEXT`"},
 			&cli.StringFlag{Name: "file", Usage: "read the text from `FILE`; -: standard input"},
-			&cli.BoolFlag{Name: "prompt", Usage: "as a prompt: special tokens in the text count, BOS and EOS as the tokenizer adds them"},
+			&cli.BoolFlag{Name: "prompt", Usage: "as a prompt: special tokens in the text count, BOS and EOS as the tokenizer adds them", DisableDefaultText: true},
+			jsonFlag("print one JSON document, with the list in it"),
 		},
 		Action: func(c *cli.Context) error {
 			args, err := cliargs.Positional(c, "MODEL")
@@ -122,9 +139,19 @@ func tokenizeCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return json.NewEncoder(c.App.Writer).Encode(append([]int32{}, ids...))
+			ids = append([]int32{}, ids...)
+			if c.Bool("json") {
+				return json.NewEncoder(c.App.Writer).Encode(tokensView{jsonVersion, ids})
+			}
+			return json.NewEncoder(c.App.Writer).Encode(ids)
 		},
 	}
+}
+
+// tokensView is a text in tokens.
+type tokensView struct {
+	Version int     `json:"version"`
+	IDs     []int32 `json:"ids"`
 }
 
 func textOf(c *cli.Context) (string, error) {
@@ -143,80 +170,4 @@ func textOf(c *cli.Context) (string, error) {
 		return "", cliargs.Usagef("tokenize: --file: %v", err)
 	}
 	return string(data), nil
-}
-
-func infoCommand() *cli.Command {
-	return &cli.Command{
-		Name:        "info",
-		Usage:       "show what this machine offers a worker",
-		Description: "Example: worker info",
-		Flags:       backendFlags()[1:],
-		Action: func(c *cli.Context) error {
-			if _, err := cliargs.Positional(c); err != nil {
-				return err
-			}
-			w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
-			chosen := "cpu"
-			for _, name := range kernels.Backends() {
-				if describe(w, name, threads(c, os.Getenv)) && name == "cuda" {
-					chosen = name
-				}
-			}
-			fmt.Fprintf(w, "backend auto\t%s\n", chosen)
-			fmt.Fprintf(w, "memory left\t%s\n", gibibytes(worker.Memory()))
-			return w.Flush()
-		},
-	}
-}
-
-// mostDevices bounds the search for the last one of a backend.
-const mostDevices = 64
-
-// describe says what a backend found, or why it cannot be used; of cuda, where its library is, and each device that this process may see. It
-// tells whether the first can be used.
-func describe(w io.Writer, backend string, threads int) (usable bool) {
-	if backend != "cuda" {
-		f := kernels.Probe(backend, kernels.Options{Threads: threads})
-		fmt.Fprintf(w, "backend %s\t%s\n", backend, found(f))
-		return f.Err == nil
-	}
-	if path, err := kernels.CUDALibrary(); err == nil {
-		fmt.Fprintf(w, "cuda library\t%s\n", path)
-	}
-	for i := range mostDevices {
-		f := kernels.Probe(backend, kernels.Options{Device: i})
-		if i > 0 && errors.Is(f.Err, kernels.ErrInvalid) {
-			return usable // there is none of this number
-		}
-		usable = usable || i == 0 && f.Err == nil
-		name := backend
-		if f.Err == nil || i > 0 {
-			name = fmt.Sprintf("%s, device %d", backend, i)
-		}
-		fmt.Fprintf(w, "backend %s\t%s\n", name, found(f))
-		if f.Err != nil && i == 0 {
-			return false // what is wrong is not this device's alone, or it is the only one
-		}
-	}
-	return usable
-}
-
-func found(f kernels.Found) string {
-	if f.Err != nil {
-		return "not usable: " + f.Err.Error()
-	}
-	text := fmt.Sprintf("%s; %s", f.Info.Name, f.Info.Features)
-	if f.Info.ComputeCapability > 0 {
-		text += fmt.Sprintf("; compute capability %d.%d", f.Info.ComputeCapability/10, f.Info.ComputeCapability%10)
-	} else {
-		text += fmt.Sprintf("; threads %d", f.Info.Threads)
-	}
-	return fmt.Sprintf("%s; memory %s, free %s", text, gibibytes(f.Info.Memory), gibibytes(f.Info.Free))
-}
-
-func gibibytes(n int64) string {
-	if n <= 0 {
-		return "unknown"
-	}
-	return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
 }

@@ -13,6 +13,7 @@ import (
 
 	"sextant/pkg/cliargs"
 	"sextant/pkg/dataset"
+	"sextant/pkg/result"
 	"sextant/pkg/spec"
 	"sextant/pkg/worker"
 )
@@ -22,12 +23,12 @@ func quantizeCommand(stderr io.Writer) *cli.Command {
 		Name:      "quantize",
 		Usage:     "make one quantized model, here and now",
 		ArgsUsage: "SPEC",
-		Description: "Quantizes a model of the spec by one of its [[quant]] recipes into a directory and prints what it made, as JSON. Stopped and called again\n" +
+		Description: "Quantizes a model of the spec by one of its [[quant]] recipes into a directory and prints what it made, as one JSON document. Stopped and called again\n" +
 			"it goes on at the block it was at. It makes no exports and needs no run: submit quantize SPEC does all recipes, with many workers.\n\n" +
 			"Example: worker quantize examples/pocket/quant.toml --recipe awq-w3g128 --out pocket-awq",
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "model", Usage: "`ABBR` of the model (default: the only one)"},
-			&cli.StringFlag{Name: "recipe", Usage: "`NAME` of the recipe (default: the only one)"},
+			&cli.StringFlag{Name: "model", Usage: "`ABBR` of the model", DefaultText: "the only one"},
+			&cli.StringFlag{Name: "recipe", Usage: "`NAME` of the recipe", DefaultText: "the only one"},
 			&cli.StringFlag{Name: "out", Usage: "`DIR` that is made (required)"},
 		}, backendFlags()...),
 		Action: func(c *cli.Context) error { return quantize(c, stderr) },
@@ -66,7 +67,14 @@ func quantize(c *cli.Context, stderr io.Writer) error {
 	}
 	e := json.NewEncoder(c.App.Writer)
 	e.SetIndent("", "  ")
-	return e.Encode(made)
+	return e.Encode(quantizedView{jsonVersion, out, made})
+}
+
+// quantizedView is a quantized model.
+type quantizedView struct {
+	Version int    `json:"version"`
+	Dir     string `json:"dir"`
+	result.Manifest
 }
 
 // one finds an entry of the spec by its name, or the only one where none is given.

@@ -18,7 +18,7 @@ func runCommand(stderr io.Writer) *cli.Command {
 		Usage: "carry out jobs of a run's plan",
 		Description: "Claims the job's ticket, loads its model, computes the rows that no file of the run holds yet and commits the results. Without\n" +
 			"--attempt it makes a new attempt of its own, so that a batch script can be run by hand at any time. With --drain it goes on with\n" +
-			"the open tickets of the same pool, the model loaded once. A worker that finds nothing to do exits at once.\n" +
+			"the open tickets of the same pool, the model loaded once. A worker that finds nothing to do exits at once.\n\n" +
 			"Exit codes: 0 done or nothing to do, 2 wrong usage, 64 bad input or model, 75 try again, 1 anything else; the worst of its tickets\n" +
 			"decides: 75, then 1, then 64.\n\n" +
 			"Of Slurm's variables it heeds SLURM_RESTART_COUNT, SLURMD_NODENAME, SLURM_JOB_END_TIME, SLURM_JOB_START_TIME, SLURM_CPUS_PER_TASK,\n" +
@@ -29,11 +29,11 @@ func runCommand(stderr io.Writer) *cli.Command {
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "run", Usage: "run directory `DIR` (required)"},
 			&cli.StringFlag{Name: "job", Usage: "`ID` of the job in the plan (required)"},
-			&cli.IntFlag{Name: "attempt", Usage: "number `N` of the ticket's attempt, from 1; 0: a new one"},
-			&cli.BoolFlag{Name: "drain", Usage: "then go on with open tickets of the pool"},
-			&cli.DurationFlag{Name: "time-limit", Usage: "the job is ended `DURATION` after it began (2h30m); 0: as the environment says"},
-			&cli.DurationFlag{Name: "deadline-margin", Usage: "begin no further ticket that is not expected to be done `DURATION` before the end; 0: the spec's slurm.signal_lead and a minute"},
-			&cli.Int64Flag{Name: "kv-memory", Usage: "`BYTES` for the key-value cache; 0: half of what limits and machine leave, by the share of the processors"},
+			&cli.IntFlag{Name: "attempt", Usage: "number `N` of the ticket's attempt, from 1", DefaultText: "a new one"},
+			&cli.BoolFlag{Name: "drain", Usage: "then go on with open tickets of the pool", DisableDefaultText: true},
+			&cli.DurationFlag{Name: "time-limit", Usage: "the job is ended `DURATION` after it began (2h30m)", DefaultText: "as the environment says"},
+			&cli.DurationFlag{Name: "deadline-margin", Usage: "begin no further ticket that is not expected to be done `DURATION` before the end", DefaultText: "the spec's slurm.signal_lead and a minute"},
+			&cli.Int64Flag{Name: "kv-memory", Usage: "`BYTES` for the key-value cache", DefaultText: "half of what limits and machine leave, by the share of the processors"},
 		}, backendFlags()...),
 		Action: func(c *cli.Context) error { return runJob(c, stderr) },
 	}

@@ -144,7 +144,7 @@ type Variant struct {
 	Model      string  `json:"model"` // the variant
 	Of         string  `json:"of"`    // the untouched model's abbr
 	Recipe     string  `json:"recipe"`
-	Position   string  `json:"position"`             // spec.Pretrain and so on
+	Position   string  `json:"position"`             // "pretrain", "packed", "fake_quant" or "transformed"
 	Runs       string  `json:"runs,omitempty"`       // what the model computed with: "packed i4", "dequantized to f32"; "": its weights as they are, or not known
 	Layout     string  `json:"layout,omitempty"`     // of its matrices on disk
 	Bits       float64 `json:"bits,omitempty"`       // a quantized parameter takes on disk, scales and zeros included; pretrain: any parameter; 0: not known

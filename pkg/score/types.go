@@ -6,16 +6,16 @@ type Score struct {
 	Dataset string             `json:"dataset"`
 	Metric  string             `json:"metric"`
 	Mode    string             `json:"mode"`
-	Unit    Unit               `json:"unit"`
-	Value   *float64           `json:"value"`           // in Unit; nil when no row was scored
-	StdErr  *float64           `json:"stderr"`          // same unit; nil where none is defined; see shareStdErr for values of 0 and 100
-	Low     *float64           `json:"low,omitempty"`   // of the 95 % interval, where the numbers above do not give it: see Interval
-	High    *float64           `json:"high,omitempty"`  // likewise
-	N       int                `json:"n"`               // rows scored
-	Missing int                `json:"missing"`         // rows planned and not scored
-	Worst   *float64           `json:"worst,omitempty"` // the value if all missing rows were wrong; nil: none is missing, or nothing bounds it
-	Best    *float64           `json:"best,omitempty"`  // and if all were right
-	Correct int                `json:"correct,omitempty"`
+	Unit    Unit               `json:"unit"`               // "percent" or "perplexity"
+	Value   *float64           `json:"value"`              // in Unit; nil when no row was scored
+	StdErr  *float64           `json:"stderr"`             // same unit; nil where none is defined; see shareStdErr for values of 0 and 100
+	Low     *float64           `json:"low,omitempty"`      // of the 95 % interval, where the numbers above do not give it: see Interval
+	High    *float64           `json:"high,omitempty"`     // likewise
+	N       int                `json:"n"`                  // rows scored
+	Missing int                `json:"missing"`            // rows planned and not scored
+	Worst   *float64           `json:"worst,omitempty"`    // the value if all missing rows were wrong; nil: none is missing, or nothing bounds it
+	Best    *float64           `json:"best,omitempty"`     // and if all were right
+	Correct int                `json:"correct,omitempty"`  // rows that are right
 	Further bool               `json:"further,omitempty"`  // not the dataset's main metric, which groups go by
 	Cluster int                `json:"clusters,omitempty"` // the standard error takes so many clusters of rows as independent; 0: the rows are
 	Layers  []string           `json:"layers,omitempty"`   // generated code: what confined every program

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"flag"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"sextant/internal/clidoc"
+	"sextant/internal/goldens"
+	"sextant/pkg/bench"
+)
+
+var _ = flag.Bool("update", false, "write the pages under docs anew")
+
+// documents are what --json prints, by the command.
+var documents = []clidoc.Document{
+	{Title: "what a machine offers", Commands: []string{"worker info --json"}, Value: infoView{}},
+	{Title: "how fast a model is", Commands: []string{"worker bench MODEL --json"}, Value: bench.Report{}},
+	{Title: "logits", Commands: []string{"worker logits MODEL --ids IDS --json"}, Value: logitsView{}},
+	{Title: "tokens", Commands: []string{"worker tokenize MODEL --text TEXT --json"}, Value: tokensView{}},
+	{Title: "a quantized model", Commands: []string{"worker quantize SPEC --out DIR"}, Value: quantizedView{}},
+}
+
+var manSections = []clidoc.Section{
+	{Title: "ENVIRONMENT", Text: "`SEXTANT_CUDA_LIB`, `SEXTANT_CUBLASLT`, `SEXTANT_CUDA_SYNC`\n: the library of CUDA kernels, that of cuBLASLt, and whether each launch " +
+		"is waited for\n\n" +
+		"`SEXTANT_PACK_DIR`\n: the directory in a tmpfs where workers of a machine share packed weights; `off`: they do not\n\n" +
+		"`SEXTANT_S3_PROFILES`, `SEXTANT_CACHE_DIR`, `SEXTANT_CACHE_LIMIT`\n: of object stores: profiles, and the cache that a node's jobs share\n\n" +
+		"`SEXTANT_SOCKET_IFNAME`, `NCCL_SOCKET_IFNAME`\n: the network interface by which the processes of one worker talk"},
+	{Title: "SEE ALSO", Text: "`submit`(1)"},
+}
+
+// TestDocs holds the pages under docs to the commands. make docs writes them anew.
+func TestDocs(t *testing.T) {
+	root := filepath.Join("..", "..")
+	tree := clidoc.Commands(program(io.Discard, io.Discard))
+	goldens.Part(t, filepath.Join(root, "docs", "cli.md"), "worker", clidoc.Markdown(tree))
+	goldens.Whole(t, filepath.Join(root, "docs", "man", "worker.1"), clidoc.Man(tree, 1, "sextant", manSections))
+	tables, err := clidoc.Schema(documents, os.DirFS(root), "sextant")
+	if err != nil {
+		t.Fatal(err)
+	}
+	goldens.Part(t, filepath.Join(root, "docs", "json.md"), "worker", tables)
+}
+
+// TestEveryCommandHelps wants of each command an example that calls it, and of each flag with a value a word that stands for it. A command
+// with --json has its document in docs/json.md.
+func TestEveryCommandHelps(t *testing.T) {
+	documented := map[string]bool{}
+	for _, d := range documents {
+		for _, line := range d.Commands {
+			documented[strings.Join(strings.Fields(line)[:2], " ")] = true
+		}
+	}
+	for _, c := range clidoc.Commands(program(io.Discard, io.Discard)) {
+		if c.Usage == "" || len(c.Examples) == 0 || !strings.HasPrefix(c.Examples[0]+" ", c.Name+" ") && c.Depth > 0 {
+			t.Errorf("%s lacks a usage line or an example: %q", c.Name, c.Examples)
+		}
+		if c.JSON && !documented[c.Name] {
+			t.Errorf("%s has --json and no document in docs/json.md: add it to documents in docs_test.go", c.Name)
+		}
+		for _, g := range c.Groups {
+			for _, f := range g.Flags {
+				if f.Text == "" || f.Value == "VALUE" {
+					t.Errorf("%s %s lacks a text, or the word in backquotes that stands for its value", c.Name, f.Names[0])
+				}
+			}
+		}
+	}
+}
