@@ -244,6 +244,7 @@ func (d *differ) settings() {
 	d.fields("setting", "", "local.", x.Local, y.Local)
 	d.fields("setting", "", "slurm.", x.Slurm, y.Slurm)
 	d.fields("setting", "", "notify.", x.Notify, y.Notify)
+	d.differs("setting", "", "track", x.Track, y.Track)
 	d.fields("setting", "", "dlc.", x.DLC, y.DLC)
 }
 

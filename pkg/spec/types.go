@@ -20,6 +20,7 @@ type Spec struct {
 	S3       S3        `toml:"s3" json:"s3,omitzero"`
 	DLC      DLC       `toml:"dlc" json:"dlc,omitzero"`
 	Notify   Notify    `toml:"notify" json:"notify,omitzero"`
+	Track    Track     `toml:"track" json:"track,omitzero"`
 }
 
 // Model is one checkpoint to evaluate.

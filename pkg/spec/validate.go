@@ -47,6 +47,7 @@ func (c *checker) spec(root *node, s *Spec) {
 	c.slurm(root, &s.Slurm)
 	c.dlc(root, s)
 	c.notify(root, &s.Notify)
+	c.track(root, &s.Track)
 	c.models(root, s.Models)
 	c.datasets(root, s.Datasets)
 	c.quants(root, s)
