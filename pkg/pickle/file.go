@@ -64,9 +64,9 @@ func Read(r io.ReaderAt, size int64) ([]Tensor, error) {
 	return nil, errors.New("is not a file of torch.save: it begins neither as a zip archive nor as torch's older format; " + saveAgain)
 }
 
-// saveAgain is the way out of a file that cannot be read.
-const saveAgain = `in Python, torch.save({k: v.contiguous() for k, v in torch.load(FILE, map_location="cpu").items()}, NEW) writes one that can ` +
-	"be read (load only files that you trust)"
+// saveAgain is the way out of a file that cannot be read. With weights_only torch executes nothing either.
+const saveAgain = `in Python, torch.save({k: v.contiguous() for k, v in torch.load(FILE, map_location="cpu", weights_only=True).items()}, NEW) writes ` +
+	"one that can be read"
 
 // place is a range of a file's bytes.
 type place struct{ begin, size int64 }
