@@ -6,6 +6,7 @@
 //	index.go     where each key stands: line and column
 //	node.go      the tree of values with positions, and what merging means
 //	datasets.go  what `datasets` names, and the base of a [[dataset]]
+//	sweep*.go    globs of checkpoints, and what [sweep] makes of models, recipes and datasets
 //	decode.go    tree to Go values, strictly, by the tags in types.go
 //	defaults.go  what is not written
 //	validate*.go what a type cannot say

@@ -35,6 +35,8 @@ func addKey(f field, t reflect.Type, key string, defs []reflect.Value, out map[s
 		out[key] = docKey{typ: "template"}
 	case t == reflect.TypeFor[Files]():
 		out[key] = docKey{typ: "files"}
+	case t == reflect.TypeFor[sweepTable]():
+		out[key] = docKey{typ: "table, or array of tables"}
 	case t == reflect.TypeFor[Calib]():
 		out[key] = docKey{typ: "calibration"}
 	case t.Kind() == reflect.Map && t.Elem() == templateType:

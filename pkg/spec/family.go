@@ -174,16 +174,23 @@ func (c *chooser) spread(name string) []string {
 
 // addGroups gives a spec the groups that come with its families: of each family the mean of all members (named as the family), the mean
 // weighted by rows, and the means of its groups. A group some of whose members are not chosen is left out: its mean would be another
-// number of the same name. Groups that the user has written stay as they are.
-func (c *chooser) addGroups(s *Spec) {
+// number of the same name. Groups that the user has written stay as they are. Of members that were swept there is a group for each
+// combination.
+func (c *chooser) addGroups(s *Spec, of *origins) {
 	chosen := map[string]bool{}
 	for _, d := range s.Datasets {
 		chosen[d.Abbr] = true
 	}
-	add := func(name, mean string, members []string) {
+	addOne := func(name, mean string, members []string) {
 		named := slices.ContainsFunc(s.Groups, func(g Group) bool { return g.Name == name })
 		if !named && !slices.ContainsFunc(members, func(m string) bool { return !chosen[m] }) {
 			s.Groups = append(s.Groups, Group{Name: name, Members: members, Mean: mean})
+		}
+	}
+	add := func(name, mean string, members []string) {
+		suffixes, all := of.combinations(members)
+		for i, suffix := range suffixes {
+			addOne(name+suffix, mean, all[i])
 		}
 	}
 	for _, n := range c.families() {

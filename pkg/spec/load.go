@@ -1,10 +1,13 @@
 package spec
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -13,6 +16,8 @@ import (
 type Options struct {
 	Catalog   Catalog    // datasets by name; nil: none
 	Overrides []Override // laid over the file in order, before validation
+
+	glob func(pattern string) ([]string, error) // nil: globDirs
 }
 
 // Override is a value that wins over the file: a command-line flag.
@@ -29,7 +34,15 @@ type document struct {
 	Spec
 	Tables []Dataset `toml:"dataset"`
 	Calib  Calib     `toml:"calib"`
+	Sweep  struct {
+		Models  sweepTable `toml:"models"`
+		Quant   sweepTable `toml:"quant"`
+		Dataset sweepTable `toml:"dataset"`
+	} `toml:"sweep"`
 }
+
+// sweepTable is a grid, or a list of combinations. The tree has none any more when it is decoded: see sweeper.
+type sweepTable struct{}
 
 // Load reads a spec with its includes, lays the overrides over it, fills the defaults and checks everything. When path itself cannot
 // be read the error wraps fs.ErrNotExist or its like; else it is a *multierror.Error of *Error, one for each thing that is wrong.
@@ -68,24 +81,26 @@ func load(path string, o Options, read func(string) ([]byte, error)) (*Spec, err
 	if err != nil {
 		return nil, err
 	}
-	s := build(root, top, o.Catalog, p)
+	s := build(root, top, o, p)
 	return s, p.err()
 }
 
 // build makes the Spec of a merged tree. What is wrong goes to p, and then the Spec is nil.
-func build(root *node, top *source, catalog Catalog, p *problems) *Spec {
+func build(root *node, top *source, o Options, p *problems) *Spec {
 	dataDir := dataDirOf(root, top.dir)
-	ch := newChooser(catalog, dataDir, p)
+	ch := newChooser(o.Catalog, dataDir, p)
 	if l := root.get("dataset"); l == nil || l.kind == list {
 		root = root.without() // a copy
 		root.set("dataset", ch.choose(root))
 	}
-	root = shareCalib(root)
+	sw := newSweeper(ch, o.glob)
+	root = shareCalib(sw.expand(root))
 	doc := document{Spec: defaultSpec()}
 	(&decoder{p: p}).decode(root, reflect.ValueOf(&doc).Elem(), "", rule{})
 	s := &doc.Spec
 	s.DataDir = dataDir
 	s.Name = strings.TrimSuffix(filepath.Base(top.name), filepath.Ext(top.name))
+	s.Swept = sw.on
 	for i := range s.Models {
 		s.Models[i].fill()
 	}
@@ -94,8 +109,8 @@ func build(root *node, top *source, catalog Catalog, p *problems) *Spec {
 	}
 	s.fillQuant()
 	ch.ofFamilies(s.Groups)
-	(&checker{p: p, known: ch.all()}).spec(root, s)
-	ch.addGroups(s)
+	(&checker{p: p, known: append(ch.all(), slices.Sorted(maps.Keys(sw.of["dataset"].fresh))...)}).spec(root, s)
+	ch.addGroups(s, sw.of["dataset"])
 	if len(p.list) > 0 {
 		return nil
 	}
@@ -153,31 +168,45 @@ func (s *Spec) unevaluated() []string {
 			}
 		}
 		if len(at) == 0 {
-			names = append(names, strconv.Quote(m.Abbr))
+			names = append(names, m.Abbr)
 		}
 	}
 	if len(names) == 0 {
 		return nil
 	}
-	return []string{fmt.Sprintf("nothing of %s is evaluated: eval.positions lacks \"pretrain\", and no recipe is for it", strings.Join(names, " and "))}
+	return []string{fmt.Sprintf("nothing of %s is evaluated: eval.positions lacks \"pretrain\", and no recipe is for it", quotedAnd(names))}
+}
+
+func quotedAnd(names []string) string {
+	var quoted []string
+	for _, name := range names {
+		quoted = append(quoted, strconv.Quote(name))
+	}
+	return strings.Join(quoted, " and ")
 }
 
 // Warnings are sentences about what is legal and probably not meant.
 func (s *Spec) Warnings() []string {
 	var out []string
-	told := make([]bool, len(s.Models))
-	for i, a := range s.Models {
-		names := []string{strconv.Quote(a.Abbr)}
-		for j := i + 1; j < len(s.Models) && !told[i]; j++ {
-			same := s.Models[j]
-			same.Abbr = a.Abbr
-			if reflect.DeepEqual(same, a) {
-				names, told[j] = append(names, strconv.Quote(s.Models[j].Abbr)), true
-			}
+	same := map[string][]string{} // a model without its abbr -> the abbrs
+	var order []string
+	for _, m := range s.Models {
+		abbr := m.Abbr
+		m.Abbr = ""
+		key, err := json.Marshal(m)
+		if err != nil {
+			continue // of texts, numbers and tables none is
 		}
-		if len(names) > 1 {
+		if same[string(key)] == nil {
+			order = append(order, string(key))
+		}
+		same[string(key)] = append(same[string(key)], abbr)
+	}
+	for _, key := range order {
+		if names := same[key]; len(names) > 1 {
+			first := slices.IndexFunc(s.Models, func(m Model) bool { return m.Abbr == names[0] })
 			out = append(out, fmt.Sprintf("models %s are the same checkpoint (%s) with the same settings: one of the paths may be a slip",
-				strings.Join(names, " and "), a.Path))
+				quotedAnd(names), s.Models[first].Path))
 		}
 	}
 	return append(out, s.unevaluated()...)

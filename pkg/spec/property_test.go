@@ -167,8 +167,10 @@ func FuzzLoad(f *testing.F) {
 		f.Add(string(data), "[infer]\nretry = 3\n")
 		f.Add("include = ['base.toml']\ndatasets = ['siqa*']\n[[models]]\npath='/m'", string(data))
 	}
+	f.Add(sweepBase+"[sweep.models]\nfor = 'a'\nmax_seq_len = [1, 2]\npath = ['x*']\n[[sweep.quant]]\nname = 'n'\nbits = 3\n[sweep.dataset]\ngen.stop = [['a'], []]", "")
+	glob := func(pattern string) ([]string, error) { return []string{"/", "/" + pattern}, nil }
 	f.Fuzz(func(t *testing.T, eval, base string) {
-		s, err := load("eval.toml", Options{Catalog: catalog}, inMemory(map[string]string{"eval.toml": eval, "base.toml": base, "site.toml": ""}))
+		s, err := load("eval.toml", Options{Catalog: catalog, glob: glob}, inMemory(map[string]string{"eval.toml": eval, "base.toml": base, "site.toml": ""}))
 		if err != nil {
 			var all *multierror.Error
 			if s != nil || !errors.As(err, &all) || len(all.Errors) == 0 {

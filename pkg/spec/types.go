@@ -21,6 +21,7 @@ type Spec struct {
 	DLC      DLC       `toml:"dlc" json:"dlc,omitzero"`
 	Notify   Notify    `toml:"notify" json:"notify,omitzero"`
 	Track    Track     `toml:"track" json:"track,omitzero"`
+	Swept    bool      `toml:"-" json:"swept,omitempty"` // a [sweep], or a glob for models, has made some of the entries
 }
 
 // Model is one checkpoint to evaluate.
