@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,7 +15,6 @@ import (
 	"sextant/pkg/cliargs"
 	"sextant/pkg/dataset"
 	"sextant/pkg/plan"
-	"sextant/pkg/report"
 	"sextant/pkg/result"
 	"sextant/pkg/run"
 	"sextant/pkg/score"
@@ -262,13 +262,14 @@ func (e env) scores(ctx context.Context, r *run.Run, mode string) error {
 	}
 	fill(&all, r) // a file of scores lacks what is not the same in each run
 	e.notices.scored(&all)
-	if err := report.Write(string(r.Dir), all); err != nil {
+	show, err := writeSummary(r, all)
+	if err != nil {
 		return err
 	}
 	if err := e.writePage(r, all); err != nil {
 		return err
 	}
-	if err := e.printScores(r, all); err != nil {
+	if err := e.printScores(r, all, show); err != nil {
 		return err
 	}
 	fmt.Fprintf(e.stderr, "summary: %s\n", relative(filepath.Join(string(r.Dir), "summary.{txt,csv,md,json}")))
@@ -283,12 +284,12 @@ type scoresView struct {
 	Scores  score.Scores `json:"scores"` // what is in its scores.json
 }
 
-// printScores prints the table, or the document of --json.
-func (e env) printScores(r *run.Run, all score.Scores) error {
+// printScores shows scores, or prints the document of --json.
+func (e env) printScores(r *run.Run, all score.Scores, show func(io.Writer, score.Scores) error) error {
 	if e.json {
 		return e.printJSON(scoresView{jsonVersion, string(r.Dir), all})
 	}
-	return report.Terminal(e.stdout, all)
+	return show(e.stdout, all)
 }
 
 // whole is the outcome of a scoring: whether rows are missing. Of programs that were not run it says how they are.

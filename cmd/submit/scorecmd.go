@@ -10,7 +10,6 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"sextant/pkg/report"
 	"sextant/pkg/run"
 	"sextant/pkg/score"
 
@@ -68,7 +67,7 @@ func (e env) score(c *cli.Context) error {
 		return err
 	}
 	fill(&all, r)
-	if err := report.Write(dir, all); err != nil {
+	if _, err := writeSummary(r, all); err != nil {
 		return err
 	}
 	if err := e.printJSON(scoreView{scoresView{jsonVersion, dir, all}, changes(before, &all)}); err != nil {
