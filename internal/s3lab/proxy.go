@@ -49,6 +49,8 @@ type Proxy struct {
 
 	mu      sync.Mutex
 	gets    int
+	under   int // GETs of objects that are under way
+	most    int
 	bytes   int64
 	free    time.Time // when the line is free again
 	answers map[string]int
@@ -89,6 +91,13 @@ func (p *Proxy) Gets() (n int, bytes int64) {
 	return p.gets, p.bytes
 }
 
+// Most is how many GETs of objects were under way at once, at most.
+func (p *Proxy) Most() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.most
+}
+
 // Given is how often each fault was given.
 func (p *Proxy) Given() map[Fault]int {
 	p.mu.Lock()
@@ -111,7 +120,14 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.mu.Lock()
 		n, choose := p.gets, p.Fault
 		p.gets++
+		p.under++
+		p.most = max(p.most, p.under)
 		p.mu.Unlock()
+		defer func() {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.under--
+		}()
 		if choose != nil {
 			fault = choose(r, n)
 		}

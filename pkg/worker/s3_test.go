@@ -60,7 +60,7 @@ func saveSmall(t *testing.T, dir string) {
 }
 
 // TestFirstToken loads a model from an S3 server through a line of a fixed rate, with nothing in the cache, and runs a token. It is to take hardly
-// longer than reading the bytes does: at most 1.3 times as long.
+// longer than reading the bytes does: at most 1.3 times as long. Where other work shares the machine, this much is held: that the line is kept full.
 func TestFirstToken(t *testing.T) {
 	dir, rate := filepath.Join(t.TempDir(), "model"), 64<<20
 	if os.Getenv(timings) == "" {
@@ -91,6 +91,9 @@ func TestFirstToken(t *testing.T) {
 	t.Logf("%d MiB at %d MiB/s: read in %v, first token after %v: %.2f times as long", size>>20, rate>>20, floor, took, ratio)
 	if ratio > 1.3 && os.Getenv(timings) != "" {
 		t.Errorf("the first token took %.2f times as long as reading, want at most 1.3", ratio)
+	}
+	if n := proxy.Most(); n < 5 { // of 7 parts of the small model
+		t.Errorf("%d requests were under way at once", n)
 	}
 	if sent > 2*size+size/50 {
 		t.Errorf("%d bytes were sent, for %d twice", sent, size)
