@@ -25,7 +25,7 @@ quickstart: build ## evaluate the pocket model on the pocket suite and print the
 slurm-quickstart: build ## run the pocket suite on a throw-away Slurm cluster and print the table
 	@base=/tmp; if [ -w /dev/shm ] && ! grep -q ' /dev/shm .*noexec' /proc/mounts; then base=/dev/shm; fi; \
 	dir=$$(mktemp -d $$base/sextant.XXXXXX); mkdir -p outputs; work=$$(mktemp -d outputs/slurm.XXXXXX); \
-	trap 'scripts/slurm-cluster down $$dir/c --kill; rm -rf $$dir' EXIT; trap 'exit 130' INT TERM; \
+	trap '[ ! -e $$dir/c ] || scripts/slurm-cluster down $$dir/c --kill; rm -rf $$dir' EXIT; trap 'exit 130' INT TERM; \
 	scripts/slurm-cluster up $$dir/c --nodes 4 --gpus 8 >&2; \
 	SLURM_CONF=$$dir/c/etc/slurm.conf $(BIN)/submit examples/pocket/eval.toml --slurm -p llmeval -q auto \
 	  --max-num-workers 4 --max-partition-size 400 -w $$work
