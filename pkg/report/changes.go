@@ -25,9 +25,10 @@ type changes struct {
 
 // block is columns of the table: a header and a cell a variant each.
 type block struct {
-	heads []string
-	left  []bool     // texts stand to the left
-	cells [][]string // [column][variant]
+	heads  []string
+	left   []bool     // texts stand to the left
+	cells  [][]string // [column][variant]
+	scores bool       // of a dataset or group
 }
 
 func (b *block) add(head string, left bool, cells []string) {
@@ -59,6 +60,18 @@ func newChanges(s score.Scores) *changes {
 	return c
 }
 
+// only leaves, of the datasets and groups, one, and counts the others.
+func (c *changes) only(name string) (others int) {
+	c.blocks = slices.DeleteFunc(c.blocks, func(b block) bool {
+		if !b.scores || b.heads[0] == name {
+			return false
+		}
+		others++
+		return true
+	})
+	return others
+}
+
 // addScores adds a block a dataset or group of the unit.
 func (c *changes) addScores(s score.Scores, list []score.Score, unit score.Unit) {
 	var seen []string
@@ -80,7 +93,7 @@ func (c *changes) addScores(s score.Scores, list []score.Score, unit score.Unit)
 				moved[i] = change(*d)
 			}
 		}
-		var b block
+		b := block{scores: true}
 		b.add(clean(x.Dataset), false, values)
 		if slices.ContainsFunc(moved, func(m string) bool { return m != "" }) {
 			b.add("vs pretrain", true, moved)

@@ -58,7 +58,8 @@ func widthOf(w io.Writer) (columns int, isTerminal bool) {
 	return standardWidth, false
 }
 
-// TerminalBoard shows scores as Terminal does, with the leaderboard in the place of the table.
+// TerminalBoard shows scores as Terminal does, with the leaderboard in the place of the table, and of what changed by quantization only what
+// the board goes by.
 func TerminalBoard(w io.Writer, s score.Scores) error {
 	b, err := NewBoard(s, "")
 	if err != nil {
@@ -70,7 +71,16 @@ func TerminalBoard(w io.Writer, s score.Scores) error {
 }
 
 func terminalBoard(b Board, s score.Scores, columns int, wrapped bool) string {
-	return under(b.table(columns), s, slices.Concat(b.Notes, detailNotes(s)), layout{columns, wrapped})
+	changed := newChanges(s)
+	more := 0
+	if changed != nil {
+		more = changed.only(clean(b.By))
+	}
+	table := below(b.table(columns), changed, columns)
+	if more > 0 {
+		table += fmt.Sprintf("(the same of %s more: see summary.txt)\n\n", counted(more, "score"))
+	}
+	return table + shownNotes(slices.Concat(b.Notes, detailNotes(s)), columns, wrapped)
 }
 
 func terminal(s score.Scores, columns int, wrapped bool) string {
@@ -78,29 +88,28 @@ func terminal(s score.Scores, columns int, wrapped bool) string {
 	if len(v.lines) == 0 {
 		return wrap(Text(s), columns, "")
 	}
-	return under(v.show(columns), s, v.notes, layout{columns, wrapped})
+	return below(v.show(columns), newChanges(s), columns) + shownNotes(v.notes, columns, wrapped)
 }
 
-// layout is a terminal's width, and whether notes are wrapped to it.
-type layout struct {
-	columns int
-	wrapped bool
+// below puts below a table what changed by quantization.
+func below(table string, c *changes, columns int) string {
+	table += "\n"
+	if c != nil {
+		table += c.text(max(columns, leastWidth)) + "\n"
+	}
+	return table
 }
 
-// under puts below a table what changed by quantization, and notes.
-func under(table string, s score.Scores, notes []string, l layout) string {
-	columns, shown := max(l.columns, leastWidth), notes
+// shownNotes are the notes as a terminal has them: not too many, and wrapped if need be.
+func shownNotes(notes []string, columns int, wrapped bool) string {
+	shown := notes
 	if len(shown) > mostNotes {
 		shown = append(shown[:mostNotes:mostNotes], fmt.Sprintf("... and %d notes more: see summary.txt", len(notes)-mostNotes))
 	}
 	var b strings.Builder
-	b.WriteString(table + "\n")
-	if c := newChanges(s); c != nil {
-		b.WriteString(c.text(columns) + "\n")
-	}
 	for _, n := range shown {
-		if l.wrapped {
-			n = strings.TrimSuffix(wrap(n, columns, "  "), "\n")
+		if wrapped {
+			n = strings.TrimSuffix(wrap(n, max(columns, leastWidth), "  "), "\n")
 		}
 		b.WriteString(n + "\n")
 	}
