@@ -117,6 +117,15 @@ func (e env) plan(c *cli.Context) (*plan.Plan, error) {
 		return nil, err
 	}
 	e.lark = c.Bool("lark")
+	over, err := settings(c)
+	if err != nil {
+		return nil, err
+	}
+	return e.planOf(path, over)
+}
+
+// settings are what the flags lay over a spec.
+func settings(c *cli.Context) ([]spec.Override, error) {
 	over := overrides(c)
 	if cfg := c.String("aliyun-cfg"); cfg != "" {
 		settings, err := spec.Aliyun(cfg)
@@ -125,16 +134,29 @@ func (e env) plan(c *cli.Context) (*plan.Plan, error) {
 		}
 		over = append(settings, over...)
 	}
-	return e.planOf(path, over)
+	return over, nil
 }
 
 // planOf makes the plan of a spec file.
 func (e env) planOf(path string, over []spec.Override) (*plan.Plan, error) {
-	catalog, err := dataset.NewCatalog()
+	s, err := e.readSpec(path, spec.Options{Overrides: over})
 	if err != nil {
 		return nil, err
 	}
-	s, err := spec.Load(path, spec.Options{Catalog: catalog, Overrides: over})
+	in, err := plan.Survey(*s)
+	if err != nil {
+		return nil, badInput{err}
+	}
+	return plan.Make(*s, in)
+}
+
+// readSpec reads a spec file, and says what is wrong with it, with or without its models and data.
+func (e env) readSpec(path string, o spec.Options) (*spec.Spec, error) {
+	var err error
+	if o.Catalog, err = dataset.NewCatalog(); err != nil {
+		return nil, err
+	}
+	s, err := spec.Load(path, o)
 	if err != nil {
 		return nil, badInput{err}
 	}
@@ -153,11 +175,7 @@ func (e env) planOf(path string, over []spec.Override) (*plan.Plan, error) {
 		return nil, badInput{err}
 	}
 	plan.UseStore(*s)
-	in, err := plan.Survey(*s)
-	if err != nil {
-		return nil, badInput{err}
-	}
-	return plan.Make(*s, in)
+	return s, nil
 }
 
 // checkWorkDir refuses a directory in which Slurm cannot write logs: it expands % in their names, and nothing at all after a backslash.

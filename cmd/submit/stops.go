@@ -33,6 +33,16 @@ func (s *stops) onCluster(e env) {
 	}
 }
 
+// offCluster says that no job is on a cluster any more.
+func (s *stops) offCluster() {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cluster, s.ask = false, nil
+}
+
 // wait waits for a signal and gives the cause that it stands for. A second signal, while the question stands, leaves the jobs alone.
 func (s *stops) wait(signals <-chan os.Signal) error {
 	sig := <-signals

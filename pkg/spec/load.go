@@ -16,6 +16,7 @@ import (
 type Options struct {
 	Catalog   Catalog    // datasets by name; nil: none
 	Overrides []Override // laid over the file in order, before validation
+	Template  string     // a path: the spec has one model, the template of checkpoints that are found later, and this in the place of its path
 
 	glob func(pattern string) ([]string, error) // nil: globDirs
 }
@@ -80,6 +81,11 @@ func load(path string, o Options, read func(string) ([]byte, error)) (*Spec, err
 	root, err := override(root, o.Overrides)
 	if err != nil {
 		return nil, err
+	}
+	if o.Template != "" {
+		if root = withTemplate(root, o.Template, p); len(p.list) > 0 {
+			return nil, p.err()
+		}
 	}
 	s := build(root, top, o, p)
 	return s, p.err()

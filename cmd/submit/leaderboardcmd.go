@@ -1,0 +1,241 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"sextant/pkg/cliargs"
+	"sextant/pkg/report"
+	"sextant/pkg/result"
+	"sextant/pkg/run"
+	"sextant/pkg/score"
+	"sextant/pkg/spec"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+)
+
+// boardPage is the page beside the other files of a leaderboard.
+const boardPage = "leaderboard.html"
+
+func (e env) leaderboardCommand() *cli.Command {
+	return &cli.Command{
+		Name: "leaderboard", Usage: "rank the models of runs in one table", ArgsUsage: "RUN [RUN ...]",
+		Description: "Ranks the models of one run or several by their scores, which are read and not computed anew; nothing in a run is changed. A RUN is a\n" +
+			"run directory, or a work dir, which stands for all runs in it. Of models with the same name that of the newest run counts; older runs\n" +
+			"add the datasets that it lacks where the model is the same by its fingerprint.\n\n" +
+			"Example: submit leaderboard outputs --by \"common sense\" --html leaderboard.html\n" +
+			"         submit leaderboard outputs/20260714_101500-3f2a9c1b outputs/20260801_090000-77aa01c2 --json",
+		Flags: []cli.Flag{
+			byFlag(),
+			&cli.StringFlag{Name: "html", Usage: "write a page with charts to `FILE` too; of checkpoints with steps in their names, their curves"},
+			jsonFlag("print one JSON document"),
+		},
+		Action: e.leaderboard,
+	}
+}
+
+// byFlag is the flag that says what a leaderboard goes by.
+func byFlag() *cli.StringFlag {
+	return &cli.StringFlag{Name: "by", DefaultText: "the first group, else the mean of the datasets",
+		Usage: "rank by this group or dataset, or \"" + report.ByMean + "\": its `NAME`"}
+}
+
+// checkBy refuses what a spec's leaderboard cannot go by.
+func checkBy(s *spec.Spec, by string) error {
+	names := []string{report.ByMean}
+	for _, g := range s.Groups {
+		names = append(names, g.Name)
+	}
+	for _, d := range s.Datasets {
+		names = append(names, d.Abbr)
+	}
+	if by == "" || slices.Contains(names, by) {
+		return nil
+	}
+	return cliargs.Usagef("--by %q: there is no such group or dataset; there are %s", by, strings.Join(names, ", "))
+}
+
+// boardView is what submit leaderboard --json prints.
+type boardView struct {
+	report.Board
+	Runs []string `json:"runs"` // oldest first
+}
+
+func (e env) leaderboard(c *cli.Context) error {
+	if c.NArg() == 0 {
+		return cliargs.Usagef("leaderboard: missing argument RUN, a run directory or a work dir")
+	}
+	parts, err := e.partsOf(c.Args().Slice())
+	if err != nil {
+		return err
+	}
+	all := joinParts(parts)
+	board, err := report.NewBoard(all.Scores, c.String("by"))
+	if err != nil {
+		return badInput{err}
+	}
+	if file := c.String("html"); file != "" {
+		if err := all.page(file, board, report.Plural(len(parts), "runs")); err != nil {
+			return err
+		}
+		fmt.Fprintf(e.stderr, "page: %s\n", relative(file))
+	}
+	if !c.Bool("json") {
+		return e.printBoard(board)
+	}
+	v := boardView{Board: board}
+	for _, p := range parts {
+		v.Runs = append(v.Runs, p.dir)
+	}
+	return e.printJSON(v)
+}
+
+// partsOf reads the runs that arguments stand for, each once, oldest first.
+func (e env) partsOf(args []string) ([]boardPart, error) {
+	var parts []boardPart
+	seen := map[string]bool{}
+	for _, arg := range args {
+		dirs, whole := []string{arg}, false
+		if !exists(result.Dir(arg).Plan()) {
+			found, err := findRuns(arg)
+			if err != nil {
+				return nil, badInput{err}
+			}
+			if len(found) == 0 {
+				return nil, badInput{fmt.Errorf("%q is no run directory (it has no plan.json), and there is none in it", arg)}
+			}
+			dirs, whole = nil, true
+			for _, f := range found {
+				dirs = append(dirs, f.dir)
+			}
+		}
+		for _, dir := range dirs {
+			dir = filepath.Clean(dir)
+			if seen[dir] {
+				continue
+			}
+			seen[dir] = true
+			p, err := readPart(dir)
+			if err != nil && whole {
+				fmt.Fprintf(e.stderr, "passed over %s: %v\n", relative(dir), err)
+				continue
+			}
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil, badInput{fmt.Errorf("run %q has no scores yet: submit resume %s makes them", dir, relative(dir))}
+			}
+			if err != nil {
+				return nil, badInput{err}
+			}
+			parts = append(parts, *p)
+		}
+	}
+	slices.SortStableFunc(parts, func(a, b boardPart) int { return cmp.Or(a.when.Compare(b.when), strings.Compare(a.dir, b.dir)) })
+	return parts, nil
+}
+
+// boardPart is a run as a leaderboard needs it.
+type boardPart struct {
+	foundRun
+	score.Part
+	of    map[string]string // by variant: its model
+	paths map[string]string // by variant: its model's checkpoint
+}
+
+// readPart reads a run's scores. One that has none yet wraps fs.ErrNotExist.
+func readPart(dir string) (*boardPart, error) {
+	all, err := score.Read(scoresFile(result.Dir(dir)))
+	if err != nil {
+		return nil, err
+	}
+	p, err := run.LoadPlan(dir)
+	if err != nil {
+		return nil, err
+	}
+	out := &boardPart{foundRun: foundAt(dir), Part: score.Part{Scores: all, Fingerprints: map[string]string{}}, of: map[string]string{},
+		paths: map[string]string{}}
+	for _, v := range p.Variants {
+		out.Fingerprints[v.ID], out.of[v.ID] = v.Fingerprint, v.Model
+		if m, ok := p.Model(v.Model); ok {
+			out.paths[v.ID] = m.Path
+		}
+	}
+	return out, nil
+}
+
+// joined are the scores of several runs.
+type joined struct {
+	score.Scores
+	of    map[string]string // by variant: its model
+	paths map[string]string // by variant: its model's checkpoint, in the newest run
+}
+
+func joinParts(parts []boardPart) *joined {
+	out := &joined{of: map[string]string{}, paths: map[string]string{}}
+	var list []score.Part
+	for _, p := range parts {
+		list = append(list, p.Part)
+		for v, m := range p.of {
+			out.of[v], out.paths[v] = m, p.paths[v]
+		}
+	}
+	out.Scores = score.Join(list...)
+	return out
+}
+
+// page writes the page of joined scores.
+func (j *joined) page(file string, b report.Board, lead string) error {
+	dir, err := os.MkdirTemp(filepath.Dir(file), ".leaderboard-")
+	if err != nil {
+		return fmt.Errorf("writing %q: %w", file, err)
+	}
+	defer os.RemoveAll(dir)
+	p := report.Page{Run: "leaderboard", Lead: fmt.Sprintf("%s, %s", report.Plural(len(b.Rows), "models"), lead), Scores: j.Scores}
+	if err := report.WriteHTML(dir, p); err != nil {
+		return err
+	}
+	return os.Rename(pageFile(dir), file)
+}
+
+// printBoard prints a leaderboard, on a terminal no wider than that.
+func (e env) printBoard(b report.Board) error {
+	columns := 0
+	if f, ok := e.stdout.(*os.File); ok {
+		if n, _, err := term.GetSize(int(f.Fd())); err == nil {
+			columns = n
+		}
+	}
+	_, err := io.WriteString(e.stdout, b.Text(columns))
+	return err
+}
+
+// boardLine is a model of a leaderboard in a line.
+func boardLine(b report.Board, row report.BoardRow) string {
+	text := fmt.Sprintf("%s: %s %s", row.Model, b.By, withError(b.Unit, row.Value, row.StdErr))
+	if row.Rank > 0 {
+		text += fmt.Sprintf(", rank %d of %d", row.Rank, len(b.Rows))
+	}
+	return text
+}
+
+// withError is a value and its standard error, as summaries have them.
+func withError(unit score.Unit, value, stderr *float64) string {
+	digits := 2
+	if unit == score.Perplexity {
+		digits = 4
+	}
+	switch {
+	case value == nil:
+		return "-"
+	case stderr == nil:
+		return fmt.Sprintf("%.*f", digits, *value)
+	}
+	return fmt.Sprintf("%.*f ± %.*f", digits, *value, digits, *stderr)
+}
