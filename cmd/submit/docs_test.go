@@ -34,6 +34,8 @@ var documents = []clidoc.Document{
 	{Title: "what is not done", Commands: []string{"submit why DIR --json"}, Value: whyView{}},
 	{Title: "logs", Commands: []string{"submit logs DIR --json", "submit logs DIR SHARD --json"}, Value: logsView{}},
 	{Title: "a comparison", Commands: []string{"submit compare RUN RUN --json"}, Value: compareView{}},
+	{Title: "a leaderboard", Commands: []string{"submit leaderboard RUN --json"}, Value: boardView{}},
+	{Title: "the runs of a work dir", Commands: []string{"submit runs DIR --json"}, Value: runsView{}},
 	{Title: "what sets two plans apart", Commands: []string{"submit plan diff A B --json"}, Value: planDifference{}},
 	{Title: "the datasets", Commands: []string{"submit datasets --json"}, Value: datasetList{}},
 	{Title: "a dataset", Commands: []string{"submit datasets NAME --json"}, Value: datasetDetail{}},

@@ -32,7 +32,7 @@ func (e env) listCommand() *cli.Command {
 		Description: "Lists the runs in DIR (default: outputs): when each was begun, of which spec, how far it is, and what its models come to by what their\n" +
 			"leaderboard goes by. It reads plans, scores and names of files, no rows: of a run without scores it counts the rows of finished\n" +
 			"shards. submit status DIR tells of one run exactly.\n\n" +
-			"Example: submit runs\n         submit runs /share/outputs --limit 100 --json",
+			"Example: submit runs outputs\n         submit runs /share/outputs --limit 100 --json",
 		Flags: []cli.Flag{
 			&cli.IntFlag{Name: "limit", Value: 20, Usage: "the newest `N` runs; 0: all"},
 			jsonFlag("print one JSON document"),

@@ -358,19 +358,20 @@ func (s *sweeper) Plan(take []sweep.Opened) (sweep.Planned, error) {
 	if err != nil {
 		return out, err
 	}
-	dir, found, err := run.Find(s.work, p, "")
+	dir, _, err := run.Find(s.work, p, "")
 	if err != nil {
 		return out, err
 	}
 	out.Run = filepath.Base(dir)
-	out.Place = func() error { return placePlan(dir, p, found) }
+	out.Place = func() error { return placePlan(dir, p) }
 	return out, nil
 }
 
-// placePlan leaves a plan in its run directory. A run of the same question may be there, of this spec or of a checkpoint named in another one.
-func placePlan(dir string, p *plan.Plan, found bool) error {
-	if !found {
-		return p.Save(result.Dir(dir).Plan())
+// placePlan leaves a plan in its run directory. That may be there already: with a plan, when the same was asked without a watch; without one,
+// when a watch died in here.
+func placePlan(dir string, p *plan.Plan) error {
+	if path := result.Dir(dir).Plan(); !exists(path) {
+		return p.Save(path)
 	}
 	r, err := run.Open(p.Spec.WorkDir, p, run.Options{Reuse: dir})
 	if err != nil {

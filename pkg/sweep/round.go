@@ -127,6 +127,7 @@ func (r *Rounds) begin(take []Opened) (*Batch, error) {
 func (r *Rounds) carry(b Batch) (*Batch, error) {
 	failed, err := r.World.Carry(b)
 	if errors.Is(err, ErrNothing) {
+		r.Say(fmt.Sprintf("nothing was made of batch %d: its checkpoints are new again", b.Number))
 		return nil, r.add(Event{Event: evDrop, Batch: b.Number})
 	}
 	if err != nil {
