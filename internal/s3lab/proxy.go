@@ -253,15 +253,15 @@ func (p *Proxy) copy(w http.ResponseWriter, r *http.Request, body io.Reader, slo
 			if slow {
 				time.Sleep(time.Millisecond)
 			}
-			if _, err := w.Write(buf[:n]); err != nil {
-				return
-			}
-			_ = http.NewResponseController(w).Flush()
-			if isObject(r) {
+			if isObject(r) { // counted before the client has them
 				p.mu.Lock()
 				p.bytes += int64(n)
 				p.mu.Unlock()
 			}
+			if _, err := w.Write(buf[:n]); err != nil {
+				return
+			}
+			_ = http.NewResponseController(w).Flush()
 		}
 		if err != nil {
 			return

@@ -310,6 +310,9 @@ func TestLocal(t *testing.T) {
 			}
 		}
 	}
+	if len(s.held) != 4 {
+		t.Errorf("%d objects are held, of 4 that were lent, some twice", len(s.held))
+	}
 	if _, err := s.Local(ctx, "p:s3://bkt/m/small", nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}

@@ -141,7 +141,7 @@ func (s *Store) bring(ctx context.Context, c *client, bucket string, files map[s
 	defer func() {
 		for _, o := range objects {
 			s.forget(o)
-			o.e.unmap()
+			s.lend(o.e)
 		}
 	}()
 	entries := map[string]*entry{}
@@ -151,9 +151,6 @@ func (s *Store) bring(ctx context.Context, c *client, bucket string, files map[s
 			return nil, err
 		}
 		objects, entries[name] = append(objects, o), o.e
-		s.mu.Lock()
-		s.held = append(s.held, o.e)
-		s.mu.Unlock()
 		if err := o.Whole(); err != nil {
 			return nil, fmt.Errorf("%s: %w", o.address(), err)
 		}
@@ -165,6 +162,18 @@ func (s *Store) bring(ctx context.Context, c *client, bucket string, files map[s
 		}
 	}
 	return entries, nil
+}
+
+// lend keeps the lock of an entry, and nothing else of it, until the store is closed.
+func (s *Store) lend(e *entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e.unmap()
+	if s.held[e.dir] != nil {
+		e.close()
+		return
+	}
+	s.held[e.dir] = e
 }
 
 // view makes a directory of links to whole entries.

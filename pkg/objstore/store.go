@@ -48,7 +48,7 @@ type Store struct {
 	clients map[string]*client // by profile
 	q       queue
 	beside  map[string]map[string]stat // objects by their keys, of directories by their addresses
-	held    []*entry                   // whole, and lent out as paths
+	held    map[string]*entry          // by their directories, whole, and lent out as paths
 	fetched int64                      // bytes
 }
 
@@ -62,7 +62,7 @@ func New(o Options) *Store {
 		filepath.Join(cmp.Or(o.Getenv("TMPDIR"), "/tmp"), fmt.Sprintf("sextant-cache-%d", os.Geteuid())))
 	o.CacheLimit = cmp.Or(o.Getenv(LimitVariable), o.CacheLimit)
 	o.Idle, o.Attempts, o.Pause = cmp.Or(o.Idle, 30*time.Second), cmp.Or(o.Attempts, 12), cmp.Or(o.Pause, 100*time.Millisecond)
-	s := &Store{o: o, clients: map[string]*client{}, beside: map[string]map[string]stat{}, q: queue{changed: make(chan struct{})}}
+	s := &Store{o: o, clients: map[string]*client{}, beside: map[string]map[string]stat{}, held: map[string]*entry{}, q: queue{changed: make(chan struct{})}}
 	s.ctx, s.stop = context.WithCancel(*ending.Load())
 	s.prepare = sync.OnceValue(s.openCache)
 	return s
@@ -114,7 +114,7 @@ func (s *Store) Close() {
 	for _, e := range s.held {
 		e.close()
 	}
-	s.held = nil
+	clear(s.held)
 }
 
 // Fetched is how many bytes of objects were received.
