@@ -23,17 +23,20 @@ import (
 //go:embed page/page.html page/page.css page/page.js page/d3.min.js page/plot.umd.min.js
 var pageFiles embed.FS
 
-// PageFile is the page, RowsDir the directory beside it with the rows that went wrong.
+// PageFile is a run's page, RowsDir the directory beside it with the rows that went wrong.
 const (
 	PageFile = "report.html"
 	RowsDir  = "report-rows"
 )
 
 // Page is what report.html shows: one file that needs nothing from elsewhere, but for the rows beyond the first ones, which lie beside it.
+// What is empty has no section: a page may be of scores alone, those of several runs joined.
 type Page struct {
+	File     string // its name, "x.html"; "": PageFile. Its rows are in "x-rows" beside it
 	Run      string // its name
 	Lead     string // one line about it
 	Scores   score.Scores
+	Steps    []Checkpoint
 	Details  []Detail  // the tasks of which rows are shown, in the plan's order
 	Attempts []Attempt // in the order in which they were asked for
 	Facts    []Fact    // what it takes to repeat the run
@@ -45,14 +48,20 @@ type Fact struct{ Name, Value string }
 
 // WriteHTML writes DIR/report.html and, where rows went wrong, DIR/report-rows. Each replaces the one before as a whole.
 func WriteHTML(dir string, p Page) error {
+	if p.File == "" {
+		p.File = PageFile
+	}
 	if err := writeHTML(dir, p); err != nil {
-		return fmt.Errorf("writing %s: %w", PageFile, err)
+		return fmt.Errorf("writing %s: %w", p.File, err)
 	}
 	return nil
 }
 
+// rowsDir is the directory beside the page with rows.
+func (p Page) rowsDir() string { return strings.TrimSuffix(p.File, ".html") + "-rows" }
+
 func writeHTML(dir string, p Page) (err error) {
-	beside, err := os.MkdirTemp(dir, "."+RowsDir+"-")
+	beside, err := os.MkdirTemp(dir, "."+p.rowsDir()+"-")
 	if err != nil {
 		return err
 	}
@@ -65,7 +74,7 @@ func writeHTML(dir string, p Page) (err error) {
 	if err != nil {
 		return err
 	}
-	place := filepath.Join(dir, RowsDir)
+	place := filepath.Join(dir, p.rowsDir())
 	if err := os.RemoveAll(place); err != nil {
 		return err
 	}
@@ -77,7 +86,7 @@ func writeHTML(dir string, p Page) (err error) {
 			return err
 		}
 	}
-	return result.Commit(filepath.Join(dir, PageFile), func(w io.Writer) error { _, err := w.Write(page); return err })
+	return result.Commit(filepath.Join(dir, p.File), func(w io.Writer) error { _, err := w.Write(page); return err })
 }
 
 // head is a column of a table, cell one of its cells.
@@ -101,15 +110,18 @@ type tableLine struct {
 func render(p Page, tasks []taskView, rows []taskData) ([]byte, error) {
 	v := newView(p.Scores)
 	spans, bars := timeline(p.Attempts)
+	checkpoints := training(p)
+	trained := curves(p.Scores, checkpoints)
 	data, err := json.Marshal(struct {
 		Models  []string            `json:"models"`
 		Scores  []plotted           `json:"scores"`
 		Charts  []chart             `json:"charts"`
+		Curves  []curve             `json:"curves"`
 		Changes []plotted           `json:"changes"`
 		Spans   []bar               `json:"spans"`
 		Tasks   map[string]taskData `json:"tasks"`
 		Beside  string              `json:"beside"`
-	}{v.models, plotScores(p.Scores), some(charts(p.Scores)), plotChanges(p.Scores), some(bars), byID(rows), RowsDir})
+	}{v.models, plotScores(p.Scores), some(charts(p.Scores)), some(trained), plotChanges(p.Scores), some(bars), byID(rows), p.rowsDir()})
 	if err != nil {
 		return nil, err
 	}
@@ -120,21 +132,19 @@ func render(p Page, tasks []taskView, rows []taskData) ([]byte, error) {
 		}
 		return string(b)
 	}
-	t, err := template.New(PageFile).Parse(text("page.html"))
-	if err != nil {
-		return nil, err
-	}
+	t := template.Must(template.New(PageFile).Parse(text("page.html")))
 	variantHead, variants := variantTable(p.Scores)
+	curveHead, curveLines := curveTable(checkpoints, trained)
 	beside := ""
 	if slices.ContainsFunc(rows, func(d taskData) bool { return d.Files > 0 }) {
-		beside = "The first ones are in this file, all of them in " + RowsDir + " beside it."
+		beside = "The first ones are in this file, all of them in " + p.rowsDir() + " beside it."
 	}
 	var b bytes.Buffer
 	err = t.Execute(&b, map[string]any{
 		"Run": p.Run, "Lead": p.Lead, "CSS": template.CSS(text("page.css")), "JS": template.JS(text("page.js")),
 		"D3": template.JS(text("d3.min.js")), "Plot": template.JS(text("plot.umd.min.js")), "Data": template.JS(data),
 		"Caption": caption(v), "Head": v.htmlHead(), "Lines": v.htmlLines(), "Notes": v.notes,
-		"VariantHead": variantHead, "Variants": variants,
+		"CurveHead": curveHead, "Curves": curveLines, "VariantHead": variantHead, "Variants": variants,
 		"Tasks": tasks, "Beside": beside, "Spans": spans, "Cost": cost(p.Attempts), "Facts": p.Facts, "Spec": p.Spec,
 	})
 	return b.Bytes(), err

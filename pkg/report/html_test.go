@@ -173,3 +173,52 @@ func TestPageOfNothing(t *testing.T) {
 		t.Errorf("an empty run's data are %+v", data)
 	}
 }
+
+// The checkpoints of two trainings, of which one has a single step, and a model of none: the one training has a table and curves.
+func TestPageOfCheckpoints(t *testing.T) {
+	s := run(t, []string{"a2", "a1", "b1", "free"}, nil, []bench{
+		{d: spec.Dataset{Abbr: "quiz", Mode: spec.PPL}, rows: 10, results: [][2]int{{10, 6}, {10, 4}, {10, 5}, {10, 1}}},
+		{d: spec.Dataset{Abbr: "exam", Mode: spec.PPL}, rows: 10, results: [][2]int{{10, 7}, {10, 3}, {10, 5}, {10, 1}}}}, nil)
+	p := Page{File: "board.html", Run: "board", Scores: s, Steps: []Checkpoint{{"a2", "/ckpt/a", 2000}, {"a1", "/ckpt/a", 1000}, {"b1", "/ckpt/b", 7}, {"gone", "/ckpt/b", 8}}}
+	dir := t.TempDir()
+	if err := WriteHTML(dir, p); err != nil {
+		t.Fatal(err)
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 1 || left[0].Name() != "board.html" {
+		t.Fatalf("there is %v, %v", left, err)
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, "board.html"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var data struct{ Curves []curve }
+	if err := json.Unmarshal(dataElement.FindSubmatch(raw)[1], &data); err != nil {
+		t.Fatal(err)
+	}
+	if len(data.Curves) != 2 {
+		t.Fatalf("%d curves: %+v", len(data.Curves), data.Curves)
+	}
+	quiz := data.Curves[0].Points
+	if len(quiz) != 2 || quiz[0].Step != 1000 || quiz[0].Value != 40 || quiz[1].Step != 2000 || quiz[1].Value != 60 || quiz[0].Series != "a" || quiz[0].Low == nil {
+		t.Errorf("quiz by step is %+v", quiz)
+	}
+	page := string(raw)
+	if !strings.Contains(page, `<section id="training"`) || strings.Contains(page, "step 7") {
+		t.Error("the page has no training, or one of a single step")
+	}
+	for _, none := range []string{`<section id="rows"`, `<section id="timeline"`, `<section id="repeat"`, `<section id="variants"`, `href="#repeat"`} {
+		if strings.Contains(page, none) {
+			t.Errorf("a page of scores alone has %s", none)
+		}
+	}
+}
+
+func TestSeriesNames(t *testing.T) {
+	got := seriesNames([]string{"/x/a", "/y/a", "/y/b", ""})
+	for path, want := range map[string]string{"/x/a": "/x/a", "/y/a": "/y/a", "/y/b": "b", "": "checkpoints"} {
+		if got[path] != want {
+			t.Errorf("%q is shown as %q, want %q", path, got[path], want)
+		}
+	}
+}

@@ -46,7 +46,7 @@
   const plots = document.getElementById("plots");
   const draw = (title, options, into = plots) => {
     const svg = Plot.plot({ style: { fontSize: "12px", background: "transparent", color: "currentColor" }, ariaLabel: title, ...options });
-    if (into === plots) into.append(make("figure", { role: "group" }, make("figcaption", { textContent: title }), svg));
+    if (into.classList.contains("charts")) into.append(make("figure", { role: "group" }, make("figcaption", { textContent: title }), svg));
     else into.append(svg);
   };
   const models = { domain: data.models, legend: data.models.length > 1 };
@@ -90,6 +90,26 @@
         Plot.dot(rows, { fy: "dataset", y: "model", x: "value", fill: "model", r: 4, title: (r) => `${r.model}\n${r.value}`, tip: true }),
       ],
     });
+  }
+  // Score against step: one chart of a single training's datasets in percent, else a chart a dataset with a line a training.
+  const curve = (title, points, colour, domain, y) => draw(title, {
+    marginLeft: 60, marginBottom: 40, grid: true, color: { domain, legend: domain.length > 1 }, x: { label: "step →", nice: true, ticks: 6, tickFormat: "~s" },
+    y: { label: `↑ ${y}`, nice: true },
+    marks: [
+      Plot.areaY(points.filter((p) => p.low !== null), { x: "step", y1: "low", y2: "high", z: colour, fill: colour, fillOpacity: 0.13 }),
+      Plot.lineY(points, { x: "step", y: "value", z: colour, stroke: colour, strokeWidth: 2 }),
+      Plot.dot(points, { x: "step", y: "value", fill: colour, r: 3, tip: true,
+        title: (p) => `${p.model}, step ${p.step}\n${p.dataset}: ${p.value}${p.low === null ? "" : ` [${p.low}, ${p.high}]`}` }),
+    ],
+  }, document.getElementById("curves"));
+  const trainings = [...new Set(data.curves.flatMap((c) => c.points.map((p) => p.series)))];
+  const flat = (list) => list.flatMap((c) => c.points.map((p) => ({ ...p, dataset: c.dataset })));
+  const together = trainings.length === 1 ? data.curves.filter((c) => c.unit === "percent") : [];
+  const oneChart = together.length > 1 && together.length <= 10;
+  if (oneChart) curve(`${trainings[0]}: scores by step`, flat(together), "dataset", together.map((c) => c.dataset), "percent");
+  for (const c of data.curves) {
+    if (oneChart && c.unit === "percent") continue;
+    curve(`${c.dataset}: ${c.metric} by step`, flat([c]), "series", trainings, c.unit === "percent" ? "percent" : c.metric);
   }
   if (plots.children.length === 0) {
     document.getElementById("charts").hidden = true;
