@@ -40,7 +40,8 @@ func (e env) run(ctx context.Context) int {
 	}
 	app := e.app()
 	cliargs.Harden(app)
-	app.OnUsageError = func(c *cli.Context, err error, _ bool) error { return explain(err, c.App.Flags) }
+	app.OnUsageError = func(c *cli.Context, err error, _ bool) error { return explain(err, c.App.Flags, elsewhere) }
+	explainAll(app.Commands)
 	args, err := cliargs.Reorder(app, bareFlags(e.args))
 	if err == nil {
 		err = app.RunContext(ctx, args)
@@ -109,7 +110,7 @@ func (e env) app() *cli.App {
 	return &cli.App{
 		Name:      "submit",
 		Usage:     "evaluate language models: plan, run, score, report",
-		UsageText: "submit [SPEC] [flags]\n   submit COMMAND [flags] [arguments]",
+		UsageText: "submit [SPEC] [flags]\nsubmit COMMAND [flags] [arguments]",
 		Description: "Reads the spec (default: ./eval.toml), cuts it into shards, runs them on this machine or a Slurm cluster and prints the scores.\n" +
 			"The same command again goes on where it stopped; on a finished run it only prints the scores. Flags may stand before or after the\n" +
 			"spec. Standard output is the answer, standard error tells how it goes.\n\n" +

@@ -184,7 +184,19 @@ func TestCompletionScripts(t *testing.T) {
 			if text, err := cmd.CombinedOutput(); err != nil || len(text) > 0 {
 				t.Errorf("%v\n%s", err, text)
 			}
+			if shell == "fish" {
+				asksFish(t)
+			}
 		})
+	}
+}
+
+// asksFish tries the script of fish, which can say what it would offer.
+func asksFish(t *testing.T) {
+	cmd := exec.Command("fish", "--no-config", "-c", `source (submit completion fish | psub); complete -C "submit eval.toml --mode=v"; complete -C "submit sta"`)
+	cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "HOME="+t.TempDir())
+	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "--mode=viz\nstatus\ttell how far a run is\n" {
+		t.Errorf("fish: %v, offers %q", err, out)
 	}
 }
 

@@ -200,6 +200,9 @@ func specPath(c *cli.Context) (string, error) {
 		}
 		return defaultSpec, nil
 	}
+	if err := (env{}).noSpec(c.Args().First()); err != nil {
+		return "", err
+	}
 	args, err := cliargs.Positional(c, "SPEC")
 	if err != nil {
 		return "", err

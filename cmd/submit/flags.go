@@ -15,9 +15,9 @@ const (
 	groupEvaluation = "Evaluation"
 	groupLook       = "What is printed"
 	groupShards     = "Shards and workers"
-	groupSlurm      = "Slurm"
-	groupDLC        = "Aliyun PAI's DLC"
-	groupLocal      = "This machine"
+	groupSlurm      = "On Slurm"
+	groupDLC        = "On Aliyun PAI's DLC"
+	groupLocal      = "On this machine"
 )
 
 // keyed is a flag of the evaluation and the key of the spec that it wins over, if there is one.

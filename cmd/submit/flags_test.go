@@ -21,7 +21,7 @@ func parse(t *testing.T, line []string, f func(*cli.Context) error) error {
 	app := e.app()
 	app.Action = f
 	cliargs.Harden(app)
-	app.OnUsageError = func(c *cli.Context, err error, _ bool) error { return explain(err, c.App.Flags) }
+	app.OnUsageError = func(c *cli.Context, err error, _ bool) error { return explain(err, c.App.Flags, elsewhere) }
 	args, err := cliargs.Reorder(app, bareFlags(e.args))
 	if err != nil {
 		return err

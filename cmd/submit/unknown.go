@@ -33,8 +33,20 @@ var elsewhere = map[string]string{
 	"nice":              "further options of sbatch are given so: --sbatch-option=--nice=100",
 }
 
-// explain makes of a flag that is not known an error that says what to do.
-func explain(err error, flags []cli.Flag) error {
+// explainAll makes commands explain the flags that they do not know.
+func explainAll(commands []*cli.Command) {
+	for _, cmd := range commands {
+		var others map[string]string
+		if cmd.Name == "quantize" { // which has the flags of an evaluation
+			others = elsewhere
+		}
+		cmd.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return explain(err, cmd.Flags, others) }
+		explainAll(cmd.Subcommands)
+	}
+}
+
+// explain makes of a flag that is not known an error that says what to do; of those of other programs what is done here in their place.
+func explain(err error, flags []cli.Flag, elsewhere map[string]string) error {
 	const unknown = "flag provided but not defined: -"
 	if !strings.HasPrefix(err.Error(), unknown) {
 		return &cliargs.UsageError{Err: err}
@@ -55,4 +67,20 @@ func explain(err error, flags []cli.Flag) error {
 		return cliargs.Usagef("there is no flag %s; did you mean --%s?", dashed, strings.Join(near, " or --"))
 	}
 	return cliargs.Usagef("there is no flag %s", dashed)
+}
+
+// noSpec says of a word in a spec's place that is no file, and does not look like one's name, what it may have been; nil: it is one.
+func (e env) noSpec(word string) error {
+	if strings.ContainsAny(word, "./") || exists(word) {
+		return nil
+	}
+	var names []string
+	for _, cmd := range e.app().Commands {
+		names = append(names, cmd.Name)
+	}
+	hint := ""
+	if near := spec.Nearest(word, names); len(near) > 0 {
+		hint = "; did you mean submit " + strings.Join(near, " or submit ") + "?"
+	}
+	return cliargs.Usagef("%q is no command, and no spec that is there%s", word, hint)
 }
