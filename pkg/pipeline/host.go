@@ -250,9 +250,12 @@ func (h *Host) lost(s *seat, err error) error {
 	return h.err
 }
 
-// Opened waits until the other ranks have loaded theirs.
-func (h *Host) Opened() error {
-	_, err := h.gather()
+// Opened waits until the other ranks have loaded theirs. When ctx ends before, all is over.
+func (h *Host) Opened(ctx context.Context) error {
+	_, err := h.gather(ctx)
+	if ctx.Err() != nil {
+		h.Fail(err)
+	}
 	return err
 }
 
@@ -263,11 +266,11 @@ func (h *Host) Measure(m Measure) (all []Measure, err error) {
 			return nil, h.lost(s, err)
 		}
 	}
-	return h.gather()
+	return h.gather(context.Background()) // they are not at anything that takes long
 }
 
 // gather takes an answer of each rank.
-func (h *Host) gather() (all []Measure, err error) {
+func (h *Host) gather(ctx context.Context) (all []Measure, err error) {
 	for _, s := range h.seats {
 		select {
 		case c := <-s.answers:
@@ -277,6 +280,8 @@ func (h *Host) gather() (all []Measure, err error) {
 			all = append(all, c.Measure)
 		case <-h.dead:
 			return nil, h.err
+		case <-ctx.Done():
+			return nil, fmt.Errorf("waiting for %v: %w", s, context.Cause(ctx))
 		}
 	}
 	return all, nil

@@ -81,6 +81,9 @@ func (r *rank) close() {
 	}
 }
 
+// errBye is why a rank ends whatever it is at when rank 0 says that all is done.
+var errBye = errors.New("all is done")
+
 // obey does what rank 0 says until it says no more.
 func (r *rank) obey(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -93,6 +96,10 @@ func (r *rank) obey(ctx context.Context) error {
 				cancel(fmt.Errorf("%w: rank 0: %w", ErrRank, heard(err)))
 				return
 			}
+			if c.Kind == bye {
+				cancel(errBye)
+				return
+			}
 			select {
 			case said <- c:
 			case <-r.over:
@@ -100,19 +107,23 @@ func (r *rank) obey(ctx context.Context) error {
 			}
 		}
 	}()
-	for {
+	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
 		case c := <-said:
-			if c.Kind == bye {
-				return nil
+			out := r.answer(ctx, c)
+			if ctx.Err() != nil {
+				break // nobody waits for it
 			}
-			if err := r.control.send(r.answer(ctx, c), nil); err != nil {
+			if err := r.control.send(out, nil); err != nil {
 				return fmt.Errorf("%w: rank 0: %w", ErrRank, heard(err))
 			}
 		}
 	}
+	if err := context.Cause(ctx); err != errBye {
+		return err
+	}
+	return nil
 }
 
 // answer carries out what rank 0 asks for.

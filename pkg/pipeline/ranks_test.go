@@ -26,6 +26,7 @@ type fellow struct {
 
 	mu      sync.Mutex // the race detector does not see that an answer comes after its question
 	refuses error
+	slow    bool // it loads until it is told to end
 	ask     Measure
 }
 
@@ -41,9 +42,13 @@ func (f *fellow) asked() Measure {
 	return f.ask
 }
 
-func (f *fellow) Load(_ context.Context, o Open) ([]*model.Model, error) {
+func (f *fellow) Load(ctx context.Context, o Open) ([]*model.Model, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.slow {
+		<-ctx.Done()
+		return nil, context.Cause(ctx)
+	}
 	if string(o.Model) != "pocket" || len(o.Parts) != len(f.parts) {
 		return nil, errors.New("the order is not what was given")
 	}
@@ -114,7 +119,7 @@ func (m *meeting) tie(t *testing.T, all []*model.Model) *Pipeline {
 	if err := m.host.Open(within(t), opens); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.host.Opened(); err != nil {
+	if err := m.host.Opened(within(t)); err != nil {
 		t.Fatal(err)
 	}
 	return m.host.Pipeline(all[:n], len(all))
@@ -199,7 +204,7 @@ func TestRankFaults(t *testing.T) {
 	if err := m.host.Open(within(t), []Open{{Model: []byte("pocket"), Parts: []model.Part{all[1].Part()}}}); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.host.Opened(); !errors.Is(err, kernels.ErrNoMemory) || !strings.Contains(err.Error(), "rank 1 (process ") {
+	if err := m.host.Opened(within(t)); !errors.Is(err, kernels.ErrNoMemory) || !strings.Contains(err.Error(), "rank 1 (process ") {
 		t.Errorf("a rank without memory: %v", err)
 	}
 	m.host.Close()
@@ -221,6 +226,29 @@ func TestRankFaults(t *testing.T) {
 	defer lonely.Close()
 	if _, err := lonely.Join(ctx); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "0 of 1 came") {
 		t.Errorf("nobody comes: %v", err)
+	}
+}
+
+// Who is told to stop while the others load does not wait for them, and they end too.
+func TestStoppedWhileLoading(t *testing.T) {
+	all := parts(t, 2)
+	m := meet(t, all, 1, 1)
+	m.fellows[0].mu.Lock()
+	m.fellows[0].slow = true
+	m.fellows[0].mu.Unlock()
+	if err := m.host.Open(within(t), []Open{{Model: []byte("pocket"), Parts: []model.Part{all[1].Part()}}}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer stop()
+	begun := time.Now()
+	if err := m.host.Opened(ctx); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "rank 1 (process ") {
+		t.Error(err)
+	}
+	m.host.Close()
+	m.running.Wait()
+	if took := time.Since(begun); took > leaveTime || m.ends[0] != nil {
+		t.Errorf("the rank ended after %v with %v", took, m.ends[0])
 	}
 }
 

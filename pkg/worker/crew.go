@@ -203,7 +203,7 @@ func (l *loaded) together(ctx context.Context, to loading) (err error) {
 	if err := l.fill(ctx, to, parts[:devices[0]], share[:devices[0]]); err != nil {
 		return err
 	}
-	if err := host.Opened(); err != nil {
+	if err := host.Opened(ctx); err != nil {
 		return err
 	}
 	l.pipe = host.Pipeline(l.models(), len(parts))
