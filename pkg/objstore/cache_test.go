@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -74,6 +75,16 @@ func TestSaysWhatIsWrong(t *testing.T) {
 				t.Errorf("the error tells a key: %v", err)
 			}
 		})
+	}
+}
+
+// TestUnknownName holds that a server whose name is misspelt is not asked for minutes.
+func TestUnknownName(t *testing.T) {
+	c := &client{limits: limits{attempts: 100, pause: time.Millisecond}}
+	misspelt := &net.DNSError{Err: "no such host", Name: "cehp.example", IsNotFound: true}
+	err := c.retry(context.Background(), func() (bool, error) { return false, fmt.Errorf("asking: %w", misspelt) })
+	if !errors.Is(err, misspelt) || !errors.Is(err, ErrPassing) || !strings.Contains(err.Error(), "no such host (tried 4 times)") {
+		t.Error(err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -127,7 +128,7 @@ func (c *client) retry(ctx context.Context, f func() (progress bool, err error))
 		if lasting(err) {
 			return err
 		}
-		if failed >= c.limits.attempts {
+		if failed >= c.limits.attempts || failed >= attemptsOfName && unknownName(err) {
 			return gaveUp{err, failed}
 		}
 		pause := min(c.limits.pause<<min(failed-1, 20), 5*time.Second)
@@ -137,6 +138,14 @@ func (c *client) retry(ctx context.Context, f func() (progress bool, err error))
 		case <-time.After(pause/2 + rand.N(pause/2+1)):
 		}
 	}
+}
+
+// attemptsOfName is how often a name is looked up that no name server knows: it is misspelt, more often than not, and somebody waits.
+const attemptsOfName = 4
+
+func unknownName(err error) bool {
+	var dns *net.DNSError
+	return errors.As(err, &dns) && dns.IsNotFound
 }
 
 // gaveUp is the error of the last of several attempts.
