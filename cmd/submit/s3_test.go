@@ -39,7 +39,7 @@ func TestObjectStore(t *testing.T) {
 	t.Setenv("S3_TEST_CACHE", filepath.Join(t.TempDir(), "cache"))
 	profiles := lab.Profiles(t, "lab", proxy.URL)
 	evaluate := func(model, data, profiles string) (session, []byte) {
-		s := newSession(t, "--max-num-workers", "2")
+		s := newSession(t, "--max-num-workers", "2", "--limit", "50")
 		text := strings.Replace(fmt.Sprintf(remoteSpec, model, profiles), "lab:s3://data/pocket", data, 1)
 		s.args[0] = filepath.Join(t.TempDir(), "eval.toml")
 		if err := os.WriteFile(s.args[0], []byte(text), 0o600); err != nil {
