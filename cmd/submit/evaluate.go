@@ -270,13 +270,14 @@ func (e env) scores(ctx context.Context, r *run.Run, mode string) error {
 		return e.complete(r)
 	}
 	var all score.Scores
+	var records map[string][]result.Record
 	var err error
 	if mode == modeViz {
 		if all, err = score.Read(path); errors.Is(err, fs.ErrNotExist) {
 			return badInput{fmt.Errorf("there are no scores yet: %w; run without -m viz first", err)}
 		}
 	} else {
-		all, err = e.rescore(ctx, r)
+		all, records, err = e.rescore(ctx, r)
 	}
 	if err != nil {
 		return err
@@ -287,7 +288,7 @@ func (e env) scores(ctx context.Context, r *run.Run, mode string) error {
 	if err != nil {
 		return err
 	}
-	if err := e.writePage(r, all); err != nil {
+	if err := e.writePage(r, all, records); err != nil {
 		return err
 	}
 	if err := e.printScores(r, all, show); err != nil {
@@ -322,23 +323,23 @@ func (e env) whole(r *run.Run, all *score.Scores) error {
 	return nil
 }
 
-// rescore scores the records that are there and writes scores.json.
-func (e env) rescore(ctx context.Context, r *run.Run) (score.Scores, error) {
-	all, err := e.compute(ctx, r)
+// rescore scores the records that are there, which it gives by task, and writes scores.json.
+func (e env) rescore(ctx context.Context, r *run.Run) (score.Scores, map[string][]result.Record, error) {
+	g, err := r.Gather()
+	if err != nil {
+		return score.Scores{}, nil, err
+	}
+	all, err := e.compute(ctx, r, g)
 	if err == nil {
 		err = score.Write(scoresFile(r.Dir), all)
 	}
-	return all, err
+	return all, g.Records, err
 }
 
 // scoresFile is where a run's scores are.
 func scoresFile(dir result.Dir) string { return filepath.Join(string(dir), "scores.json") }
 
-func (e env) compute(ctx context.Context, r *run.Run) (all score.Scores, err error) {
-	g, err := r.Gather()
-	if err != nil {
-		return score.Scores{}, err
-	}
+func (e env) compute(ctx context.Context, r *run.Run, g *run.Gathered) (all score.Scores, err error) {
 	o := score.Options{Reasons: map[string]string{}, Clusters: clusters(r.Plan)}
 	for task, m := range g.Missing {
 		o.Reasons[task] = m.Reason

@@ -1,35 +1,42 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"sextant/pkg/cliargs"
 	"sextant/pkg/dataset"
 	"sextant/pkg/plan"
 	"sextant/pkg/report"
+	"sextant/pkg/result"
 	"sextant/pkg/run"
 	"sextant/pkg/score"
 	"sextant/pkg/spec"
 )
 
-// writePage writes report.html of a run with its scores.
-func (e env) writePage(r *run.Run, all score.Scores) error {
-	g, err := r.Gather()
-	if err != nil {
-		return err
+// writePage writes report.html of a run with its scores. records are by task; nil: they are read.
+func (e env) writePage(r *run.Run, all score.Scores, records map[string][]result.Record) error {
+	if records == nil {
+		g, err := r.Gather()
+		if err != nil {
+			return err
+		}
+		records = g.Records
 	}
 	spans, err := run.Timeline(string(r.Dir))
 	if err != nil {
 		return err
 	}
-	p := report.Page{Run: filepath.Base(string(r.Dir)), Lead: leadOf(r.Plan), Scores: all, Attempts: attemptsOf(r.Plan, spans), Facts: facts(r)}
+	p := report.Page{Run: filepath.Base(string(r.Dir)), Lead: leadOf(r.Plan), Scores: all, Steps: checkpoints(r.Plan),
+		Attempts: attemptsOf(r.Plan, spans), Facts: facts(r)}
 	if p.Spec, err = specText(r.Plan); err != nil {
 		return err
 	}
-	rows, err := rowsOf(string(r.Dir), r.Plan, g.Records)
+	rows, err := rowsOf(string(r.Dir), r.Plan, records)
 	if err != nil {
 		return err
 	}
@@ -46,7 +53,31 @@ func (e env) writePage(r *run.Run, all score.Scores) error {
 			Shown: sets.shown(r.Plan, task, d),
 		})
 	}
+	// Dataset after dataset, each opened once, and its models one below the other.
+	at := func(d report.Detail) int {
+		return slices.IndexFunc(r.Plan.Spec.Datasets, func(x spec.Dataset) bool { return x.Abbr == d.Score.Dataset })
+	}
+	slices.SortStableFunc(p.Details, func(a, b report.Detail) int { return cmp.Compare(at(a), at(b)) })
 	return report.WriteHTML(string(r.Dir), p)
+}
+
+// checkpoints finds where in their trainings the models of a plan stand, by their paths or else their names. What a recipe makes of
+// checkpoints is a series of its own.
+func checkpoints(p *plan.Plan) (out []report.Checkpoint) {
+	for _, v := range p.Variants {
+		m, ok := p.Model(v.Model)
+		if !ok {
+			continue
+		}
+		series, step, ok := spec.Step(m.Path)
+		if !ok {
+			series, step, ok = spec.Step(m.Abbr)
+		}
+		if ok {
+			out = append(out, report.Checkpoint{Model: v.ID, Series: series + strings.TrimPrefix(v.ID, v.Model), Step: step})
+		}
+	}
+	return out
 }
 
 // leadOf is the page's first line.
@@ -66,7 +97,7 @@ func taskOf(p *plan.Plan, s score.Score) (plan.Task, bool) {
 	return p.Task(s.Model + "/" + s.Dataset)
 }
 
-// opener opens one dataset at a time, for tasks that come dataset after dataset, or each model's one after another.
+// opener opens one dataset at a time, for tasks that come dataset after dataset.
 type opener struct {
 	limit int
 	abbr  string

@@ -19,8 +19,8 @@ import (
 func (e env) scoreCommand() *cli.Command {
 	return &cli.Command{
 		Name: "score", Usage: "score a run again from its records, without inference", ArgsUsage: "DIR",
-		Description: "Reads the records of the run in DIR, scores them as this version of submit does, writes scores.json and summary.* anew, prints\n" +
-			"them, and says what is not as in the scores before. Metrics and post-processors are those of the run's plan; to use others, change\n" +
+		Description: "Reads the records of the run in DIR, scores them as this version of submit does, writes scores.json, summary.* and report.html\n" +
+			"anew, prints the scores, and says what is not as in the scores before. Metrics and post-processors are those of the run's plan; to use others, change\n" +
 			"the spec and run submit SPEC -m eval.\n\n" +
 			"Example: submit score outputs/20260714_101500-3f2a9c1b --" + allowCode,
 		Flags: []cli.Flag{
@@ -62,12 +62,15 @@ func (e env) score(c *cli.Context) error {
 		}
 		return err
 	}
-	all, err := e.rescore(c.Context, r)
+	all, records, err := e.rescore(c.Context, r)
 	if err != nil {
 		return err
 	}
 	fill(&all, r)
 	if _, err := writeSummary(r, all); err != nil {
+		return err
+	}
+	if err := e.writePage(r, all, records); err != nil {
 		return err
 	}
 	if err := e.printJSON(scoreView{scoresView{jsonVersion, dir, all}, changes(before, &all)}); err != nil {

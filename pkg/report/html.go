@@ -37,7 +37,7 @@ type Page struct {
 	Lead     string // one line about it
 	Scores   score.Scores
 	Steps    []Checkpoint
-	Details  []Detail  // the tasks of which rows are shown, in the plan's order
+	Details  []Detail  // the tasks of which rows are shown
 	Attempts []Attempt // in the order in which they were asked for
 	Facts    []Fact    // what it takes to repeat the run
 	Spec     string    // as it was resolved
