@@ -30,10 +30,13 @@ slurm-quickstart: build ## run the pocket suite on a throw-away Slurm cluster an
 	SLURM_CONF=$$dir/c/etc/slurm.conf $(BIN)/submit examples/pocket/eval.toml --slurm -p llmeval -q auto \
 	  --max-num-workers 4 --max-partition-size 400 -w $$work
 
+# What --version tells of the source, also where go build does not ask git.
+STAMP = -ldflags "-X sextant/pkg/cliargs.revision=$$(git describe --always --dirty 2>/dev/null || true)"
+
 build: ## bin/submit (static) and bin/worker
 	@mkdir -p $(BIN)
-	CGO_ENABLED=0 $(GO) build $(TRIM) -o $(BIN)/submit ./cmd/submit
-	CGO_ENABLED=1 $(GO) build $(TRIM) -o $(BIN)/worker ./cmd/worker
+	CGO_ENABLED=0 $(GO) build $(TRIM) $(STAMP) -o $(BIN)/submit ./cmd/submit
+	CGO_ENABLED=1 $(GO) build $(TRIM) $(STAMP) -o $(BIN)/worker ./cmd/worker
 
 # What the CUDA kernels are compiled for; -ptx: for GPUs to come.
 CUDA_ARCH ?= 80 89 90 90-ptx

@@ -58,6 +58,27 @@ func TestPages(t *testing.T) {
 	}
 }
 
+func TestSharedGroups(t *testing.T) {
+	rows, speed, other := Group{"Rows", []Flag{{Names: []string{"--limit"}}}}, Group{"Speed", nil}, Group{"", []Flag{{Names: []string{"--x"}}}}
+	root := Command{Name: "prog", Groups: []Group{rows, speed}}
+	for _, c := range []struct {
+		groups []Group
+		want   int
+		note   string
+	}{
+		{[]Group{rows, speed}, 0, "It has the flags of `prog`, above.\n\n"},
+		{[]Group{other, speed}, 1, "It also has these flags of `prog`, above: Speed.\n\n"},
+		{[]Group{other, {"Rows", nil}}, 2, ""},
+	} {
+		if own, note := (Command{Depth: 1, Groups: c.groups}).own(root); len(own) != c.want || note != c.note {
+			t.Errorf("%v: %v, %q", c.groups, own, note)
+		}
+	}
+	if own, note := root.own(root); len(own) != 2 || note != "" {
+		t.Errorf("of the program itself: %v, %q", own, note)
+	}
+}
+
 func TestMarked(t *testing.T) {
 	for in, want := range map[string]string{
 		"plain words, no more":              "plain words, no more",

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/cpuguy83/go-md2man/v2/md2man"
@@ -15,7 +16,7 @@ type Section struct{ Title, Text string }
 // Markdown is the reference of a program: a part for each command, with tables of its flags.
 func Markdown(commands []Command) string {
 	var b strings.Builder
-	for i, c := range commands {
+	for _, c := range commands {
 		fmt.Fprintf(&b, "%s %s\n\n%s.\n\n", strings.Repeat("#", c.Depth+2), c.Name, sentence(c.Usage))
 		if len(c.Synopsis) > 0 {
 			fmt.Fprintf(&b, "```\n%s\n```\n\n", strings.Join(c.Synopsis, "\n"))
@@ -29,13 +30,11 @@ func Markdown(commands []Command) string {
 		if len(c.Examples) > 0 {
 			fmt.Fprintf(&b, "Example:\n\n```sh\n%s\n```\n\n", strings.Join(c.Examples, "\n"))
 		}
-		if i > 0 && sameGroups(c.Groups, commands[0].Groups) {
-			fmt.Fprintf(&b, "It has the flags of `%s`, above.\n\n", commands[0].Name)
-			continue
-		}
-		for _, g := range c.Groups {
+		own, note := c.own(commands[0])
+		for _, g := range own {
 			g.table(&b)
 		}
+		b.WriteString(note)
 	}
 	return strings.TrimRight(b.String(), "\n") + "\n"
 }
@@ -92,13 +91,11 @@ func Man(commands []Command, section int, version string, further []Section) str
 	for _, c := range commands[1:] {
 		fmt.Fprintf(&b, "### %s\n\n%s.\n\n%s", c.Name, sentence(c.Usage), block(c.Synopsis))
 		c.manText(&b)
-		if sameGroups(c.Groups, root.Groups) {
-			fmt.Fprintf(&b, "It has the flags of `%s`, above.\n\n", root.Name)
-			continue
-		}
-		for _, g := range c.Groups {
+		own, note := c.own(root)
+		for _, g := range own {
 			g.list(&b)
 		}
+		b.WriteString(note)
 	}
 	if root.Exit != "" {
 		fmt.Fprintf(&b, "# EXIT STATUS\n\n%s\n\n", root.Exit)
@@ -109,8 +106,27 @@ func Man(commands []Command, section int, version string, further []Section) str
 	return roff(b.String())
 }
 
-// sameGroups says whether a command has all the flags of the program, so that they need not be told again.
-func sameGroups(a, b []Group) bool { return len(a) > 0 && reflect.DeepEqual(a, b) }
+// own are the groups of flags to tell of at a command, and a line for those that the program has too, all alike.
+func (c Command) own(root Command) (groups []Group, note string) {
+	if c.Depth == 0 {
+		return c.Groups, ""
+	}
+	var shared []string
+	for _, g := range c.Groups {
+		if g.Name != "" && slices.ContainsFunc(root.Groups, func(r Group) bool { return reflect.DeepEqual(g, r) }) {
+			shared = append(shared, g.Name)
+			continue
+		}
+		groups = append(groups, g)
+	}
+	switch {
+	case len(shared) == 0:
+		return groups, ""
+	case len(groups) == 0 && len(shared) == len(root.Groups):
+		return nil, fmt.Sprintf("It has the flags of `%s`, above.\n\n", root.Name)
+	}
+	return groups, fmt.Sprintf("It also has these flags of `%s`, above: %s.\n\n", root.Name, strings.Join(shared, "; "))
+}
 
 func (c Command) manText(b *strings.Builder) {
 	for _, p := range c.Text {

@@ -1,6 +1,7 @@
 package cliargs
 
 import (
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -55,6 +56,24 @@ func TestPlaceholder(t *testing.T) {
 	for _, c := range [][3]string{{"the first `N` rows", "N", "the first N rows"}, {"no value", "", "no value"}, {"one ` alone", "", "one ` alone"}} {
 		if value, text := Placeholder(c[0]); value != c[1] || text != c[2] {
 			t.Errorf("%q: %q, %q", c[0], value, text)
+		}
+	}
+}
+
+func TestVersionOf(t *testing.T) {
+	for _, c := range []struct{ module, told, revision, modified, want string }{
+		{"(devel)", "", "", "", "(devel)"},
+		{"(devel)", "1a2b3c4-dirty", "", "", "(devel) 1a2b3c4-dirty"},
+		{"(devel)", "", "0123456789abcdef", "true", "(devel) 0123456789ab-dirty"},
+		{"v0.0.0-20260101000000-0123456789ab+dirty", "", "0123456789abcdef", "true", "v0.0.0-20260101000000-0123456789ab+dirty"},
+		{"v1.2.0", "", "0123456789abcdef", "false", "v1.2.0 0123456789ab"},
+	} {
+		info := &debug.BuildInfo{Main: debug.Module{Version: c.module}}
+		if c.revision != "" {
+			info.Settings = []debug.BuildSetting{{Key: "vcs.modified", Value: c.modified}, {Key: "vcs.revision", Value: c.revision}}
+		}
+		if got := versionOf(info, c.told); got != c.want {
+			t.Errorf("%+v: %q", c, got)
 		}
 	}
 }

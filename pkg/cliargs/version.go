@@ -6,23 +6,34 @@ import (
 	"strings"
 )
 
+// revision of the source, where the build was told it: make build does by -ldflags -X.
+var revision string
+
 // Version names the program by what it was built from: the module's version and, where it is not told by that, the revision of the source.
 func Version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "(not known)"
 	}
-	text, changed := info.Main.Version, false
+	return versionOf(info, revision)
+}
+
+func versionOf(info *debug.BuildInfo, revision string) string {
+	changed := false
 	for _, s := range info.Settings {
 		switch {
-		case s.Key == "vcs.revision" && !strings.Contains(text, s.Value[:min(len(s.Value), 12)]):
-			text += " " + s.Value
-		case s.Key == "vcs.modified" && s.Value == "true" && !strings.HasSuffix(text, "+dirty"):
-			changed = true
+		case s.Key == "vcs.revision" && revision == "":
+			revision = s.Value[:min(len(s.Value), 12)]
+		case s.Key == "vcs.modified":
+			changed = s.Value == "true"
 		}
 	}
-	if changed {
-		text += " (changed)"
+	text := info.Main.Version
+	if revision != "" && !strings.Contains(text, revision) {
+		text += " " + revision
+		if changed && !strings.Contains(text, "dirty") {
+			text += "-dirty"
+		}
 	}
 	return text
 }
