@@ -147,8 +147,9 @@ func (s *sweeper) sweep(root, t *node, k sweepable) {
 	}
 	before := len(s.p.list)
 	sets := s.read(t, key, k)
+	s.match(sets, l, key, k)
 	if len(s.p.list) == before {
-		s.match(sets, l, key, k)
+		s.bound(sets, l, key, k)
 	}
 	if len(s.p.list) > before {
 		root.set(k.list, spared(l, sets))
@@ -211,12 +212,30 @@ func modelName(n *node) string {
 	return lastElement(path)
 }
 
-// match holds the sets against the entries: which are they of, and how many would there be.
+// match reports what no entry is of.
 func (s *sweeper) match(sets []*sweepSet, l *node, key string, k sweepable) {
 	var names []string
 	for _, item := range l.items {
-		names = append(names, k.id(item))
+		if name := k.id(item); name != "" {
+			names = append(names, name)
+		}
 	}
+	for _, set := range sets {
+		for _, f := range set.only {
+			if len(names) == 0 || slices.ContainsFunc(names, f.is) {
+				continue
+			}
+			some := names
+			if near := Nearest(f.written, names); len(near) == 0 {
+				some = names[:min(len(names), 8)]
+			}
+			s.p.add(f.at, join(key, "for"), "%q is of nothing that is swept here; %s", f.written, choose(f.written, some))
+		}
+	}
+}
+
+// bound reports a sweep that makes too much.
+func (s *sweeper) bound(sets []*sweepSet, l *node, key string, k sweepable) {
 	total := 0
 	for _, item := range l.items {
 		n := 0
@@ -230,14 +249,6 @@ func (s *sweeper) match(sets []*sweepSet, l *node, key string, k sweepable) {
 	if total > maxSwept {
 		s.p.add(sets[0].at, key, "makes more than %d entries of %d; sweep fewer values, or say with for = \"...\" what the sweep is of",
 			maxSwept, len(l.items))
-	}
-	names = slices.DeleteFunc(names, func(name string) bool { return name == "" })
-	for _, set := range sets {
-		for _, f := range set.only {
-			if len(names) > 0 && !slices.ContainsFunc(names, f.is) {
-				s.p.add(f.at, join(key, "for"), "%q is of nothing that is swept here; %s", f.written, choose(f.written, names))
-			}
-		}
 	}
 }
 
