@@ -135,8 +135,11 @@ func flagValues(cur cliargs.Cursor, word string) []choice {
 	}
 	value, _ := cliargs.Placeholder(doc.GetUsage())
 	switch {
-	case value == "NAME" && cur.Flag.Names()[0] == "datasets":
-		return datasetNames(word)
+	case value == "NAME": // of many things; some are in the catalog
+		if name := cur.Flag.Names()[0]; name == "datasets" || name == "by" {
+			return datasetNames(word)
+		}
+		return nil
 	case value == "DIR", value == "[=DIR]":
 		return files(word, func(string) bool { return false })
 	default:
@@ -159,7 +162,7 @@ func arguments(cur cliargs.Cursor, word string) []choice {
 		return nil
 	}
 	name := strings.Trim(names[n], "[].")
-	if cur.Command != nil && cur.Command.Name == "import" { // a directory of another program
+	if cur.Command != nil && (cur.Command.Name == "import" || cur.Command.Name == "runs") { // its DIR is no run
 		return files(word, func(string) bool { return false })
 	}
 	return ofKind(name, cur, word)
