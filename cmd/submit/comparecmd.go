@@ -29,9 +29,16 @@ func (e env) compareCommand() *cli.Command {
 			"where rows are not right or wrong; and the smallest difference that so many rows show four times of five. What is surely worse comes\n" +
 			"first, what is surely better next. Runs are directories, and nothing in them is changed. A RUN stands for all its models; of two\n" +
 			"runs with the same several models each is compared with itself.\n\n" +
+			"--html writes the same as a page, with the rows that came out otherwise. --fail-below X is a gate for checkpoints: it exits with code 1\n" +
+			"where a main metric of a dataset, or a group, fell by more than X points and its interval leaves out no change; of a perplexity, where\n" +
+			"it rose by more than X percent likewise; and where a metric that both have has no row in common. What failed is told on standard error.\n\n" +
 			"Example: submit compare outputs/20260714_101500-3f2a9c1b outputs/20260801_090000-77aa01c2\n" +
 			"         submit compare outputs/20260714_101500-3f2a9c1b:base outputs/20260714_101500-3f2a9c1b:tuned",
-		Flags:  []cli.Flag{jsonFlag("print one JSON document")},
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "html", Usage: "write a page that needs nothing else, with the rows that came out otherwise, to `FILE`; --html alone: " + comparePage},
+			&cli.Float64Flag{Name: "fail-below", DefaultText: "never", Usage: "exit with code 1 where a main metric surely fell, by more than `X` points"},
+			jsonFlag("print one JSON document"),
+		},
 		Action: e.compare,
 	}
 }
@@ -39,8 +46,10 @@ func (e env) compareCommand() *cli.Command {
 // compareView is models set against a baseline.
 type compareView struct {
 	Version    int           `json:"version"`
-	Confidence float64       `json:"confidence"` // of low and high
-	Power      float64       `json:"power"`      // of detectable
+	Confidence float64       `json:"confidence"`           // of low and high
+	Power      float64       `json:"power"`                // of detectable
+	FailBelow  *float64      `json:"fail_below,omitempty"` // of --fail-below
+	Verdict    string        `json:"verdict,omitempty"`    // of --fail-below: "pass" or "fail"
 	Pairs      []comparePair `json:"pairs"`
 }
 
@@ -62,12 +71,17 @@ type modelRef struct {
 // comparison is how one score differs.
 type comparison struct {
 	score.Comparison
-	Value         *float64 `json:"value"`          // of the model on all of its rows
-	BaselineValue *float64 `json:"baseline_value"` // of the baseline on all of its
-	Differs       bool     `json:"differs"`        // the interval leaves out "no change"
+	Value         *float64 `json:"value"`           // of the model on all of its rows
+	BaselineValue *float64 `json:"baseline_value"`  // of the baseline on all of its
+	Differs       bool     `json:"differs"`         // the interval leaves out "no change"
+	Fails         bool     `json:"fails,omitempty"` // by --fail-below
 }
 
 func (e env) compare(c *cli.Context) error {
+	gate, err := gateOf(c)
+	if err != nil {
+		return err
+	}
 	runs := comparedRuns{}
 	pairs, err := runs.pairs(c.Args().Slice())
 	if err != nil {
@@ -81,7 +95,18 @@ func (e env) compare(c *cli.Context) error {
 		}
 		v.Pairs = append(v.Pairs, pair)
 	}
-	if c.Bool("json") {
+	failed := e.gate(&v, gate)
+	if err := e.printPairs(v, c.Bool("json")); err != nil {
+		return err
+	}
+	if err := e.pageOf(c, runs, v); err != nil {
+		return err
+	}
+	return failed
+}
+
+func (e env) printPairs(v compareView, json bool) error {
+	if json {
 		return e.printJSON(v)
 	}
 	for i, p := range v.Pairs {
@@ -195,7 +220,7 @@ func (r comparedRuns) compare(ctx context.Context, base, m modelRef) (comparePai
 	}
 	p := comparePair{Baseline: base, Model: m, Comparisons: []comparison{}, Only: got.OnlyA, OnlyBaseline: got.OnlyB}
 	for i, c := range got.Comparisons {
-		p.Comparisons = append(p.Comparisons, comparison{c, got.Scores[i][0].Value, got.Scores[i][1].Value, c.Differs()})
+		p.Comparisons = append(p.Comparisons, comparison{c, got.Scores[i][0].Value, got.Scores[i][1].Value, c.Differs(), false})
 	}
 	slices.SortStableFunc(p.Comparisons, func(a, b comparison) int { return cmp.Compare(a.rank(), b.rank()) })
 	return p, nil
@@ -212,22 +237,36 @@ func (c comparison) rank() int {
 	return 1
 }
 
+// compareHeads are the columns of a pair's table, cells what they hold.
+var compareHeads = []string{"dataset", "metric", "rows", "baseline", "model", "change", "95 % interval", "p", "detectable", ""}
+
+func (c comparison) cells() []string {
+	rows := strconv.Itoa(c.N)
+	if len(c.Members) > 0 {
+		rows = count(c.N, "dataset")
+	}
+	return []string{c.Dataset, c.Metric, rows, c.number(c.BaselineValue), c.number(c.Value), c.change(c.Change), c.interval(), significance(c.P),
+		strings.TrimPrefix(c.change(c.Detectable), "+"), map[bool]string{true: "≠"}[c.Differs]}
+}
+
 func (p comparePair) print(out io.Writer) error {
-	fmt.Fprintf(out, "%s (%s) against %s (%s)\n", p.Model.Name, p.Model.Run, p.Baseline.Name, p.Baseline.Run)
+	fmt.Fprintf(out, "%s against %s\n", p.Model, p.Baseline)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "dataset\tmetric\trows\tbaseline\tmodel\tchange\t95 % interval\tp\tdetectable\t")
-	var notes []string
+	fmt.Fprintln(w, strings.Join(compareHeads, "\t"))
 	for _, c := range p.Comparisons {
-		rows := strconv.Itoa(c.N)
-		if len(c.Members) > 0 {
-			rows = count(c.N, "dataset")
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Dataset, c.Metric, rows, c.number(c.BaselineValue), c.number(c.Value), c.change(c.Change),
-			c.interval(), significance(c.P), strings.TrimPrefix(c.change(c.Detectable), "+"), map[bool]string{true: "≠"}[c.Differs])
-		notes = append(notes, c.notes()...)
+		fmt.Fprintln(w, strings.Join(c.cells(), "\t"))
 	}
 	if err := w.Flush(); err != nil {
 		return err
+	}
+	_, err := fmt.Fprintln(out, strings.Join(p.notes(), "\n"))
+	return err
+}
+
+// notes explain a pair's table.
+func (p comparePair) notes() (notes []string) {
+	for _, c := range p.Comparisons {
+		notes = append(notes, c.notes()...)
 	}
 	for i, list := range [][]string{p.OnlyBaseline, p.Only} {
 		if len(list) > 0 {
@@ -235,8 +274,7 @@ func (p comparePair) print(out io.Writer) error {
 		}
 	}
 	slices.Sort(notes)
-	_, err := fmt.Fprintln(out, strings.Join(append(slices.Compact(notes), "≠: the interval leaves out no change"), "\n"))
-	return err
+	return append(slices.Compact(notes), "≠: the interval leaves out no change")
 }
 
 // number is a value in its unit, as summaries have it.

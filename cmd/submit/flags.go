@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	"sextant/pkg/cliargs"
@@ -191,14 +192,14 @@ func valueOf(c *cli.Context, f cli.Flag) any {
 	return c.String(name)
 }
 
-// bareFlags gives flags that may stand alone their value: -r, as OpenCompass's users write it, and --dry-run.
+// bareFlags gives flags that may stand alone their value: -r, as OpenCompass's users write it, --dry-run and --html.
 func bareFlags(args []string) []string {
 	var out []string
 	for i, a := range args {
 		if a == "--" {
 			return append(out, args[i:]...)
 		}
-		if a == "--dry-run" || a == "-dry-run" {
+		if slices.Contains([]string{"--dry-run", "-dry-run", "--html", "-html"}, a) {
 			a += "="
 		}
 		out = append(out, a)

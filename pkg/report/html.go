@@ -36,11 +36,28 @@ type Page struct {
 	Run      string // its name
 	Lead     string // one line about it
 	Scores   score.Scores
+	Pairs    []Pair // models set against a baseline, beside those of the scores
 	Steps    []Checkpoint
 	Details  []Detail  // the tasks of which rows are shown
 	Attempts []Attempt // in the order in which they were asked for
 	Facts    []Fact    // what it takes to repeat the run
 	Spec     string    // as it was resolved
+}
+
+// Pair is a model beside a baseline, as a table.
+type Pair struct {
+	Title   string
+	Label   string // the model's, in the chart
+	Heads   []string
+	Lines   []PairLine
+	Notes   []string
+	Changes []score.Comparison
+}
+
+// PairLine is a line of it, and whether the model is surely worse there.
+type PairLine struct {
+	Cells []string
+	Worse bool
 }
 
 // Fact is a name and its value.
@@ -112,6 +129,16 @@ func render(p Page, tasks []taskView, rows []taskData) ([]byte, error) {
 	spans, bars := timeline(p.Attempts)
 	checkpoints := training(p)
 	trained := curves(p.Scores, checkpoints)
+	models, changes := slices.Clone(v.models), plotChanges(p.Scores.Comparisons)
+	for _, pair := range p.Pairs {
+		if !slices.Contains(models, pair.Label) {
+			models = append(models, pair.Label)
+		}
+		for _, c := range plotChanges(pair.Changes) {
+			c.Model = pair.Label
+			changes = append(changes, c)
+		}
+	}
 	data, err := json.Marshal(struct {
 		Models  []string            `json:"models"`
 		Scores  []plotted           `json:"scores"`
@@ -121,7 +148,7 @@ func render(p Page, tasks []taskView, rows []taskData) ([]byte, error) {
 		Spans   []bar               `json:"spans"`
 		Tasks   map[string]taskData `json:"tasks"`
 		Beside  string              `json:"beside"`
-	}{v.models, plotScores(p.Scores), some(charts(p.Scores)), some(trained), plotChanges(p.Scores), some(bars), byID(rows), p.rowsDir()})
+	}{some(models), plotScores(p.Scores), some(charts(p.Scores)), some(trained), changes, some(bars), byID(rows), p.rowsDir()})
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +170,7 @@ func render(p Page, tasks []taskView, rows []taskData) ([]byte, error) {
 	err = t.Execute(&b, map[string]any{
 		"Run": p.Run, "Lead": p.Lead, "CSS": template.CSS(text("page.css")), "JS": template.JS(text("page.js")),
 		"D3": template.JS(text("d3.min.js")), "Plot": template.JS(text("plot.umd.min.js")), "Data": template.JS(data),
-		"Caption": caption(v), "Head": v.htmlHead(), "Lines": v.htmlLines(), "Notes": v.notes,
+		"Caption": caption(v), "Head": v.htmlHead(), "Lines": v.htmlLines(), "Notes": v.notes, "Pairs": p.Pairs,
 		"CurveHead": curveHead, "Curves": curveLines, "VariantHead": variantHead, "Variants": variants,
 		"Tasks": tasks, "Beside": beside, "Spans": spans, "Cost": cost(p.Attempts), "Facts": p.Facts, "Spec": p.Spec,
 	})
@@ -295,9 +322,9 @@ func plotScores(s score.Scores) []plotted {
 	return out
 }
 
-func plotChanges(s score.Scores) []plotted {
+func plotChanges(list []score.Comparison) []plotted {
 	out := []plotted{}
-	for _, c := range s.Comparisons {
+	for _, c := range list {
 		if c.Change == nil || c.Further {
 			continue
 		}

@@ -22,6 +22,9 @@ type Detail struct {
 	Rows func() ([]score.Row, error)
 	// Shown renders what the model was given for a row. false: it is not known, as when the data are gone.
 	Shown func(score.Row) (Shown, bool)
+	// Before, where it is set, has each row as it came out of the baseline: all rows are shown, as those that differ. Title says what they are.
+	Before map[int]score.Row
+	Title  string
 }
 
 // Shown is a row as the model saw it.
@@ -63,6 +66,13 @@ type pageRow struct {
 	Gold    []string     `json:"gold,omitempty"`
 	Text    string       `json:"text,omitempty"`
 	Options []pageOption `json:"options,omitempty"`
+	Before  *pageBefore  `json:"before,omitempty"`
+}
+
+// pageBefore is what the baseline made of the row.
+type pageBefore struct {
+	Answer string `json:"answer"`
+	Text   string `json:"text,omitempty"`
 }
 
 type pageOption struct {
@@ -82,10 +92,16 @@ func writeRows(dir string, details []Detail) (views []taskView, data []taskData,
 		if err != nil {
 			return nil, nil, 0, err
 		}
-		v := taskView{ID: len(views), Dataset: clean(d.Score.Dataset), Model: clean(d.Score.Model), Breaks: breakdowns(rows)}
-		wrong := slices.DeleteFunc(slices.Clone(rows), func(r score.Row) bool { return r.Value >= 1 })
-		slices.SortStableFunc(wrong, func(a, b score.Row) int { return cmp.Compare(a.Value, b.Value) })
-		v.Summary = fmt.Sprintf("%s %s, %d of %s not right", d.Score.Metric, value(d.Score), len(wrong), Plural(len(rows), "rows"))
+		v := taskView{ID: len(views), Dataset: clean(d.Score.Dataset), Model: clean(d.Score.Model), Summary: fmt.Sprintf("%s %s", Plural(len(rows), "rows"), d.Title)}
+		wrong := slices.Clone(rows)
+		if d.Before == nil {
+			wrong = slices.DeleteFunc(wrong, func(r score.Row) bool { return r.Value >= 1 })
+			v.Breaks = breakdowns(rows)
+			v.Summary = fmt.Sprintf("%s %s, %d of %s not right", d.Score.Metric, value(d.Score), len(wrong), Plural(len(rows), "rows"))
+		}
+		slices.SortStableFunc(wrong, func(a, b score.Row) int {
+			return cmp.Compare(a.Value-d.Before[a.Row].Value, b.Value-d.Before[b.Row].Value)
+		})
 		w := rowWriter{dir: dir, id: len(views), budget: budget, data: taskData{Count: len(wrong), Rows: []pageRow{}}}
 		if err := w.write(d, wrong); err != nil {
 			return nil, nil, 0, err
@@ -167,6 +183,9 @@ func (w *rowWriter) prefix(d Detail, rows []score.Row) string {
 
 func (w *rowWriter) row(d Detail, r score.Row) pageRow {
 	out := pageRow{Row: r.Row, Value: r.Value, Answer: end(r.Answer), Text: end(r.Record.Text)}
+	if b, ok := d.Before[r.Row]; ok {
+		out.Before = &pageBefore{Answer: end(b.Answer), Text: end(b.Record.Text)}
+	}
 	for _, g := range r.Gold {
 		out.Gold = append(out.Gold, end(g))
 	}
