@@ -314,16 +314,26 @@ func (v runsView) print(out io.Writer) error {
 	for _, l := range v.Runs {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.Run, l.When.Format("2006-01-02 15:04"), l.Spec, few(l.Models), few(l.Datasets), l.state(), l.values())
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, l := range v.Runs {
+		if why := cmp.Or(l.Error, l.Reason); why != "" {
+			if _, err := fmt.Fprintf(out, "%s: %s\n", l.Run, why); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
-// state says how far the run is, and why not further.
+// state says how far the run is.
 func (l *runLine) state() string {
 	switch l.State {
 	case listDone:
 		return fmt.Sprintf("done, %d rows", l.Rows)
 	case listUnreadable:
-		return "unreadable: " + l.Error
+		return listUnreadable
 	case listRunning:
 		return fmt.Sprintf("running, %d of %d rows: %s", l.Done, l.Rows, l.Submit)
 	case listFailed:

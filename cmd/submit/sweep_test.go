@@ -21,8 +21,17 @@ func newWatched(t *testing.T, args ...string) watched {
 	t.Helper()
 	root := t.TempDir()
 	w := watched{session{t, filepath.Join(root, "runs"), nil}, filepath.Join(root, "checkpoints")}
-	text := fmt.Sprintf("data_dir = %q\ndatasets = [\"pocket_winograd\"]\n[infer]\nlimit = 6\n[[models]]\nabbr = \"tiny\"\nmax_seq_len = 256\n",
-		filepath.Join(pocket(), "data"))
+	path := w.spec(root)
+	w.args = append([]string{"sweep", path, "--watch", w.dir, "-w", w.work, "--settle", "300ms", "--poll", "100ms"}, args...)
+	return w
+}
+
+// spec writes the spec of the checkpoints, and makes their directory.
+func (w watched) spec(root string) string {
+	t := w.t
+	t.Helper()
+	text := fmt.Sprintf("data_dir = %q\ndatasets = [\"pocket_winograd\"]\n[infer]\nlimit = 6\n[[models]]\nabbr = \"tiny\"\nmax_seq_len = 256\n"+
+		"[slurm]\npoll_min = 1\npoll_max = 2\n", filepath.Join(pocket(), "data"))
 	path := filepath.Join(root, "watch.toml")
 	if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
 		t.Fatal(err)
@@ -30,12 +39,10 @@ func newWatched(t *testing.T, args ...string) watched {
 	if err := os.Mkdir(w.dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	w.args = append([]string{"sweep", path, "--watch", w.dir, "-w", w.work, "--settle", "300ms", "--poll", "100ms"}, args...)
-	return w
+	return path
 }
 
-// appear copies a part of the pocket model's files, those with the suffixes, or all, to a checkpoint. A name of its own in a file makes it a
-// model of its own.
+// appear copies the pocket model's files, those with the suffixes or all, to a checkpoint.
 func (w watched) appear(name string, suffixes ...string) {
 	w.t.Helper()
 	dir := filepath.Join(w.dir, name)
@@ -127,6 +134,10 @@ func TestWatchKilled(t *testing.T) {
 		board, _ := os.ReadFile(filepath.Join(w.work, "leaderboard.csv"))
 		return bytes.Count(board, []byte("tiny-step")) == 5
 	})
+	second, said := w.start()
+	if _ = second.Wait(); second.ProcessState.ExitCode() != exitFailed || !strings.Contains(said.String(), "another submit works on it: pid") {
+		t.Errorf("a second watch beside the first: exit code %d\n%s", second.ProcessState.ExitCode(), said)
+	}
 	_ = cmd.Process.Signal(os.Interrupt)
 	_ = cmd.Wait()
 	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted || !strings.Contains(log.String(), "rank  model") {

@@ -2,6 +2,7 @@ package sweep
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -170,6 +171,7 @@ func (w *Watch) Standing() (status map[string]Status, reasons map[string]string)
 // Look takes in the directory as it is now. try are the checkpoints to open, complete as far as can be seen from outside; say is what a person
 // should know, each thing once.
 func (w *Watch) Look(now time.Time, seen []Seen) (try []Seen, say []string) {
+	w.forget(seen)
 	say = w.otherwise()
 	for _, s := range seen {
 		c := w.at(s.Name)
@@ -187,6 +189,13 @@ func (w *Watch) Look(now time.Time, seen []Seen) (try []Seen, say []string) {
 		}
 	}
 	return try, say
+}
+
+// forget drops what is not there any more and was not evaluated.
+func (w *Watch) forget(seen []Seen) {
+	maps.DeleteFunc(w.known, func(name string, c *checkpoint) bool {
+		return c.batch == 0 && !c.evaluated() && !slices.ContainsFunc(seen, func(s Seen) bool { return s.Name == name })
+	})
 }
 
 // otherwise tells of checkpoints that something else was asked of.

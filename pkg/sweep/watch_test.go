@@ -273,6 +273,22 @@ func TestTold(t *testing.T) {
 	}
 }
 
+// TestGone forgets a refused checkpoint that is deleted, and keeps one that was evaluated.
+func TestGone(t *testing.T) {
+	w := NewWatch(Rules{}, []Event{
+		{Event: evRefused, Name: "half", Files: "1"},
+		{Event: evBegin, Batch: 1, Run: "r", Members: []Member{{Name: "old", Files: "1"}, {Name: "poor", Files: "1"}}},
+		{Event: evDone, Batch: 1, Name: "old"}, {Event: evFailed, Batch: 1, Name: "poor", Reason: "why"},
+	})
+	if got := w.Troubled(); !slices.Equal(got, []string{"half", "poor"}) {
+		t.Errorf("troubled are %q", got)
+	}
+	w.Look(time.Unix(1e9, 0), nil)
+	if status, reasons := w.Standing(); len(status) != 2 || status["old"] != Done || reasons["poor"] != "why" || !slices.Equal(w.Troubled(), []string{"poor"}) {
+		t.Errorf("with nothing there: %v, troubled are %q", status, w.Troubled())
+	}
+}
+
 // TestAnotherQuestion evaluates again what was asked something else, when that is wanted.
 func TestAnotherQuestion(t *testing.T) {
 	past := []Event{
