@@ -146,7 +146,7 @@ type boardPart struct {
 	foundRun
 	score.Part
 	of    map[string]string // by variant: its model
-	paths map[string]string // by variant: its model's checkpoint
+	steps []report.Checkpoint
 }
 
 // readPart reads a run's scores. One that has none yet wraps fs.ErrNotExist.
@@ -160,12 +160,9 @@ func readPart(dir string) (*boardPart, error) {
 		return nil, err
 	}
 	out := &boardPart{foundRun: foundAt(dir), Part: score.Part{Scores: all, Fingerprints: map[string]string{}}, of: map[string]string{},
-		paths: map[string]string{}}
+		steps: checkpoints(p)}
 	for _, v := range p.Variants {
 		out.Fingerprints[v.ID], out.of[v.ID] = v.Fingerprint, v.Model
-		if m, ok := p.Model(v.Model); ok {
-			out.paths[v.ID] = m.Path
-		}
 	}
 	return out, nil
 }
@@ -173,35 +170,47 @@ func readPart(dir string) (*boardPart, error) {
 // joined are the scores of several runs.
 type joined struct {
 	score.Scores
-	of    map[string]string // by variant: its model
-	paths map[string]string // by variant: its model's checkpoint, in the newest run
+	of    map[string]string            // by variant: its model
+	steps map[string]report.Checkpoint // by variant, of those that have a step, in the newest run
 }
 
 func joinParts(parts []boardPart) *joined {
-	out := &joined{of: map[string]string{}, paths: map[string]string{}}
+	out := &joined{of: map[string]string{}, steps: map[string]report.Checkpoint{}}
 	var list []score.Part
 	for _, p := range parts {
 		list = append(list, p.Part)
 		for v, m := range p.of {
-			out.of[v], out.paths[v] = m, p.paths[v]
+			out.of[v] = m
+			delete(out.steps, v)
+		}
+		for _, at := range p.steps {
+			out.steps[at.Model] = at
 		}
 	}
 	out.Scores = score.Join(list...)
 	return out
 }
 
-// page writes the page of joined scores.
+// page writes the page of joined scores. It is made in a directory of its own, for what lies beside the file is not its own.
 func (j *joined) page(file string, b report.Board, lead string) error {
 	dir, err := os.MkdirTemp(filepath.Dir(file), ".leaderboard-")
 	if err != nil {
 		return fmt.Errorf("writing %q: %w", file, err)
 	}
 	defer os.RemoveAll(dir)
-	p := report.Page{Run: "leaderboard", Lead: fmt.Sprintf("%s, %s", report.Plural(len(b.Rows), "models"), lead), Scores: j.Scores}
+	p := report.Page{File: filepath.Base(file), Run: "leaderboard", Lead: fmt.Sprintf("%s, %s", report.Plural(len(b.Rows), "models"), lead), Scores: j.Scores}
+	for _, row := range b.Rows {
+		if at, ok := j.steps[row.Model]; ok {
+			p.Steps = append(p.Steps, at)
+		}
+	}
 	if err := report.WriteHTML(dir, p); err != nil {
 		return err
 	}
-	return os.Rename(pageFile(dir), file)
+	if err := os.Rename(filepath.Join(dir, p.File), file); err != nil {
+		return fmt.Errorf("writing the page: %w", err)
+	}
+	return nil
 }
 
 // printBoard prints a leaderboard, on a terminal no wider than that.
