@@ -20,6 +20,10 @@ func (s *sweeper) globModels(root *node) *node {
 	all := *l
 	all.items = nil
 	lost := false
+	taken := map[string]bool{}
+	for _, item := range l.items {
+		taken[modelName(item)] = true
+	}
 	for _, item := range l.items {
 		at := item.get("path")
 		if at == nil {
@@ -42,6 +46,11 @@ func (s *sweeper) globModels(root *node) *node {
 			}
 			n.set("abbr", path.as(name))
 			all.items = append(all.items, n)
+			if taken[name] {
+				s.p.add(at, entryKey("models", item)+".path", "%q matches %q, which makes a second model named %q; give this one an abbr of its own",
+					at.value, path.value, name)
+			}
+			taken[name] = true
 		}
 	}
 	meant := root.meant

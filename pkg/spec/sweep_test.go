@@ -297,12 +297,14 @@ func TestGlobbedModels(t *testing.T) {
 		})
 	}
 	for text, want := range map[string]string{
-		"path = 'run/epoch*'":                       `eval.toml:3:1: models[epoch*].path: "run/epoch*" matches nothing; write the directory of a checkpoint, or a glob that matches some`,
-		"path = 'files*'":                           `models[files*].path: "files*" matches ` + dir + `/files1 and no directory; a model is a directory`,
-		"path = 's3://bucket/step*/'":               `models[step*].path: "s3://bucket/step*/" is a glob, and an object store is not searched`,
-		"path = 'run/step[1'":                       `models[step[1].path: "run/step[1" as a glob: syntax error in pattern`,
-		"path = 'lit[1]x'\nabbr='a'":                `models[a].path: "lit[1]x" matches nothing`,
-		"[sweep.models]\npath = ['run/x*', 'lit1']": `eval.toml:4:9: sweep.models.path: "run/x*" matches nothing`,
+		"path = 'run/epoch*'":                               `eval.toml:3:1: models[epoch*].path: "run/epoch*" matches nothing; write the directory of a checkpoint, or a glob that matches some`,
+		"path = 'files*'":                                   `models[files*].path: "files*" matches ` + dir + `/files1 and no directory; a model is a directory`,
+		"path = 's3://bucket/step*/'":                       `models[step*].path: "s3://bucket/step*/" is a glob, and an object store is not searched`,
+		"path = 'run/step[1'":                               `models[step[1].path: "run/step[1" as a glob: syntax error in pattern`,
+		"path = 'lit[1]x'\nabbr='a'":                        `models[a].path: "lit[1]x" matches nothing`,
+		"path = 'run/step*'\n[[models]]\npath = '/x/step2'": `models[step*].path: "run/step*" matches "` + dir + `/run/step2", which makes a second model named "step2"`,
+		"path = 'run/step*'\n[[models]]\npath = 'run/s*2'":  `models[s*2].path: "run/s*2" matches "` + dir + `/run/step2", which makes a second model named "step2"`,
+		"[sweep.models]\npath = ['run/x*', 'lit1']":         `eval.toml:4:9: sweep.models.path: "run/x*" matches nothing`,
 	} {
 		_, err := Parse(filepath.Join(dir, "eval.toml"), "datasets = ['hills']\n[[models]]\n"+text, Options{Catalog: towns(t)})
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Count(err.Error(), "\n") > 0 {
