@@ -124,7 +124,7 @@ func (e env) app() *cli.App {
 		Flags:           evaluateFlags(),
 		Action:          e.root,
 		Commands: append([]*cli.Command{e.quantizeCommand(), e.datasetsCommand(), e.planCommand(), e.scoreCommand(), e.compareCommand(), e.exportCommand(),
-			e.importCommand(), e.sweepCommand(), e.listCommand(), e.leaderboardCommand(), e.completionCommand()}, e.runCommands()...),
+			e.importCommand(), e.trackCommand(), e.sweepCommand(), e.listCommand(), e.leaderboardCommand(), e.completionCommand()}, e.runCommands()...),
 
 		DisableSliceFlagSeparator: true, // a comma is a part of an option of sbatch
 	}

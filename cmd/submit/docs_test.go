@@ -36,6 +36,7 @@ var documents = []clidoc.Document{
 	{Title: "a leaderboard", Commands: []string{"submit leaderboard RUN --json"}, Value: boardView{}},
 	{Title: "the runs of a work dir", Commands: []string{"submit runs DIR --json"}, Value: runsView{}},
 	{Title: "what sets two plans apart", Commands: []string{"submit plan diff A B --json"}, Value: planDifference{}},
+	{Title: "what an MLflow server has", Commands: []string{"submit track DIR --json"}, Value: trackView{}},
 	{Title: "the datasets", Commands: []string{"submit datasets --json"}, Value: datasetList{}},
 	{Title: "a dataset", Commands: []string{"submit datasets NAME --json"}, Value: datasetDetail{}},
 }
@@ -46,6 +47,8 @@ var manSections = []clidoc.Section{
 		"`outputs/DATE_TIME-ID/`\n: a run: `plan.json`, `results/`, `attempts/`, `scores.json`, `summary.{txt,csv,md,json}`, `report.html`"},
 	{Title: "ENVIRONMENT", Text: "`SEXTANT_PYTHON`\n: the interpreter of generated programs, where they may be run\n\n" +
 		"`" + larkURL + "`\n: the Lark bot that `--lark` tells\n\n" +
+		"`MLFLOW_TRACKING_URI`, `MLFLOW_TRACKING_USERNAME`, `MLFLOW_TRACKING_PASSWORD`, `MLFLOW_TRACKING_TOKEN`\n: MLflow's server where the spec names " +
+		"none, and what logs in there\n\n" +
 		"`SEXTANT_S3_PROFILES`, `SEXTANT_CACHE_DIR`, `SEXTANT_CACHE_LIMIT`\n: of object stores: profiles, and the cache that a node's jobs share\n\n" +
 		"`SLURM_CONF` and the like\n: as of Slurm's own commands, which are called"},
 	{Title: "SEE ALSO", Text: "`worker`(1), `sbatch`(1), `squeue`(1)"},

@@ -83,17 +83,23 @@ func modeOf(c *cli.Context) (string, error) {
 	return mode, nil
 }
 
-// carryOut does what a run lacks, and scores it. Whom the spec names is told how it goes.
+// carryOut does what a run lacks, and scores it. Whom and what the spec names is told how it goes.
 func (e env) carryOut(c *cli.Context, r *run.Run, t task) error {
-	if t.mode != modeAll && t.mode != modeInfer {
+	if t.mode == modeViz {
 		return e.conclude(c.Context, r, t)
 	}
-	e.notices = e.newNotices(r)
-	err := e.infer(c.Context, r, c.Bool("debug"))
+	e.asides = &asides{}
+	defer e.asides.flush(e.stderr)
+	e.tracking = e.newTracking(r, t.mode != modeEval)
+	var err error
+	if t.mode != modeEval {
+		e.notices = e.newNotices(r)
+		err = e.infer(c.Context, r, c.Bool("debug"))
+	}
 	if err == nil {
 		err = e.conclude(c.Context, r, t)
 	}
-	return e.notices.ended(c.Context, err)
+	return e.notices.ended(c.Context, e.tracking.ended(c.Context, err))
 }
 
 // conclude tells what there is when the jobs have ended: scores, or quantized models.
@@ -224,12 +230,12 @@ func (e env) infer(ctx context.Context, r *run.Run, debug bool) error {
 	}
 	defer sched.Close()
 	w := newWatch(e, debug)
-	e.notices.through(w.progress.Say)
+	e.asides.through(w.progress.Say)
 	if c, ok := sched.(*clusterJobs); ok {
 		c.say = w.progress.Say
 	}
 	out, err := run.Execute(ctx, r, sched, w.observe)
-	e.notices.through(nil)
+	e.asides.through(nil)
 	w.end()
 	switch {
 	case errors.Is(err, run.ErrCancelled):
@@ -239,6 +245,7 @@ func (e env) infer(ctx context.Context, r *run.Run, debug bool) error {
 	case err != nil:
 		return err
 	}
+	e.tracking.through(out)
 	e.outcome(out)
 	if out.Detached {
 		return e.detached(ctx, r, sched, out)
@@ -284,6 +291,7 @@ func (e env) scores(ctx context.Context, r *run.Run, mode string) error {
 	}
 	fill(&all, r) // a file of scores lacks what is not the same in each run
 	e.notices.scored(&all)
+	e.tracking.scored(&all)
 	show, err := writeSummary(r, all)
 	if err != nil {
 		return err

@@ -26,7 +26,9 @@ type env struct {
 	json           bool   // the answer is one JSON document
 	lark           bool   // a Lark bot is told how the run goes
 	mute           bool   // nobody is, whatever the spec says
+	asides         *asides
 	notices        *notices
+	tracking       *tracking
 }
 
 func main() {

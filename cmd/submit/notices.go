@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -35,7 +36,7 @@ const noNotify = "no-notify"
 
 // muteFlag is that flag, for each command that carries a run out.
 func muteFlag() *cli.BoolFlag {
-	return &cli.BoolFlag{Name: noNotify, Usage: "tell nobody how the run goes, whatever [notify] in the spec says", DisableDefaultText: true}
+	return &cli.BoolFlag{Name: noNotify, Usage: "tell nobody how the run goes, whatever [notify] and [track] in the spec say", DisableDefaultText: true}
 }
 
 // withLark makes a spec tell the Lark bot of -l, unless it tells one already.
@@ -73,9 +74,45 @@ type notices struct {
 	scores     *score.Scores
 	stop       context.CancelFunc // of the notice that is under way
 	under      sync.WaitGroup
-	mu         sync.Mutex
-	say        func(string) // shows a line beside the progress; nil: there is none
-	later      []string     // lines that wait for ended
+}
+
+// asides are lines about what goes on beside a run and does not hold it up.
+type asides struct {
+	mu    sync.Mutex
+	say   func(string) // shows a line beside the progress; nil: there is none
+	later []string     // lines that wait for flush
+}
+
+// through says what shows lines while the progress is shown; nil: that is over. Without asides nothing is.
+func (a *asides) through(say func(string)) {
+	if a == nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.say = say
+}
+
+// warn tells the user of something that the run does not depend on.
+func (a *asides) warn(err error) {
+	line := fmt.Sprintf("warning: %v; the run does not depend on it", err)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.say != nil {
+		a.say(line)
+		return
+	}
+	a.later = append(a.later, line)
+}
+
+// flush prints the lines that waited.
+func (a *asides) flush(w io.Writer) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, line := range a.later {
+		fmt.Fprintln(w, line)
+	}
+	a.later = nil
 }
 
 // newNotices finds out whom the run's spec wants to be told. What is wrong with that is told, and no reason not to run.
@@ -101,28 +138,6 @@ func (e env) newNotices(r *run.Run) *notices {
 		_ = json.Unmarshal(raw, &n.story) // one that cannot be read is as none: something is told once more
 	}
 	return n
-}
-
-// through says what shows lines while the progress is shown; nil: that is over.
-func (n *notices) through(say func(string)) {
-	if n == nil {
-		return
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.say = say
-}
-
-// warn tells the user that somebody could not be told.
-func (n *notices) warn(err error) {
-	line := fmt.Sprintf("warning: %v; the run does not depend on it", err)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.say != nil {
-		n.say(line)
-		return
-	}
-	n.later = append(n.later, line)
 }
 
 // observe takes in how far the run is, and tells that it begins when there is something to do.
@@ -153,7 +168,7 @@ func (n *notices) observe(ev run.Event) {
 	n.stop = stop
 	n.under.Go(func() {
 		if err := n.hook.Send(ctx, notice); err != nil {
-			n.warn(err)
+			n.asides.warn(err)
 		}
 	})
 }
@@ -162,7 +177,7 @@ func (n *notices) observe(ev run.Event) {
 func (n *notices) keep(s story) {
 	s.Version, n.story = 1, s
 	if err := result.CommitJSON(n.path, s); err != nil {
-		n.warn(fmt.Errorf("remembering what was told: %w", err))
+		n.asides.warn(fmt.Errorf("remembering what was told: %w", err))
 	}
 }
 
@@ -202,12 +217,8 @@ func (n *notices) ended(ctx context.Context, err error) error {
 		time.AfterFunc(lastWait, n.stop)
 	}
 	n.under.Wait()
-	n.through(nil)
 	if n.story.Open && !errors.Is(err, errQueued) && !errors.Is(err, errDetached) {
 		n.end(ctx, err)
-	}
-	for _, line := range n.later {
-		fmt.Fprintln(n.stderr, line)
 	}
 	return err
 }
@@ -225,7 +236,7 @@ func (n *notices) end(ctx context.Context, err error) {
 	defer cancel()
 	if slices.Contains(n.on, notice.Event) {
 		if err := n.hook.Send(ctx, notice); err != nil {
-			n.warn(fmt.Errorf("%w; the next submit on the run tries again", err)) // for the story stays open
+			n.asides.warn(fmt.Errorf("%w; the next submit on the run tries again", err)) // for the story stays open
 			return
 		}
 	}

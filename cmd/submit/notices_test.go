@@ -99,13 +99,15 @@ func (s session) ends(code int) string {
 	return log.String()
 }
 
-// TestToldOnce wants a beginning and an end told once each, whatever dies in between, and the webhook's address nowhere.
+// TestToldOnce wants a beginning and an end told once each, whatever dies in between, and the webhook's address nowhere. MLflow has one run of it
+// all the while.
 func TestToldOnce(t *testing.T) {
 	l := newListener(t)
-	s := l.session("", "--limit", limit, "--max-num-workers", "2", "--max-partition-size", "400")
+	lab := newTracker(t)
+	s := l.session("[track.mlflow]\nexperiment = \"pocket\"\n", "--limit", limit, "--max-num-workers", "2", "--max-partition-size", "400")
 	cmd, log := s.start()
 	s.waitForRow()
-	for deadline := time.Now().Add(time.Minute); !l.some() && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); (!l.some() || len(lab.Runs()) == 0) && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 	}
 	kill(cmd.Process.Pid, "submit")
 	_ = cmd.Wait()
@@ -113,7 +115,9 @@ func TestToldOnce(t *testing.T) {
 	if begun.Rows != limitRows || begun.Done != 0 || begun.Name != "told" || !strings.Contains(begun.Text, "7 tasks, 280 rows") {
 		t.Errorf("begun with %+v\n%s", begun, log)
 	}
+	lab.one(t, "RUNNING", 0)
 	s.ends(exitDone)
+	lab.one(t, "FINISHED", pocketMetrics)
 	done := l.took(notify.End)[0]
 	if done.Done != limitRows || len(done.Scores) != 8 || done.Scores[0].Value == nil || !strings.Contains(done.Title, "[sextant] told is done") {
 		t.Errorf("done with %+v", done)
@@ -121,9 +125,14 @@ func TestToldOnce(t *testing.T) {
 	if !strings.Contains(done.Text, "pocket/pocket_winograd: ") || !strings.HasPrefix(done.ID, "end-") {
 		t.Errorf("done with %+v", done)
 	}
+	lab.Calls()
 	s.ends(exitDone)
 	l.took()
+	if calls := lab.Calls(); len(calls) > 0 {
+		t.Errorf("a run of which all is told asks MLflow for %q", calls)
+	}
 	hasNot(t, filepath.Dir(s.work), hookToken)
+	hasNot(t, filepath.Dir(s.work), trackerWord)
 }
 
 // waitForRow waits until something is computed.
@@ -157,14 +166,18 @@ func hasNot(t *testing.T, dir, text string) {
 // TestToldOfFailures wants rows without a score and an interruption told as failures, and what comes after them as begun again.
 func TestToldOfFailures(t *testing.T) {
 	l := newListener(t)
-	s := l.session("[[models]]\nabbr = \"pocket\"\nmax_seq_len = 40\n", "--limit", "2")
+	lab := newTracker(t)
+	const tracked = "[track.mlflow]\nexperiment = \"pocket\"\n"
+	s := l.session(tracked+"[[models]]\nabbr = \"pocket\"\nmax_seq_len = 40\n", "--limit", "2")
 	s.ends(exitIncomplete)
+	lab.one(t, "FAILED", -1)
 	failed := l.took(notify.Start, notify.Failure)[1]
 	if !strings.Contains(failed.Text, "pocket/pocket_gsm: ") || !strings.Contains(failed.Text, "go on: submit resume "+failed.Run) ||
 		failed.Scores == nil {
 		t.Errorf("%+v", failed)
 	}
-	s = l.session("on = [\"failure\"]\n", "--limit", limit)
+	lab = newTracker(t)
+	s = l.session("on = [\"failure\"]\n"+tracked, "--limit", limit)
 	cmd, log := s.start()
 	s.waitForRow()
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -173,6 +186,7 @@ func TestToldOfFailures(t *testing.T) {
 	if _ = cmd.Wait(); cmd.ProcessState.ExitCode() != exitInterrupted {
 		t.Fatalf("exit code %d\n%s", cmd.ProcessState.ExitCode(), log)
 	}
+	lab.one(t, "KILLED", 0)
 	if n := l.took(notify.Failure)[0]; !strings.Contains(n.Title, "was interrupted") {
 		t.Errorf("%+v", n)
 	}

@@ -51,6 +51,14 @@ func (e env) score(c *cli.Context) error {
 		return err
 	}
 	defer r.Close()
+	e.asides = &asides{}
+	defer e.asides.flush(e.stderr)
+	e.tracking = e.newTracking(r, false)
+	return e.tracking.ended(c.Context, e.rescored(c, r, dir))
+}
+
+// rescored scores a run, and prints the scores and what changed.
+func (e env) rescored(c *cli.Context, r *run.Run, dir string) error {
 	before, err := oldScores(scoresFile(r.Dir))
 	if err != nil {
 		fmt.Fprintf(e.stderr, "warning: the scores before cannot be read, so nothing is compared: %v\n", err)
@@ -67,6 +75,7 @@ func (e env) score(c *cli.Context) error {
 		return err
 	}
 	fill(&all, r)
+	e.tracking.scored(&all)
 	if _, err := writeSummary(r, all); err != nil {
 		return err
 	}

@@ -9,9 +9,11 @@ import (
 	"testing"
 
 	"sextant/internal/dlcshim"
+	"sextant/internal/mlflowlab"
 	"sextant/internal/slurmlab"
 	"sextant/internal/smalldisk"
 	"sextant/pkg/sandbox"
+	"sextant/pkg/track"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -78,6 +80,11 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"status": status,
+			"mlflow": func(ts *testscript.TestScript, _ bool, _ []string) {
+				lab := mlflowlab.New()
+				ts.Defer(lab.Close)
+				ts.Setenv(track.EnvURI, lab.URL)
+			},
 		},
 	})
 }

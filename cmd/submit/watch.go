@@ -27,6 +27,7 @@ func newWatch(e env, debug bool) *watch {
 
 func (w *watch) observe(ev run.Event) {
 	w.notices.observe(ev)
+	w.tracking.observe(ev)
 	switch ev.Kind {
 	case run.Adopting:
 		w.progress.Say("an earlier submit has left jobs: looking for them")

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -42,7 +43,7 @@ func NewTextfile(path, run string) *Textfile {
 // must be there. A file that another run keeps is left alone, and ErrHeld.
 func (f *Textfile) Write(r Run, now time.Time) error {
 	if err := f.hold(); err != nil {
-		return fmt.Errorf("%s: %w", f.Path, err)
+		return err
 	}
 	text, err := exposition(r, now)
 	if err != nil {
@@ -61,13 +62,15 @@ func (f *Textfile) hold() error {
 	}
 	dir, name := filepath.Split(f.Path)
 	lock, err := os.OpenFile(dir+"."+name+".lock", os.O_RDONLY|os.O_CREATE, 0o644)
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: %w; name the directory that node_exporter reads", dir, fs.ErrNotExist)
+	} else if err != nil {
 		return err
 	}
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		lock.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return ErrHeld
+			return fmt.Errorf("%s: %w", f.Path, ErrHeld)
 		}
 		return nil // a file system without locks
 	}
