@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -48,6 +49,7 @@ func command(args []string) int {
 		signal.Stop(signals) // the next Ctrl-C ends submit at once; what it leaves is found again
 	}()
 	objstore.Until(ctx)
+	objstore.Tell(func(text string) { fmt.Fprintf(os.Stderr, "waiting: %s\n", text) })
 	code := e.run(ctx)
 	cancel(nil)
 	return code

@@ -20,6 +20,7 @@ import (
 func main() {
 	ctx, stop := untilStopped()
 	objstore.Until(ctx)
+	objstore.Tell(func(text string) { fmt.Fprintf(os.Stderr, "worker: waiting: %s\n", text) })
 	code := run(ctx, os.Args, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)

@@ -88,6 +88,21 @@ func TestUnknownName(t *testing.T) {
 	}
 }
 
+// TestTells holds that who waits long is told why, once in a while, and without keys.
+func TestTells(t *testing.T) {
+	var texts []string
+	Tell(func(text string) { texts = append(texts, text) })
+	defer telling.Store(nil)
+	c := &client{account: account{endpoint: "ceph:7480", access: "AKkey"}, limits: limits{attempts: 6, pause: time.Millisecond, silence: 2 * time.Millisecond}}
+	err := c.retry(context.Background(), func() (bool, error) {
+		time.Sleep(time.Millisecond)
+		return false, errors.New("AKkey is refused")
+	})
+	if err == nil || len(texts) != 1 || !strings.HasPrefix(texts[0], "the object store ceph:7480: [key] is refused; tried ") {
+		t.Errorf("%v, told %q", err, texts)
+	}
+}
+
 // TestChanged holds that two versions of an object are never mixed.
 func TestChanged(t *testing.T) {
 	l := newLab(t)

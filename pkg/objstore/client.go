@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/minio/minio-go/v7"
@@ -18,6 +19,7 @@ type client struct {
 	account account
 	core    *minio.Core
 	limits  limits
+	told    atomic.Int64 // when it was last told that something is tried again, Unix nanoseconds
 }
 
 // limits are what is waited for, and how often.
@@ -25,6 +27,7 @@ type limits struct {
 	idle     time.Duration // without a byte, before a request is given up
 	attempts int           // of a request that brings nothing
 	pause    time.Duration // before the second attempt; twice as long before each that follows, at most 5 s
+	silence  time.Duration // before it is told that something is tried again
 }
 
 // connections is how many requests are under way at once, for all servers together.

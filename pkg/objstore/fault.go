@@ -114,6 +114,7 @@ func (c *client) clean(text string) string {
 
 // retry does f until it succeeds, fails for good, or has failed so often with nothing brought forward. f says whether it has brought any.
 func (c *client) retry(ctx context.Context, f func() (progress bool, err error)) error {
+	begun := time.Now()
 	for failed := 1; ; failed++ {
 		progress, err := f()
 		if err == nil {
@@ -123,7 +124,7 @@ func (c *client) retry(ctx context.Context, f func() (progress bool, err error))
 			return context.Cause(ctx)
 		}
 		if progress {
-			failed = 1
+			failed, begun = 1, time.Now()
 		}
 		if lasting(err) {
 			return err
@@ -131,12 +132,26 @@ func (c *client) retry(ctx context.Context, f func() (progress bool, err error))
 		if failed >= c.limits.attempts || failed >= attemptsOfName && unknownName(err) {
 			return gaveUp{err, failed}
 		}
+		if time.Since(begun) > c.limits.silence {
+			c.tell(err, failed)
+		}
 		pause := min(c.limits.pause<<min(failed-1, 20), 5*time.Second)
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-time.After(pause/2 + rand.N(pause/2+1)):
 		}
+	}
+}
+
+// tellEvery is how long nothing more is told of a server.
+const tellEvery = 10 * time.Second
+
+// tell tells that something is tried again.
+func (c *client) tell(err error, failed int) {
+	last, now := c.told.Load(), time.Now().UnixNano()
+	if f := telling.Load(); f != nil && now-last > int64(tellEvery) && c.told.CompareAndSwap(last, now) {
+		(*f)(fmt.Sprintf("the object store %s: %s; tried %d times", c.account.endpoint, c.clean(err.Error()), failed))
 	}
 }
 

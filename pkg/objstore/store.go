@@ -77,6 +77,12 @@ func init() { Until(context.Background()) }
 // reads models and datasets by their addresses has no context of its own.
 func Until(ctx context.Context) { ending.Store(&ctx) }
 
+// telling is the function of Tell.
+var telling atomic.Pointer[func(string)]
+
+// Tell has f told, now and then, what is asked for again and why: who waits for a store that does not answer is to know that.
+func Tell(f func(text string)) { telling.Store(&f) }
+
 // until is ctx, which ends with the store too.
 func (s *Store) until(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -177,7 +183,7 @@ func (s *Store) client(profile string) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := newClient(a, limits{s.o.Idle, s.o.Attempts, s.o.Pause})
+	c, err := newClient(a, limits{s.o.Idle, s.o.Attempts, s.o.Pause, 3 * time.Second})
 	if err != nil {
 		return nil, err
 	}
