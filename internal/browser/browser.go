@@ -159,6 +159,33 @@ func (p *Page) Screenshot() []byte {
 	return run(p, "taking a picture", chromedp.FullScreenshot(100))
 }
 
+// Contrast is the lowest contrast of a text that can be seen to what lies behind it, as WCAG 2.1 computes it (1 to 21), and the text. What is
+// disabled does not count.
+func (p *Page) Contrast() (lowest float64, text string) {
+	p.t.Helper()
+	type found struct {
+		Ratio float64 `json:"ratio"`
+		Text  string  `json:"text"`
+	}
+	f := Eval[found](p, contrast)
+	return f.Ratio, f.Text
+}
+
+const contrast = `(() => {
+	const parse = (c) => { const m = c.match(/[\d.]+/g); return m ? m.map(Number) : null; };
+	const light = ([r, g, b]) => { const f = (v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; return 0.2126 * f(r) + 0.7152 * f(g) + 0.0722 * f(b); };
+	const behind = (e) => { for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor); if (c && (c.length < 4 || c[3] > 0)) return c; } return [255, 255, 255]; };
+	let ratio = 21, text = "";
+	for (const e of document.body.querySelectorAll("*")) {
+		if (![...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()) || !e.checkVisibility() || e.disabled || ["SCRIPT", "STYLE", "TITLE"].includes(e.tagName.toUpperCase())) continue;
+		const style = getComputedStyle(e), front = parse(e.ownerSVGElement ? style.fill : style.color);
+		if (!front) continue;
+		const [a, b] = [light(front), light(behind(e))], r = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+		if (r < ratio) [ratio, text] = [r, e.tagName + " " + e.textContent.slice(0, 40)];
+	}
+	return { ratio, text };
+})()`
+
 // Errors are what the page and its console complained of so far.
 func (p *Page) Errors() []string {
 	p.mu.Lock()

@@ -349,8 +349,9 @@ func byID(rows []taskData) map[string]taskData {
 
 // Plural writes "1 row", "2 rows".
 func Plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
+	what = strings.TrimSuffix(what, "s")
+	if n != 1 {
+		what += "s"
 	}
-	return strconv.Itoa(n) + " " + strings.TrimSuffix(what, "s") + "s"
+	return strconv.Itoa(n) + " " + what
 }
