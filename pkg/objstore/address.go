@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"github.com/minio/minio-go/v7/pkg/s3utils"
 )
 
 // Address is where something lies in an object store.
@@ -25,6 +27,9 @@ func Parse(s string) (Address, error) {
 		return Address{}, fmt.Errorf("%q: want s3://BUCKET/KEY/ or PROFILE:s3://BUCKET/KEY/", s)
 	}
 	a := Address{Profile: m[1], Bucket: m[2], Key: m[3]}
+	if err := s3utils.CheckValidBucketName(a.Bucket); err != nil {
+		return Address{}, fmt.Errorf("%q: no bucket can be called %q: %w", s, a.Bucket, err)
+	}
 	for _, part := range strings.Split(strings.TrimSuffix(a.Key, "/"), "/") {
 		if a.Key != "" && (part == "" || part == "." || part == "..") {
 			return Address{}, fmt.Errorf("%q: the key has an element %q", s, part)

@@ -53,6 +53,7 @@ func TestSaysWhatIsWrong(t *testing.T) {
 		{"no server", "p:s3://bkt/m/", profile(l.Access, l.Secret, "http://127.0.0.1:1"), []string{"127.0.0.1:1", "refused", "tried 4 times"}},
 		{"https where http is spoken", "p:s3://bkt/m/", profile(l.Access, l.Secret, "https"+l.Server.URL[4:]), []string{"speaks http and not https: write its address as http://127"}},
 		{"a certificate of nobody", "p:s3://bkt/m/", profile(l.Access, l.Secret, secure.URL), []string{"is not trusted here: ", "SSL_CERT_FILE"}},
+		{"no bucket's name", "p:s3://b/m/", nil, []string{`no bucket can be called "b"`, "shorter than 3"}},
 		{"no address", "s3:/b", nil, []string{"want s3://BUCKET/KEY/"}},
 		{"a cache that is others' too", "p:s3://bkt/m/", func(o *Options) { o.CacheDir = "/tmp" }, []string{`"/tmp" is not a directory that is yours alone`}},
 		{"a cache by a variable that is not set", "p:s3://bkt/m/", func(o *Options) { o.CacheDir = "${NOPE}/c" }, []string{"NOPE is not set on this machine"}},

@@ -24,7 +24,7 @@ func TestParse(t *testing.T) {
 			t.Errorf("%q: %+v, %q, %v", c.in, got, got, err)
 		}
 	}
-	for _, bad := range []string{"", "s3://", "s3:///a", "a b:s3://b/k", "http://b/k", "s3://b/../k", "s3://b/a//c", "s3://b/./", "S3://b/k", "p:q:s3://b/k"} {
+	for _, bad := range []string{"", "s3://", "s3:///a", "a b:s3://bkt/k", "http://b/k", "s3://bkt/../k", "s3://bkt/a//c", "s3://bkt/./", "S3://b/k", "p:q:s3://bkt/k"} {
 		if a, err := Parse(bad); err == nil {
 			t.Errorf("%q is taken for %+v", bad, a)
 		}
