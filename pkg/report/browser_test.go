@@ -111,13 +111,13 @@ func checkpointPage(t *testing.T, file string) Page {
 	p := Page{File: file, Run: "Leaderboard", Lead: "two trainings"}
 	var models []string
 	quiz, exam := bench{d: spec.Dataset{Abbr: "quiz", Mode: spec.PPL}, rows: 100}, bench{d: spec.Dataset{Abbr: "exam", Mode: spec.PPL}, rows: 400}
-	for _, series := range []string{"small", "large"} {
+	for k, series := range []string{"small", "large"} {
 		for i := range 5 {
 			name := fmt.Sprintf("%s-step%d", series, 1000*(i+1))
 			models = append(models, name)
 			p.Steps = append(p.Steps, Checkpoint{name, "/ckpt/" + series, int64(1000 * (i + 1))})
-			quiz.results = append(quiz.results, [2]int{100, 30 + 8*i + len(series)})
-			exam.results = append(exam.results, [2]int{400, 110 + 35*i - len(series)})
+			quiz.results = append(quiz.results, [2]int{100, 30 + 8*i + 12*k})
+			exam.results = append(exam.results, [2]int{400, 110 + 35*i + 30*k})
 		}
 	}
 	p.Scores = run(t, models, nil, []bench{quiz, exam}, nil)

@@ -170,7 +170,7 @@ func render(p Page, tasks []taskView, rows []taskData) ([]byte, error) {
 	err = t.Execute(&b, map[string]any{
 		"Run": p.Run, "Lead": p.Lead, "CSS": template.CSS(text("page.css")), "JS": template.JS(text("page.js")),
 		"D3": template.JS(text("d3.min.js")), "Plot": template.JS(text("plot.umd.min.js")), "Data": template.JS(data),
-		"Caption": caption(v), "Head": v.htmlHead(), "Lines": v.htmlLines(), "Notes": v.notes, "Pairs": p.Pairs,
+		"Caption": caption(v), "Head": v.htmlHead(), "Lines": v.htmlLines(), "Models": len(v.models), "Notes": v.notes, "Pairs": p.Pairs,
 		"CurveHead": curveHead, "Curves": curveLines, "VariantHead": variantHead, "Variants": variants,
 		"Tasks": tasks, "Beside": beside, "Spans": spans, "Cost": cost(p.Attempts), "Facts": p.Facts, "Spec": p.Spec,
 	})
@@ -277,6 +277,9 @@ func variantTable(s score.Scores) (heads []head, lines [][]cell) {
 			heads = append(heads, head{name, !b.left[i]})
 			for k := range lines {
 				x := cell{Text: b.cells[i][k]}
+				if at := strings.Index(x.Text, " ["); at >= 0 {
+					x.Text, x.Interval = x.Text[:at], x.Text[at+1:]
+				}
 				if !b.left[i] {
 					x.Class = "n"
 				}

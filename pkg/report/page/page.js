@@ -52,45 +52,42 @@
   const models = { domain: data.models, legend: data.models.length > 1 };
   const short = (s) => (s.length > 28 ? s.slice(0, 27) + "…" : s);
   const left = (names) => Math.min(220, 30 + 7 * Math.max(0, ...names.map((s) => short(s).length)));
-  const dots = (title, rows, label) => {
+  // Points with intervals, a facet a dataset and a line a model. More models than there are colours are told apart by their names at the left.
+  const many = data.models.length > 10;
+  const dots = (title, rows, label, none) => {
     if (rows.length === 0) return;
-    const names = [...new Set(rows.map((r) => r.dataset))];
+    const names = [...new Set(rows.map((r) => r.dataset))], shown = data.models.filter((m) => rows.some((r) => r.model === m));
+    const colour = many ? "currentColor" : "model";
     draw(title, {
-      marginLeft: left(names), height: 60 + names.length * (14 + 12 * data.models.length), color: models,
-      x: { label, grid: true, nice: true }, fy: { label: null, domain: names, tickFormat: short, axis: "left", padding: 0.2 }, y: { axis: null, domain: data.models },
+      marginLeft: left(many ? shown : names), marginRight: many ? left(names) : 20, marginBottom: 44,
+      height: 76 + names.length * (14 + 12 * shown.length), color: many ? undefined : models,
+      x: { label, labelOffset: 38, grid: true, nice: true }, fy: { label: null, domain: names, tickFormat: short, axis: many ? "right" : "left", padding: 0.2 },
+      y: { axis: many ? "left" : null, label: null, domain: shown, tickFormat: short, tickSize: 0 },
       marks: [
-        Plot.ruleY(rows.filter((r) => r.low !== null), { fy: "dataset", y: "model", x1: "low", x2: "high", stroke: "model", strokeWidth: 2 }),
-        Plot.dot(rows, { fy: "dataset", y: "model", x: "value", fill: "model", r: 4,
+        none === undefined ? null : Plot.ruleX([none], { stroke: "currentColor", strokeDasharray: "4 3" }),
+        Plot.ruleY(rows.filter((r) => r.low !== null), { fy: "dataset", y: "model", x1: "low", x2: "high", stroke: colour, strokeWidth: 2 }),
+        Plot.dot(rows, { fy: "dataset", y: "model", x: "value", fill: colour, r: 4,
           title: (r) => `${r.model}\n${r.dataset}: ${r.value}${r.low === null ? "" : ` [${r.low}, ${r.high}]`}`, tip: true }),
       ],
     });
   };
-  dots("Scores with 95 % intervals", data.scores.filter((s) => !s.group), "percent →");
-  dots("Groups", data.scores.filter((s) => s.group), "percent →");
+  // What is drawn against the step is not drawn again.
+  const stepped = new Set(data.curves.flatMap((c) => c.points.map((p) => p.model)));
+  if (data.models.some((m) => !stepped.has(m))) {
+    dots("Scores with 95 % intervals", data.scores.filter((s) => !s.group), "percent →");
+    dots("Groups", data.scores.filter((s) => s.group), "percent →");
+  }
   for (const c of data.charts) {
     draw(`${c.dataset}: ${c.metric} against size`, {
-      color: models, grid: true, x: { label: "MiB →", type: "log" }, y: { label: `↑ ${c.metric}`, type: "log" }, marginLeft: 60,
+      color: models, grid: true, x: { label: "MiB →", labelOffset: 38, type: "log" }, marginBottom: 44, y: { label: `↑ ${c.metric}`, type: "log" }, marginLeft: 60,
       marks: [
         Plot.ruleX(c.points.filter((p) => p.low !== null), { x: (p) => p.bytes / 1048576, y1: "low", y2: "high", stroke: "model" }),
         Plot.dot(c.points, { x: (p) => p.bytes / 1048576, y: "value", fill: "model", r: 5, title: "model", tip: true }),
       ],
     });
   }
-  for (const unit of ["points", "ratio"]) {
-    const rows = data.changes.filter((c) => c.unit === unit);
-    if (rows.length === 0) continue;
-    const names = [...new Set(rows.map((r) => r.dataset))];
-    draw(unit === "points" ? "Change beside the baseline, in points" : "Perplexity over the baseline's", {
-      marginLeft: left(names), height: 60 + names.length * (14 + 12 * data.models.length), color: models,
-      x: { label: unit === "points" ? "points →" : "ratio →", grid: true, nice: true },
-      fy: { label: null, domain: names, tickFormat: short, axis: "left", padding: 0.2 }, y: { axis: null, domain: data.models },
-      marks: [
-        Plot.ruleX([unit === "points" ? 0 : 1], { stroke: "currentColor", strokeDasharray: "4 3" }),
-        Plot.ruleY(rows.filter((r) => r.low !== null), { fy: "dataset", y: "model", x1: "low", x2: "high", stroke: "model", strokeWidth: 2 }),
-        Plot.dot(rows, { fy: "dataset", y: "model", x: "value", fill: "model", r: 4, title: (r) => `${r.model}\n${r.value}`, tip: true }),
-      ],
-    });
-  }
+  dots("Change beside the baseline, in points", data.changes.filter((c) => c.unit === "points"), "points →", 0);
+  dots("Perplexity over the baseline's", data.changes.filter((c) => c.unit === "ratio"), "ratio →", 1);
   // Score against step: one chart of a single training's datasets in percent, else a chart a dataset with a line a training.
   const curve = (title, points, colour, domain, y) => draw(title, {
     marginLeft: 60, marginBottom: 40, grid: true, color: { domain, legend: domain.length > 1 }, x: { label: "step →", nice: true, ticks: 6, tickFormat: "~s" },
@@ -118,7 +115,8 @@
   if (data.spans.length > 0) {
     const lanes = [...new Set(data.spans.map((s) => s.lane))];
     draw("Attempts by worker over time", {
-      width: 1100, marginLeft: left(lanes), height: 60 + 18 * Math.min(lanes.length, 200), x: { label: "seconds since the first was asked for →", grid: true },
+      width: 1100, marginLeft: left(lanes), height: 76 + 18 * Math.min(lanes.length, 200), marginBottom: 44,
+      x: { label: "seconds since the first was asked for →", labelOffset: 38, grid: true },
       y: { label: null, domain: lanes, tickFormat: short }, color: { domain: ["load", "work", "failed"], range: ["#bf8700", "#0969da", "#cf222e"], legend: true },
       marks: [Plot.barX(data.spans, { x1: "from", x2: "to", y: "lane", fill: "kind", inset: 0.5, title: "title", tip: true })],
     }, document.getElementById("spans"));
