@@ -31,11 +31,11 @@ func (e env) leaderboardCommand() *cli.Command {
 		Description: "Ranks the models of one run or several by their scores, which are read and not computed anew; nothing in a run is changed. A RUN is a\n" +
 			"run directory, or a work dir, which stands for all runs in it. Of models with the same name that of the newest run counts; older runs\n" +
 			"add the datasets that it lacks where the model is the same by its fingerprint.\n\n" +
-			"Example: submit leaderboard outputs --by \"common sense\" --html leaderboard.html\n" +
+			"Example: submit leaderboard outputs --by \"common sense\" --html\n" +
 			"         submit leaderboard outputs/20260714_101500-3f2a9c1b outputs/20260801_090000-77aa01c2 --json",
 		Flags: []cli.Flag{
 			byFlag(),
-			&cli.StringFlag{Name: "html", Usage: "write a page with charts to `FILE` too; of checkpoints with steps in their names, their curves"},
+			&cli.StringFlag{Name: "html", Usage: "write a page with charts to `FILE` too, with curves of checkpoints that have steps in their names; --html alone: " + boardPage},
 			jsonFlag("print one JSON document"),
 		},
 		Action: e.leaderboard,
@@ -82,7 +82,8 @@ func (e env) leaderboard(c *cli.Context) error {
 	if err != nil {
 		return badInput{err}
 	}
-	if file := c.String("html"); file != "" {
+	if c.IsSet("html") {
+		file := cmp.Or(c.String("html"), boardPage)
 		if err := all.page(file, board, report.Plural(len(parts), "runs")); err != nil {
 			return err
 		}

@@ -101,7 +101,7 @@ type sweeper struct {
 	parts    map[string]*boardPart
 }
 
-// placeholder is the last element of the template's path.
+// placeholder is the name in the template's path, which is nowhere.
 const placeholder = "checkpoint"
 
 func (e env) sweep(c *cli.Context) error {
@@ -151,7 +151,7 @@ func (e env) newSweeper(c *cli.Context) (*sweeper, error) {
 	if err != nil {
 		return nil, err
 	}
-	sp, err := e.readSpec(path, spec.Options{Overrides: over, Template: filepath.Join(dir, placeholder)})
+	sp, err := e.readSpec(path, spec.Options{Overrides: over, Template: "/" + placeholder})
 	if err != nil {
 		return nil, err
 	}
