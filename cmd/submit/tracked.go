@@ -34,11 +34,12 @@ func trackedRun(dir string, p *plan.Plan) track.Run {
 // trackedVariant is what a variant is and what it is evaluated on. Nothing of it logs in anywhere.
 func trackedVariant(p *plan.Plan, v plan.Variant) track.Variant {
 	m, _ := p.Model(v.Model)
-	out := track.Variant{Name: v.ID, Params: map[string]string{"spec": p.Spec.Name, "model": v.Model, "model_path": track.Plain(m.Path),
+	path := track.Plain(m.Path)
+	out := track.Variant{Name: v.ID, Params: map[string]string{"spec": p.Spec.Name, "model": v.Model, "model_path": path,
 		"fingerprint": v.Fingerprint, "recipe": v.Recipe, "position": cmp.Or(v.Position, spec.Pretrain)}}
-	if series, step, ok := spec.Step(m.Path); ok {
+	if series, step, ok := spec.Step(path); ok {
 		out.Step = step
-		out.Params["series"], out.Params["step"] = track.Plain(series), strconv.FormatInt(step, 10)
+		out.Params["series"], out.Params["step"] = series, strconv.FormatInt(step, 10)
 	}
 	for key, n := range map[string]int{"limit": p.Spec.Infer.Limit, "max_seq_len": m.MaxSeqLen, "max_out_len": m.MaxOutLen} {
 		if n > 0 {

@@ -23,7 +23,8 @@ import (
 	"sextant/pkg/track"
 )
 
-// A report at the end takes this long at most, whatever it has to say; of an interrupted run lastWait.
+// A report at the end takes this long at most, whatever it has to say; of an interrupted run, or to a server that was not to be reached at the
+// beginning, lastWait.
 const longestReport = 2 * time.Minute
 
 // fileEvery is how often the file for Prometheus is written, unless the spec says.
@@ -51,7 +52,8 @@ type tracking struct {
 	last   time.Time // of the file
 	stop   context.CancelFunc
 	under  sync.WaitGroup // the report that it has begun
-	warned bool           // that it failed; read after under
+	failed bool           // it did not come through; read after under
+	warned bool           // and the user knows
 }
 
 // newTracking finds out which trackers a run's spec names. What is wrong with them is told, and no reason not to run. The file for Prometheus is of
@@ -153,7 +155,9 @@ func (t *tracking) observe(ev run.Event) {
 	t.stop = stop
 	now := t.now
 	t.under.Go(func() {
-		if _, err := t.server.Report(ctx, now); err != nil && ctx.Err() == nil {
+		_, err := t.server.Report(ctx, now)
+		t.failed = err != nil
+		if err != nil && ctx.Err() == nil {
 			t.warned = true
 			t.asides.warn(fmt.Errorf("%w; it is tried again at the end, and submit track %s sends it later", err, relative(t.now.Dir)))
 		}
@@ -222,7 +226,7 @@ func (t *tracking) ended(ctx context.Context, err error) error {
 		return err
 	}
 	limit := longestReport
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || t.failed {
 		limit = lastWait
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)

@@ -3,13 +3,16 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"sextant/internal/mlflowlab"
+	"sextant/pkg/plan"
 	"sextant/pkg/run"
+	"sextant/pkg/spec"
 	"sextant/pkg/track"
 
 	dto "github.com/prometheus/client_model/go"
@@ -155,5 +158,27 @@ func inFile(t *testing.T, dir string, got map[string]map[string]float64) {
 	}
 	if shards := got["sextant_shards"]; len(shards) != 1 || shards["done"] < 7 || tokens == 0 {
 		t.Errorf("shards %v, %v tokens", shards, tokens)
+	}
+}
+
+// TestTrackedVariant wants of a quantized checkpoint in an object store its step, its recipe key by key, and nothing that logs in.
+func TestTrackedVariant(t *testing.T) {
+	symmetric := true
+	p := &plan.Plan{Tasks: []plan.Task{{ID: "m-r/a", Variant: "m-r", Dataset: "a", Data: "d1", Prompt: "p1"}, {ID: "m-r/quantize", Variant: "m-r", Kind: plan.Quantize}}}
+	p.Spec.Name = "eval"
+	p.Spec.Models = []spec.Model{{Abbr: "m", Path: "s3://key:hidden@host/ck/step4000?sig=hidden", ChatTemplate: "auto", MaxSeqLen: 2048}}
+	p.Spec.Quant = []spec.Quant{{Name: "r", Method: "awq", Bits: 4, Symmetric: &symmetric, Ignore: []string{"a", "b"},
+		Calib: &spec.Calib{Name: "c4", Samples: 128, File: spec.Files{Path: "https://u:hidden@h/x.txt"}}}}
+	v := trackedVariant(p, plan.Variant{ID: "m-r", Model: "m", Recipe: "r", Position: spec.Packed, Fingerprint: "f1"})
+	want := map[string]string{"spec": "eval", "model": "m", "model_path": "s3://host/ck/step4000", "fingerprint": "f1", "recipe": "r", "position": "packed",
+		"series": "s3://host/ck", "step": "4000", "chat_template": "auto", "max_seq_len": "2048", "data/a": "d1", "prompt/a": "p1", "quant/bits": "4",
+		"quant/ignore": "a, b", "quant/symmetric": "true", "quant/calib/samples": "128", "quant/calib/file/path": "https://h/x.txt"}
+	for key, x := range want {
+		if v.Params[key] != x {
+			t.Errorf("%s is %q, want %q", key, v.Params[key], x)
+		}
+	}
+	if v.Step != 4000 || strings.Contains(fmt.Sprint(v), "hidden") || v.Params["data/"] != "" {
+		t.Errorf("%+v", v)
 	}
 }
