@@ -87,8 +87,7 @@ func (q *Quant) For(abbr string) bool {
 		return true
 	}
 	return slices.ContainsFunc(q.Models, func(pattern string) bool {
-		ok, _ := doublestar.Match(pattern, abbr)
-		return ok || pattern == abbr
+		return matches(pattern, abbr)
 	})
 }
 

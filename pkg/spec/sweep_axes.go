@@ -35,7 +35,7 @@ func (o only) is(name string) bool {
 
 // matches says whether a name or glob is of a name.
 func matches(pattern, name string) bool {
-	return pattern == name || len(matching(pattern, []string{name})) > 0
+	return pattern == name || isGlob(pattern) && len(matching(pattern, []string{name})) > 0
 }
 
 func (s *sweepSet) isOf(name string) bool {

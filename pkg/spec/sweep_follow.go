@@ -70,7 +70,9 @@ func recipeOf(n *node, of *origins, now []string) *node {
 		for _, base := range of.order {
 			if base != "" && matches(pattern, base) {
 				for _, m := range of.made[base] {
-					out = append(out, item.as(m.name))
+					if !matches(pattern, m.name) {
+						out = append(out, item.as(m.name))
+					}
 				}
 			}
 		}

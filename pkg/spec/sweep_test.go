@@ -134,7 +134,7 @@ few_shot = [{ kind = "random", k = 2 }, { kind = "fixed", ids = [4] }]
 		fmt.Fprintf(&text, "[[models]]\npath = '/ckpt/b-7b'\nabbr = 'b-7b-num_gpus%d'\nrun_cfg.num_gpus = %d\n", i, i)
 	}
 	text.WriteString("[[quant]]\nmethod = 'rtn'\n[[quant]]\nname = 'mine-seed7-grid3'\nmethod = 'awq'\nawq.grid = 3\ncalib = { name = 'pileval', seed = 7 }\n" +
-		"models = ['b-7b-num_gpus1', 'b-7b-num_gpus2', 'b*']\n")
+		"models = ['b*']\n")
 	for _, few := range []string{"-few_shot_random.2|{ kind = 'random', k = 2 }", "-few_shot_fixed.4|{ kind = 'fixed', ids = [4] }"} {
 		suffix, value, _ := strings.Cut(few, "|")
 		fmt.Fprintf(&text, "[[dataset]]\nabbr = 'x_gen%s'\nmode = 'gen'\ntest.path = 'x.jsonl'\ntrain.path = 't.jsonl'\nanswer = 'a'\nprompt.template = '{q}'\nfew_shot = %s\n", suffix, value)

@@ -10,7 +10,8 @@ import (
 // was written at all, and the value with its defaults.
 type checker struct {
 	p     *problems
-	known []string // dataset names that groups may use; nil: not checked
+	known []string        // dataset names that groups may use; nil: not checked
+	named map[string]bool // the same
 }
 
 // add reports a key of a table, at the key or, if it is not written, at the table.
@@ -185,7 +186,13 @@ func (c *checker) group(n *node, g *Group, key string) {
 	}
 	c.required(n, key, []string{"members"}, `write the members' abbrs or globs: ["mmlu_*"]`)
 	for i, m := range g.Members {
-		if m == "" || slices.Contains(c.known, m) || len(matching(m, c.known)) > 0 {
+		if c.named == nil {
+			c.named = map[string]bool{}
+			for _, name := range c.known {
+				c.named[name] = true
+			}
+		}
+		if m == "" || c.named[m] || slices.ContainsFunc(c.known, func(name string) bool { return matches(m, name) }) {
 			continue
 		}
 		at := n.get("members").items[i]
