@@ -115,7 +115,7 @@ func TestSchema(t *testing.T) {
 	source := fstest.MapFS{"internal/clidoc/x.go": {Data: []byte("package clidoc\n\n// document is a document.\ntype document struct {\n" +
 		"\tVersion int // of the document\n\tpart\n\tList []item\n}\n\ntype part struct {\n\tRows *int // nil: not known | other than Version\n}\n\n" +
 		"// item is one; Name is its own.\ntype item struct {\n\t// its own; see Commands for more of\n\tName string\n}\n")}}
-	got, err := Schema([]Document{{"a thing", []string{"prog --json"}, document{}}}, source, "sextant")
+	got, fields, err := Schema([]Document{{"a thing", []string{"prog --json"}, document{}}}, source, "sextant")
 	want := "### A thing\n\n```\nprog --json\n```\n\nA document.\n\n| field | type | |\n|---|---|---|\n| `version` | integer | of the document |\n" +
 		"| `rows` | integer or null | null: not known \\| other than `version` |\n| `list` | list of [clidoc-item](#clidoc-item) |  |\n" +
 		"| `times` | object: name to number, may be absent |  |\n\n" +
@@ -123,7 +123,10 @@ func TestSchema(t *testing.T) {
 	if err != nil || got != want {
 		t.Errorf("%v, got\n%s\nwant\n%s", err, got, want)
 	}
-	if _, err := Schema([]Document{{"a thing", nil, struct{ A int }{}}}, source, "sextant"); err == nil {
+	if len(fields) != 5 || fields[2] != "clidoc-document.list: list of [clidoc-item]" || fields[4] != "clidoc-item.name: string" {
+		t.Errorf("fields are %q", fields)
+	}
+	if _, _, err := Schema([]Document{{"a thing", nil, struct{ A int }{}}}, source, "sextant"); err == nil {
 		t.Error("a struct without a name is taken")
 	}
 }

@@ -21,25 +21,26 @@ type Document struct {
 }
 
 // Schema tells the fields of documents: a part for each with a table, and one for each object that is in them. What a field means is its
-// comment in the source, below root; packages are named as in imports, module the first element of their path.
-func Schema(documents []Document, root fs.FS, module string) (string, error) {
+// comment in the source, below root; packages are named as in imports, module the first element of their path. fields are the same in a line
+// each, without what they mean: what programs rely on.
+func Schema(documents []Document, root fs.FS, module string) (text string, fields []string, err error) {
 	s := &schema{source: source{root: root, module: module, types: map[string]typeDoc{}}, told: map[reflect.Type]bool{}}
 	for _, d := range documents {
 		fmt.Fprintf(&s.out, "### %s\n\n```\n%s\n```\n\n", sentence(d.Title), strings.Join(d.Commands, "\n"))
 		t := reflect.TypeOf(d.Value)
 		if err := s.table(t); err != nil {
-			return "", fmt.Errorf("telling of %s: %w", d.Title, err)
+			return "", nil, fmt.Errorf("telling of %s: %w", d.Title, err)
 		}
 		for len(s.later) > 0 {
 			next := s.later[0]
 			s.later = s.later[1:]
 			fmt.Fprintf(&s.out, "#### %s\n\n", nameOf(next))
 			if err := s.table(next); err != nil {
-				return "", fmt.Errorf("telling of %s: %w", d.Title, err)
+				return "", nil, fmt.Errorf("telling of %s: %w", d.Title, err)
 			}
 		}
 	}
-	return strings.TrimRight(s.out.String(), "\n") + "\n", nil
+	return strings.TrimRight(s.out.String(), "\n") + "\n", s.fields, nil
 }
 
 type schema struct {
@@ -47,6 +48,7 @@ type schema struct {
 	out    strings.Builder
 	told   map[reflect.Type]bool
 	later  []reflect.Type // objects met and not told yet
+	fields []string
 }
 
 // row is a field of an object.
@@ -66,11 +68,15 @@ func (s *schema) table(t reflect.Type) error {
 	}
 	s.out.WriteString("| field | type | |\n|---|---|---|\n")
 	for _, r := range rows {
+		s.fields = append(s.fields, nameOf(t)+"."+r.name+": "+linkTarget.ReplaceAllString(r.kind, ""))
 		fmt.Fprintf(&s.out, "| `%s` | %s | %s |\n", r.name, r.kind, strings.ReplaceAll(inJSON(r.text, names), "|", `\|`))
 	}
 	s.out.WriteByte('\n')
 	return nil
 }
+
+// linkTarget is where a link goes.
+var linkTarget = regexp.MustCompile(`\(#[^)]*\)`)
 
 // aboutType is a type's comment without the words that name it in Go.
 func aboutType(t reflect.Type, text string) string {

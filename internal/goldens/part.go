@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -52,6 +53,33 @@ func Part(t testing.TB, path, name, want string) {
 		return
 	}
 	if err := os.WriteFile(path, []byte(head+begin+want+end+tail), 0o666); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Kept holds a list to the lines of a file, which only grows: with -update what is new is added to it, and nothing is taken away.
+func Kept(t testing.TB, path string, lines []string) {
+	t.Helper()
+	raw, err := os.ReadFile(path)
+	if err != nil && !(updating() && os.IsNotExist(err)) {
+		t.Fatal(err)
+	}
+	var old []string
+	for line := range strings.Lines(string(raw)) {
+		line = strings.TrimSpace(line)
+		if old = append(old, line); !slices.Contains(lines, line) {
+			t.Errorf("%q is promised in %s and is gone, or not as it was", line, path)
+		}
+	}
+	all := slices.Compact(slices.Sorted(slices.Values(slices.Concat(old, lines))))
+	if len(all) == len(old) || t.Failed() {
+		return
+	}
+	if !updating() {
+		t.Errorf("%s lacks something new; make docs adds it", path)
+		return
+	}
+	if err := os.WriteFile(path, []byte(strings.Join(all, "\n")+"\n"), 0o666); err != nil {
 		t.Fatal(err)
 	}
 }
