@@ -40,7 +40,7 @@ func TestPocketGoldens(t *testing.T) {
 	} {
 		compareItems(t, s.records(dataset), filepath.Join(pocket(), "golden", "items_"+golden+".json"))
 	}
-	checkPage(t, s, "pocket_piqa", "report.png")
+	checkPage(t, s, "pocket_piqa", 1, "report.png")
 }
 
 func find(t *testing.T, all score.Scores, dataset string) score.Score {

@@ -13,9 +13,9 @@ import (
 
 var updatePictures = flag.Bool("update", false, "make the pictures of docs/img anew")
 
-// checkPage opens the report of a session's run in a browser, and does what people do with it. dataset is a part of datasets' names; picture
-// names the file under docs/img that -update makes.
-func checkPage(t *testing.T, s session, dataset, picture string) {
+// checkPage opens the report of a session's run in a browser, and does what people do with it. dataset is a part of datasets' names; the
+// models are as many columns of the table, and picture names the file under docs/img that -update makes.
+func checkPage(t *testing.T, s session, dataset string, models int, picture string) {
 	t.Helper()
 	found, err := filepath.Glob(filepath.Join(s.work, "*", "report.html"))
 	if err != nil || len(found) != 1 {
@@ -23,6 +23,9 @@ func checkPage(t *testing.T, s session, dataset, picture string) {
 	}
 	p := browser.New(t)
 	p.Open(found[0])
+	if n := browser.Eval[int](p, `document.querySelectorAll("#table thead th").length`); n != 6+models {
+		t.Errorf("the table has %d columns, want 6 and those of %d models", n, models)
+	}
 	checkTable(t, p, dataset)
 	checkRow(t, p)
 	if n := browser.Eval[string](p, `String([...document.querySelectorAll("svg")].filter((s) => s.getAttribute("role") !== "img" && !s.ariaLabel && s.closest("figure") === null).length)`); n != "0" {
@@ -112,7 +115,13 @@ func checkLooks(t *testing.T, p *browser.Page) {
 	colour := `getComputedStyle(document.body).backgroundColor`
 	p.Dark(true)
 	dark := browser.Eval[string](p, colour)
+	if ratio, text := p.Contrast(); ratio < 4.5 {
+		t.Errorf("in the dark %q has a contrast of %.2f", text, ratio)
+	}
 	p.Dark(false)
+	if ratio, text := p.Contrast(); ratio < 4.5 {
+		t.Errorf("%q has a contrast of %.2f", text, ratio)
+	}
 	if light := browser.Eval[string](p, colour); light == dark {
 		t.Errorf("dark and light are both %s", light)
 	}
@@ -125,7 +134,7 @@ func savePicture(t *testing.T, p *browser.Page, path, name string) {
 	if err := os.MkdirAll(filepath.Join("..", "..", "docs", "img"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join("..", "..", "docs", "img", name), p.Screenshot(), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join("..", "..", "docs", "img", name), p.Top(1200, 1500), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -115,7 +115,7 @@ func TestQuantizeKilled(t *testing.T) {
 			t.Errorf("no score of %s in\n%s", variant, want)
 		}
 	}
-	checkPage(t, calm, "pocket_", "quantization.png")
+	checkPage(t, calm, "pocket_", 4, "quantization.png")
 	files := weights(t, calm.work)
 	for _, victim := range []string{"worker", "submit", "both"} {
 		t.Run(victim, func(t *testing.T) {

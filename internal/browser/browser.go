@@ -153,10 +153,11 @@ func (p *Page) PDF() []byte {
 	return run(p, "printing", chromedp.PrintToPDF(chromedp.PDFPrintBackground()))
 }
 
-// Screenshot is the whole page as a PNG.
-func (p *Page) Screenshot() []byte {
+// Top is as much of the page's top as a window of so many pixels shows, as a PNG.
+func (p *Page) Top(width, height int64) []byte {
 	p.t.Helper()
-	return run(p, "taking a picture", chromedp.FullScreenshot(100))
+	run(p, "changing its size", chromedp.EmulateViewport(width, height))
+	return run(p, "taking a picture", chromedp.CaptureScreenshot())
 }
 
 // Contrast is the lowest contrast of a text that can be seen to what lies behind it, as WCAG 2.1 computes it (1 to 21), and the text. What is
