@@ -216,15 +216,15 @@ func (v *view) htmlLines() []tableLine {
 			t.Cells = append(t.Cells, x)
 		}
 		best := l.best()
-		for i, s := range l.scores {
-			t.Cells = append(t.Cells, scoreCell(s, i == best))
+		for _, s := range l.scores {
+			t.Cells = append(t.Cells, scoreCell(s, best >= 0 && s != nil && s.Value != nil && *s.Value == *l.scores[best].Value))
 		}
 		out = append(out, t)
 	}
 	return out
 }
 
-// best is the model with the best value; -1 where fewer than two have one, or all have the same.
+// best is a model with the best value; -1 where fewer than two have one, or all have the same.
 func (l line) best() int {
 	best, values := -1, map[float64]bool{}
 	for i, s := range l.scores {
@@ -278,7 +278,8 @@ func variantTable(s score.Scores) (heads []head, lines [][]cell) {
 			for k := range lines {
 				x := cell{Text: b.cells[i][k]}
 				if at := strings.Index(x.Text, " ["); at >= 0 {
-					x.Text, x.Interval = x.Text[:at], x.Text[at+1:]
+					interval, rest, _ := strings.Cut(x.Text[at+1:], "]")
+					x.Text, x.Interval = x.Text[:at]+rest, interval+"]"
 				}
 				if !b.left[i] {
 					x.Class = "n"

@@ -222,3 +222,19 @@ func TestSeriesNames(t *testing.T) {
 		}
 	}
 }
+
+// All that share the best value are marked, and none where all are the same.
+func TestBestOfALine(t *testing.T) {
+	s := run(t, []string{"a", "b", "c"}, nil, []bench{
+		{d: spec.Dataset{Abbr: "quiz", Mode: spec.PPL}, rows: 10, results: [][2]int{{10, 6}, {10, 4}, {10, 6}}},
+		{d: spec.Dataset{Abbr: "exam", Mode: spec.PPL}, rows: 10, results: [][2]int{{10, 3}, {10, 3}, {10, 3}}}}, nil)
+	got := ""
+	for _, l := range newView(s).htmlLines() {
+		for _, c := range l.Cells[len(l.Cells)-3:] {
+			got += map[bool]string{true: "*", false: "."}[strings.Contains(c.Class, "best")]
+		}
+	}
+	if got != "*.*..." {
+		t.Errorf("marked are %q", got)
+	}
+}
