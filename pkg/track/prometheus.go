@@ -26,22 +26,27 @@ const RunMark = "{run}"
 // ErrHeld says that another run keeps the file.
 var ErrHeld = errors.New("another run keeps it; write " + RunMark + " into its name, and each run has one of its own")
 
-// Textfile is a file for node_exporter's textfile collector, which reads *.prom of one directory. It is one run's at a time: whoever keeps it
-// holds a lock on .NAME.lock beside it until Close, or its end.
+// Textfile is a file for node_exporter's textfile collector, which reads *.prom of one directory. One that runs may share is one run's at a time:
+// whoever keeps it holds a lock on .NAME.lock beside it until Close, or its end.
 type Textfile struct {
-	Path string
-	lock *os.File
+	Path   string
+	shared bool
+	lock   *os.File
 }
 
 // NewTextfile is a file of a run's: RunMark in its name is the run's.
 func NewTextfile(path, run string) *Textfile {
 	dir, name := filepath.Split(path)
-	return &Textfile{Path: dir + strings.ReplaceAll(name, RunMark, run)}
+	return &Textfile{Path: dir + strings.ReplaceAll(name, RunMark, run), shared: !strings.Contains(name, RunMark)}
 }
 
 // Write replaces the file by what is known of a run: readers see the whole of the old or of the new one. Everybody may read it. The directory
 // must be there. A file that another run keeps is left alone, and ErrHeld.
 func (f *Textfile) Write(r Run, now time.Time) error {
+	dir := filepath.Dir(f.Path)
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: %w; name the directory that node_exporter reads", dir, fs.ErrNotExist)
+	}
 	if err := f.hold(); err != nil {
 		return err
 	}
@@ -49,7 +54,6 @@ func (f *Textfile) Write(r Run, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.Path, err)
 	}
-	dir := filepath.Dir(f.Path)
 	if err := renameio.WriteFile(f.Path, text, 0o644, renameio.WithTempDir(dir), renameio.WithStaticPermissions(0o644)); err != nil {
 		return fmt.Errorf("writing %s: %w", f.Path, err)
 	}
@@ -57,14 +61,12 @@ func (f *Textfile) Write(r Run, now time.Time) error {
 }
 
 func (f *Textfile) hold() error {
-	if f.lock != nil {
+	if f.lock != nil || !f.shared {
 		return nil
 	}
 	dir, name := filepath.Split(f.Path)
 	lock, err := os.OpenFile(dir+"."+name+".lock", os.O_RDONLY|os.O_CREATE, 0o644)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s: %w; name the directory that node_exporter reads", dir, fs.ErrNotExist)
-	} else if err != nil {
+	if err != nil {
 		return err
 	}
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
