@@ -1,10 +1,15 @@
 package main
 
 import (
+	"math"
+	"math/rand/v2"
+	"slices"
 	"testing"
 
+	"sextant/pkg/plan"
 	"sextant/pkg/result"
 	"sextant/pkg/score"
+	"sextant/pkg/spec"
 )
 
 // TestGate holds what --fail-below 2 lets pass.
@@ -47,5 +52,48 @@ func TestFlipped(t *testing.T) {
 	}
 	if was[2].Value != 0 {
 		t.Errorf("row 2 was %v", was[2].Value)
+	}
+}
+
+// TestCompareByResampling holds the interval that a comparison and its gate go by against one found by other means: the 2.5th and 97.5th
+// percentiles of the difference over resamples of the pairs of rows.
+func TestCompareByResampling(t *testing.T) {
+	const rows, resamples = 500, 4000
+	draw := rand.New(rand.NewPCG(1, 2))
+	d := spec.Dataset{Abbr: "d", Mode: spec.Gen}
+	var records [2][]result.Record
+	right := make([][2]float64, rows)
+	for i := range rows {
+		easy := draw.Float64() < 0.6
+		for k := range 2 {
+			text := "0"
+			if chance := []float64{0.9, 0.8}[k]; easy == (draw.Float64() < chance) { // what one has right the other is likely to have
+				text, right[i][k] = "1", 1
+			}
+			records[k] = append(records[k], result.Record{Row: i, Text: text, Gold: []string{"1"}})
+		}
+	}
+	side := func(k int) score.Side {
+		p := &plan.Plan{Spec: spec.Spec{Datasets: []spec.Dataset{d}}, Variants: []plan.Variant{{ID: "m", Model: "m"}},
+			Tasks: []plan.Task{{ID: "m/d", Variant: "m", Dataset: "d", Rows: rows}}}
+		return score.Side{Plan: p, Model: "m", Rows: func(string) ([]result.Record, error) { return records[k], nil }}
+	}
+	got, err := score.Compare(t.Context(), side(0), side(1))
+	if err != nil || len(got.Comparisons) != 1 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	var changes []float64
+	for range resamples {
+		sum := 0.0
+		for range rows {
+			pair := right[draw.IntN(rows)]
+			sum += pair[0] - pair[1]
+		}
+		changes = append(changes, 100*sum/rows)
+	}
+	slices.Sort(changes)
+	low, high := changes[resamples/40], changes[resamples-resamples/40]
+	if c := got.Comparisons[0]; math.Abs(*c.Low-low) > 0.6 || math.Abs(*c.High-high) > 0.6 || high-low < 3 {
+		t.Errorf("the interval is [%.2f, %.2f], by resampling [%.2f, %.2f]", *c.Low, *c.High, low, high)
 	}
 }
