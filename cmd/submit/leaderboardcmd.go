@@ -35,7 +35,8 @@ func (e env) leaderboardCommand() *cli.Command {
 			"         submit leaderboard outputs/20260714_101500-3f2a9c1b outputs/20260801_090000-77aa01c2 --json",
 		Flags: []cli.Flag{
 			byFlag(),
-			&cli.StringFlag{Name: "html", Usage: "write a page with charts to `FILE` too, with curves of checkpoints that have steps in their names; --html alone: " + boardPage},
+			&cli.StringFlag{Name: "html",
+				Usage: "write a page with charts to `FILE` too, with curves of checkpoints that have steps in their names; --html alone: " + boardPage},
 			jsonFlag("print one JSON document"),
 		},
 		Action: e.leaderboard,
@@ -199,7 +200,8 @@ func (j *joined) page(file string, b report.Board, lead string) error {
 		return fmt.Errorf("writing %q: %w", file, err)
 	}
 	defer os.RemoveAll(dir)
-	p := report.Page{File: filepath.Base(file), Run: "leaderboard", Lead: fmt.Sprintf("%s, %s", report.Plural(len(b.Rows), "models"), lead), Scores: j.Scores}
+	p := report.Page{File: filepath.Base(file), Run: "leaderboard", Scores: j.Scores,
+		Lead: fmt.Sprintf("%s, %s", report.Plural(len(b.Rows), "models"), lead)}
 	for _, row := range b.Rows {
 		if at, ok := j.steps[row.Model]; ok {
 			p.Steps = append(p.Steps, at)

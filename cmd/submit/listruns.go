@@ -312,7 +312,8 @@ func (v runsView) print(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "run\twhen\tspec\tmodels\tdatasets\tstate\tscores")
 	for _, l := range v.Runs {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.Run, l.When.Format("2006-01-02 15:04"), l.Spec, few(l.Models), few(l.Datasets), l.state(), l.values())
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
+			l.Run, l.When.Format("2006-01-02 15:04"), l.Spec, few(l.Models), few(l.Datasets), l.state(), l.values())
 	}
 	if err := w.Flush(); err != nil {
 		return err

@@ -284,7 +284,8 @@ func TestGone(t *testing.T) {
 		t.Errorf("troubled are %q", got)
 	}
 	w.Look(time.Unix(1e9, 0), nil)
-	if status, reasons := w.Standing(); len(status) != 2 || status["old"] != Done || reasons["poor"] != "why" || !slices.Equal(w.Troubled(), []string{"poor"}) {
+	status, reasons := w.Standing()
+	if len(status) != 2 || status["old"] != Done || reasons["poor"] != "why" || !slices.Equal(w.Troubled(), []string{"poor"}) {
 		t.Errorf("with nothing there: %v, troubled are %q", status, w.Troubled())
 	}
 }
