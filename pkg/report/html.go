@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"html/template"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -92,7 +95,7 @@ func writeHTML(dir string, p Page) (err error) {
 		return err
 	}
 	place := filepath.Join(dir, p.rowsDir())
-	if err := os.RemoveAll(place); err != nil {
+	if err := clearRows(place); err != nil {
 		return err
 	}
 	if files > 0 {
@@ -104,6 +107,25 @@ func writeHTML(dir string, p Page) (err error) {
 		}
 	}
 	return result.Commit(filepath.Join(dir, p.File), func(w io.Writer) error { _, err := w.Write(page); return err })
+}
+
+// rowsFile is what a file of rows is called.
+var rowsFile = regexp.MustCompile(`^[0-9]+-[0-9]+\.js$`)
+
+// clearRows removes the rows of the page before, and no directory that holds anything else: the page's name may be the user's.
+func clearRows(place string) error {
+	entries, err := os.ReadDir(place)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !rowsFile.MatchString(e.Name()) {
+			return fmt.Errorf("%q, where the page's rows belong, holds %q, which is none: move it away, or give the page another name", place, e.Name())
+		}
+	}
+	return os.RemoveAll(place)
 }
 
 // head is a column of a table, cell one of its cells.

@@ -167,6 +167,23 @@ func TestPageAgain(t *testing.T) {
 	}
 }
 
+// A directory that happens to have the name of the rows' is not removed.
+func TestPageSparesOthers(t *testing.T) {
+	dir := t.TempDir()
+	mine := filepath.Join(dir, "mine-rows", "notes.txt")
+	if err := errors.Join(os.Mkdir(filepath.Dir(mine), 0o777), os.WriteFile(mine, nil, 0o666)); err != nil {
+		t.Fatal(err)
+	}
+	p := pageOf(t, 6, "")
+	p.File = "mine.html"
+	if err := WriteHTML(dir, p); err == nil || !strings.Contains(err.Error(), "notes.txt") {
+		t.Errorf("its error is %v", err)
+	}
+	if _, err := os.Stat(mine); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestPageOfNothing(t *testing.T) {
 	_, page, data := written(t, Page{Run: "empty"})
 	if len(data.Tasks) != 0 || data.Spans == nil || data.Scores == nil || !strings.Contains(page, "<h1>empty</h1>") {
