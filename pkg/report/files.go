@@ -167,11 +167,7 @@ func JSON(s score.Scores) ([]byte, error) {
 	for _, c := range s.Comparisons {
 		comparisons = append(comparisons, comparisonEntry{c, c.Differs()})
 	}
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	err := enc.Encode(struct {
+	return indented(struct {
 		Version     int               `json:"version"`
 		Confidence  float64           `json:"confidence"` // of low and high
 		Scores      []entry           `json:"scores"`
@@ -180,6 +176,15 @@ func JSON(s score.Scores) ([]byte, error) {
 		Comparisons []comparisonEntry `json:"comparisons,omitempty"`
 		Charts      []chart           `json:"charts,omitempty"`
 	}{s.Version, score.Confidence, all[:len(s.Scores)], all[len(s.Scores):], variants, comparisons, charts(s)})
+}
+
+// indented is v as JSON for people too.
+func indented(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	err := enc.Encode(v)
 	return b.Bytes(), err
 }
 

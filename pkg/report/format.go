@@ -13,17 +13,22 @@ import (
 
 // value renders a score's cell: "91.23 ± 1.67", "*" after it when rows are missing, "-" when nothing was scored.
 func value(s score.Score) string {
-	if s.Value == nil {
-		return "-"
-	}
-	text := number(s.Unit, *s.Value)
-	if s.StdErr != nil {
-		text += " ± " + number(s.Unit, *s.StdErr)
-	}
-	if s.Partial() {
+	text := Value(s.Unit, s.Value, s.StdErr)
+	if s.Value != nil && s.Partial() {
 		text += "*"
 	}
 	return text
+}
+
+// Value writes a value in a unit, and its standard error where there is one, as summaries have them: "91.23 ± 1.67"; "-" for none.
+func Value(unit score.Unit, v, stderr *float64) string {
+	switch {
+	case v == nil:
+		return "-"
+	case stderr == nil:
+		return number(unit, *v)
+	}
+	return number(unit, *v) + " ± " + number(unit, *stderr)
 }
 
 // number writes percents with 2 decimals and perplexities with 4; a perplexity of a million or more with 5 digits and an exponent.
@@ -35,6 +40,11 @@ func number(unit score.Unit, v float64) string {
 		return strconv.FormatFloat(v, 'e', 4, 64)
 	}
 	return strconv.FormatFloat(v, 'f', 4, 64)
+}
+
+// interval is what a score's interval is shown as.
+func interval(unit score.Unit, low, high float64) string {
+	return "[" + number(unit, low) + ", " + number(unit, high) + "]"
 }
 
 // full writes a number so that it reads back as the same one; "" for none.

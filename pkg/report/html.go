@@ -135,9 +135,7 @@ type head struct {
 }
 
 type cell struct {
-	Text, Class, Sort string
-	Score             bool
-	Interval          string
+	Text, Class, Sort, Interval string
 }
 
 type tableLine struct {
@@ -149,7 +147,7 @@ type tableLine struct {
 func render(p Page, tasks []taskView, rows []taskData) ([]byte, error) {
 	v := newView(p.Scores)
 	spans, bars := timeline(p.Attempts)
-	checkpoints := training(p)
+	checkpoints := training(p.Steps, v.models)
 	trained := curves(p.Scores, checkpoints)
 	models, changes := slices.Clone(v.models), plotChanges(p.Scores.Comparisons)
 	for _, pair := range p.Pairs {
@@ -238,42 +236,46 @@ func (v *view) htmlLines() []tableLine {
 			t.Cells = append(t.Cells, x)
 		}
 		best := l.best()
-		for _, s := range l.scores {
-			t.Cells = append(t.Cells, scoreCell(s, best >= 0 && s != nil && s.Value != nil && *s.Value == *l.scores[best].Value))
+		for i, s := range l.scores {
+			t.Cells = append(t.Cells, scoreCell(s, best[i]))
 		}
 		out = append(out, t)
 	}
 	return out
 }
 
-// best is a model with the best value; -1 where fewer than two have one, or all have the same.
-func (l line) best() int {
-	best, values := -1, map[float64]bool{}
+// best marks the models that have the best value; none where all that have one have the same.
+func (l line) best() []bool {
+	marked := make([]bool, len(l.scores))
+	var values []float64
+	for _, s := range l.scores {
+		if s != nil && s.Value != nil {
+			values = append(values, *s.Value)
+		}
+	}
+	if len(values) == 0 || slices.Min(values) == slices.Max(values) {
+		return marked
+	}
+	best := slices.Max(values)
+	if first(l.scores).Unit == score.Perplexity {
+		best = slices.Min(values)
+	}
 	for i, s := range l.scores {
-		if s == nil || s.Value == nil {
-			continue
-		}
-		values[*s.Value] = true
-		if best < 0 || (*s.Value > *l.scores[best].Value) != (s.Unit == score.Perplexity) && *s.Value != *l.scores[best].Value {
-			best = i
-		}
+		marked[i] = s != nil && s.Value != nil && *s.Value == best
 	}
-	if len(values) < 2 {
-		return -1
-	}
-	return best
+	return marked
 }
 
 func scoreCell(s *score.Score, best bool) cell {
 	if s == nil {
 		return cell{Class: "n"}
 	}
-	c := cell{Text: value(*s), Class: "n", Score: true}
+	c := cell{Text: value(*s), Class: "n"}
 	if s.Value != nil {
 		c.Sort = strconv.FormatFloat(*s.Value, 'g', -1, 64)
 	}
 	if low, high, ok := s.Interval(); ok {
-		c.Interval = "[" + number(s.Unit, low) + ", " + number(s.Unit, high) + "]"
+		c.Interval = interval(s.Unit, low, high)
 	}
 	if best {
 		c.Class += " best"

@@ -254,4 +254,7 @@ func TestBestOfALine(t *testing.T) {
 	if got != "*.*..." {
 		t.Errorf("marked are %q", got)
 	}
+	if n := strings.Count(LaTeX(s), `\textbf{`); n != 2 {
+		t.Errorf("in LaTeX %d are bold", n)
+	}
 }

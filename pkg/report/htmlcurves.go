@@ -36,14 +36,11 @@ type curvePoint struct {
 
 // training keeps the checkpoints of the models scored whose series has two steps or more, series after series and by step, each series with
 // the name that it is shown by.
-func training(p Page) []Checkpoint {
-	models := newView(p.Scores).models
+func training(all []Checkpoint, models []string) []Checkpoint {
+	all = slices.DeleteFunc(slices.Clone(all), func(c Checkpoint) bool { return !slices.Contains(models, c.Model) })
 	steps := map[string]map[int64]bool{}
 	var order []string
-	for _, c := range p.Steps {
-		if !slices.Contains(models, c.Model) {
-			continue
-		}
+	for _, c := range all {
 		if steps[c.Series] == nil {
 			order, steps[c.Series] = append(order, c.Series), map[int64]bool{}
 		}
@@ -51,12 +48,7 @@ func training(p Page) []Checkpoint {
 	}
 	order = slices.DeleteFunc(order, func(s string) bool { return len(steps[s]) < 2 })
 	names := seriesNames(order)
-	var out []Checkpoint
-	for _, c := range p.Steps {
-		if slices.Contains(order, c.Series) && slices.Contains(models, c.Model) {
-			out = append(out, c)
-		}
-	}
+	out := slices.DeleteFunc(all, func(c Checkpoint) bool { return !slices.Contains(order, c.Series) })
 	slices.SortStableFunc(out, func(a, b Checkpoint) int {
 		return cmp.Or(cmp.Compare(slices.Index(order, a.Series), slices.Index(order, b.Series)), cmp.Compare(a.Step, b.Step))
 	})
@@ -127,7 +119,7 @@ func curveTable(checkpoints []Checkpoint, list []curve) (heads []head, lines [][
 				p := c.Points[i]
 				x.Text, x.Sort = number(c.Unit, p.Value), strconv.FormatFloat(p.Value, 'g', -1, 64)
 				if p.Low != nil && p.High != nil {
-					x.Interval = "[" + number(c.Unit, *p.Low) + ", " + number(c.Unit, *p.High) + "]"
+					x.Interval = interval(c.Unit, *p.Low, *p.High)
 				}
 			}
 			l = append(l, x)

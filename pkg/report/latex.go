@@ -38,7 +38,7 @@ func (l line) latex() string {
 		if s != nil {
 			text = strings.ReplaceAll(strings.ReplaceAll(value(*s), " ± ", " $\\pm$ "), "*", "$^{*}$")
 		}
-		if i == best {
+		if best[i] {
 			text = "\\textbf{" + text + "}"
 		}
 		cells = append(cells, text)

@@ -72,6 +72,7 @@ func NewBoard(s score.Scores, by string) (Board, error) {
 	if err := r.goBy(by); err != nil {
 		return Board{}, fmt.Errorf("ranking models: %w", err)
 	}
+	r.all = r.members()
 	b := Board{Version: boardVersion, By: r.by, Metric: r.first().Metric, Unit: r.first().Unit}
 	for _, l := range v.lines {
 		x := first(l.scores)
@@ -91,6 +92,7 @@ type ranking struct {
 	scores score.Scores
 	by     string
 	of     []*score.Score // what it goes by, one a model; nil where the model was not asked
+	all    []string       // its members
 }
 
 func first(scores []*score.Score) *score.Score {
@@ -206,7 +208,7 @@ func (r *ranking) incomplete(m int) string {
 		return ""
 	}
 	var lacks []string
-	for _, name := range r.members() {
+	for _, name := range r.all {
 		s := r.dataset(name, m)
 		switch {
 		case !slices.Contains(x.Members, name) || s == nil:

@@ -59,7 +59,7 @@ func (r *ranking) notes(rows []BoardRow) []string {
 		}
 	}
 	if near > 0 {
-		out = append(out, fmt.Sprintf("~ within noise of the first: %s.", counted(near, "model")))
+		out = append(out, fmt.Sprintf("~ within noise of the first: %s.", Plural(near, "model")))
 	}
 	out = append(out, r.unequal()...)
 	for _, row := range rows {
@@ -80,10 +80,10 @@ func (r *ranking) notes(rows []BoardRow) []string {
 func (r *ranking) goesBy() string {
 	x := r.first()
 	what := clean(r.by) + ", " + x.Metric
-	if n := len(r.members()); len(x.Members) > 0 {
-		what = fmt.Sprintf("%s, the mean of %s", clean(r.by), counted(n, "dataset"))
+	if n := len(r.all); len(x.Members) > 0 {
+		what = fmt.Sprintf("%s, the mean of %s", clean(r.by), Plural(n, "dataset"))
 		if r.by == ByMean {
-			what = "the mean of " + counted(n, "dataset")
+			what = "the mean of " + Plural(n, "dataset")
 		}
 		if x.Metric == "weighted" {
 			what += " weighted by rows"
@@ -141,7 +141,7 @@ func (r *ranking) leaderNote(rows []BoardRow) string {
 // unequal tells of datasets behind the ranks that not all models were asked in the same way, and of members that no model has.
 func (r *ranking) unequal() []string {
 	var out []string
-	for _, name := range r.members() {
+	for _, name := range r.all {
 		var rows []int
 		prompts := map[string]bool{}
 		for m := range r.models {
@@ -170,14 +170,7 @@ func (r *ranking) unequal() []string {
 	}
 	x := r.first()
 	if alone := x.N + x.Missing - len(x.Members); len(x.Members) > 0 && alone > 0 {
-		out = append(out, fmt.Sprintf("! %s: without %s that no dataset of this run is", clean(r.by), counted(alone, "member")))
+		out = append(out, fmt.Sprintf("! %s: without %s that no dataset of this run is", clean(r.by), Plural(alone, "member")))
 	}
 	return out
-}
-
-func counted(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }

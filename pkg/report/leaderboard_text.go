@@ -3,8 +3,8 @@ package report
 import (
 	"bytes"
 	"encoding/csv"
-	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -28,8 +28,9 @@ func (b *Board) cells(row BoardRow) []string {
 	}
 	by := score.Score{Unit: b.Unit, Value: row.Value, StdErr: row.StdErr, Reason: row.Reason}
 	out := []string{rank, clean(row.Model), value(by)}
+	at := b.byColumn()
 	for i, c := range row.Cells {
-		if b.isBy(i) {
+		if i == at {
 			continue
 		}
 		switch {
@@ -48,36 +49,24 @@ func (b *Board) cells(row BoardRow) []string {
 
 func (b *Board) head() []string {
 	out := []string{"rank", "model", clean(b.By)}
+	at := b.byColumn()
 	for i, c := range b.Columns {
-		if !b.isBy(i) {
+		if i != at {
 			out = append(out, clean(c.Name))
 		}
 	}
 	return out
 }
 
-// isBy says that a column is what the board goes by, which stands before the others.
-func (b *Board) isBy(column int) bool {
-	for i, c := range b.Columns {
-		if c.Name == b.By {
-			return i == column
-		}
-	}
-	return false
+// byColumn is the column of what the board goes by, which stands before the others; -1: none is.
+func (b *Board) byColumn() int {
+	return slices.IndexFunc(b.Columns, func(c BoardColumn) bool { return c.Name == b.By })
 }
 
 // Text renders the table and its notes, each line at most so many columns wide: columns of datasets that do not fit are left out, and
 // counted below; a model's name is cut where it must be. With 0 columns nothing is left out.
 func (b Board) Text(columns int) string {
-	var out strings.Builder
-	out.WriteString(b.table(columns) + "\n")
-	for _, n := range b.Notes {
-		if columns > 0 {
-			n = strings.TrimSuffix(wrap(n, max(columns, leastWidth), "  "), "\n")
-		}
-		out.WriteString(n + "\n")
-	}
-	return out.String()
+	return b.table(columns) + "\n" + joinNotes(b.Notes, columns)
 }
 
 // lines are the head and the rows as text, with blanks behind what has no mark where another of the column has one, so that digits stand
@@ -134,7 +123,7 @@ func (b *Board) table(columns int) string {
 	}
 	out := trimLines(t.Render())
 	if left > 0 {
-		out += fmt.Sprintf("(%s more: see leaderboard.txt)\n", counted(left, "column"))
+		out += fmt.Sprintf("(%s more: see leaderboard.txt)\n", Plural(left, "column"))
 	}
 	return out
 }
@@ -204,14 +193,7 @@ func (b Board) CSV() ([]byte, error) {
 }
 
 // JSON renders the board itself, indented.
-func (b Board) JSON() ([]byte, error) {
-	var out bytes.Buffer
-	enc := json.NewEncoder(&out)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	err := enc.Encode(b)
-	return out.Bytes(), err
-}
+func (b Board) JSON() ([]byte, error) { return indented(b) }
 
 // WriteBoard ranks the models of scores as NewBoard does and writes leaderboard.txt, .md, .csv and .json of a directory, each whole or not at
 // all.

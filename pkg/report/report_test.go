@@ -165,7 +165,7 @@ func TestTerminalFits(t *testing.T) {
 	}
 	var b bytes.Buffer
 	s := scenes(t)["missing"]
-	if err := Terminal(&b, s); err != nil || !strings.HasSuffix(b.String(), "\n"+joinNotes(newView(s).notes)) || widest(newView(s).show(80)) > 80 {
+	if err := Terminal(&b, s); err != nil || !strings.HasSuffix(b.String(), "\n"+joinNotes(newView(s).notes, 0)) || widest(newView(s).show(80)) > 80 {
 		t.Errorf("%v: off a terminal the table fits 80 columns and each note is a line:\n%s", err, b.String())
 	}
 }

@@ -78,7 +78,7 @@ func terminalBoard(b Board, s score.Scores, columns int, wrapped bool) string {
 	}
 	table := below(b.table(columns), changed, columns)
 	if more > 0 {
-		table += fmt.Sprintf("(the same of %s more: see summary.txt)\n\n", counted(more, "score"))
+		table += fmt.Sprintf("(the same of %s more: see summary.txt)\n\n", Plural(more, "score"))
 	}
 	return table + shownNotes(slices.Concat(b.Notes, detailNotes(s)), columns, wrapped)
 }
@@ -106,14 +106,10 @@ func shownNotes(notes []string, columns int, wrapped bool) string {
 	if len(shown) > mostNotes {
 		shown = append(shown[:mostNotes:mostNotes], fmt.Sprintf("... and %d notes more: see summary.txt", len(notes)-mostNotes))
 	}
-	var b strings.Builder
-	for _, n := range shown {
-		if wrapped {
-			n = strings.TrimSuffix(wrap(n, max(columns, leastWidth), "  "), "\n")
-		}
-		b.WriteString(n + "\n")
+	if !wrapped {
+		columns = 0
 	}
-	return b.String()
+	return joinNotes(shown, columns)
 }
 
 // show is the fullest table that fits, or the list.

@@ -34,7 +34,7 @@ func Text(s score.Scores) string {
 	for _, c := range charts(s) {
 		parts = append(parts, c.title()+"\n\n"+c.plot())
 	}
-	return strings.Join(append(parts, joinNotes(v.notes)), "\n")
+	return strings.Join(append(parts, joinNotes(v.notes, 0)), "\n")
 }
 
 // table renders the shared columns wanted and the models' columns, with a rule between datasets and groups.
@@ -85,10 +85,15 @@ func row(cells []string) table.Row {
 	return r
 }
 
-func joinNotes(notes []string) string {
+// joinNotes writes a line a note; with columns wrapped.
+func joinNotes(notes []string, columns int) string {
 	var b strings.Builder
 	for _, n := range notes {
-		b.WriteString(n + "\n")
+		if columns > 0 {
+			b.WriteString(wrap(n, max(columns, leastWidth), "  "))
+		} else {
+			b.WriteString(n + "\n")
+		}
 	}
 	return b.String()
 }

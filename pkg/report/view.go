@@ -10,8 +10,9 @@ import (
 // view is scores laid out as a table: one line a dataset, one column a model.
 type view struct {
 	models []string
-	lines  []line // of the datasets, then of the groups
-	groups int    // how many of lines are groups
+	at     map[string]int // the model's place there
+	lines  []line         // of the datasets, then of the groups
+	groups int            // how many of lines are groups
 	notes  []string
 }
 
@@ -42,10 +43,11 @@ var allColumns = []column{
 }
 
 func newView(s score.Scores) *view {
-	v := &view{}
+	v := &view{at: map[string]int{}}
 	for _, list := range [][]score.Score{s.Scores, s.Groups} {
 		for i := range list {
-			if !slices.Contains(v.models, list[i].Model) {
+			if _, known := v.at[list[i].Model]; !known {
+				v.at[list[i].Model] = len(v.models)
 				v.models = append(v.models, list[i].Model)
 			}
 		}
@@ -73,7 +75,7 @@ func (v *view) collect(scores []score.Score, group bool) []line {
 			lines = append(lines, line{group: group, dataset: clean(s.Dataset), metric: s.Metric, mode: clean(k.mode),
 				scores: make([]*score.Score, len(v.models))})
 		}
-		lines[at[k]].scores[slices.Index(v.models, s.Model)] = s
+		lines[at[k]].scores[v.at[s.Model]] = s
 	}
 	for i := range lines {
 		lines[i].sum()
