@@ -49,7 +49,8 @@ type tracking struct {
 	every  time.Duration
 
 	now    track.Run
-	last   time.Time // of the file
+	at     run.Progress // not yet in now
+	last   time.Time    // of the file
 	stop   context.CancelFunc
 	under  sync.WaitGroup // the report that it has begun
 	failed bool           // it did not come through; read after under
@@ -139,16 +140,14 @@ func (t *tracking) observe(ev run.Event) {
 	if t == nil || ev.Kind == run.Adopting {
 		return
 	}
-	t.take(ev.Progress)
+	t.at = ev.Progress
 	if t.file != nil && (ev.Kind == run.Began || time.Since(t.last) >= t.every) {
 		t.last = time.Now()
+		t.take()
 		t.file.put(t.now)
 	}
-	lacks := false
-	for _, task := range ev.Progress.Tasks {
-		lacks = lacks || task.Done < task.Rows
-	}
-	if ev.Kind != run.Began || !lacks || t.server == nil {
+	lacks := func(task run.TaskProgress) bool { return task.Done < task.Rows }
+	if ev.Kind != run.Began || t.server == nil || !slices.ContainsFunc(ev.Progress.Tasks, lacks) {
 		return
 	}
 	ctx, stop := context.WithCancel(context.Background())
@@ -164,9 +163,9 @@ func (t *tracking) observe(ev run.Event) {
 	})
 }
 
-// take takes in how far the run is.
-func (t *tracking) take(p run.Progress) {
-	at := &t.now.Progress
+// take says in a tracker's words how far the run is.
+func (t *tracking) take() {
+	p, at := t.at, &t.now.Progress
 	at.Tasks, at.Shards, at.Failures = nil, map[string]int{}, map[string]int{}
 	for _, task := range p.Tasks {
 		of, _ := t.plan.Task(task.Task)
@@ -185,7 +184,7 @@ func (t *tracking) take(p run.Progress) {
 // through takes in how the work ended.
 func (t *tracking) through(out *run.Outcome) {
 	if t != nil && out.Progress.Tasks != nil {
-		t.take(out.Progress)
+		t.at = out.Progress
 	}
 }
 
@@ -220,6 +219,7 @@ func (t *tracking) ended(ctx context.Context, err error) error {
 		t.now.State = stateOf(err)
 	}
 	if t.file != nil {
+		t.take()
 		t.file.close(t.now)
 	}
 	if t.server == nil || goesOn || t.report() == t.book.Told {
@@ -294,14 +294,15 @@ func (w *fileWriter) put(r track.Run) {
 
 // close writes the last state, and waits for that a little.
 func (w *fileWriter) close(r track.Run) {
-	late := time.After(lastWait)
+	late, cancel := context.WithTimeout(context.Background(), lastWait)
+	defer cancel()
 	select {
 	case w.next <- r:
-	case <-late:
+	case <-late.Done():
 	}
 	close(w.next)
 	select {
 	case <-w.done:
-	case <-late:
+	case <-late.Done():
 	}
 }

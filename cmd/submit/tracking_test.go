@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"sextant/internal/mlflowlab"
 	"sextant/pkg/plan"
@@ -181,4 +183,16 @@ func TestTrackedVariant(t *testing.T) {
 	if v.Step != 4000 || strings.Contains(fmt.Sprint(v), "hidden") || v.Params["data/"] != "" {
 		t.Errorf("%+v", v)
 	}
+}
+
+// TestFileHangs wants a disk that takes nothing to hold the end up for a while only, and not for ever.
+func TestFileHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &fileWriter{next: make(chan track.Run, 1), done: make(chan struct{})} // nobody takes anything out
+		w.put(track.Run{})
+		began := time.Now()
+		if w.close(track.Run{}); time.Since(began) != lastWait {
+			t.Errorf("it waited %s, want %s", time.Since(began), lastWait)
+		}
+	})
 }
