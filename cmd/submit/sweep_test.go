@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"sextant/pkg/spec"
 )
 
 // watched is a directory that checkpoints appear in, and a session that watches it.
@@ -173,5 +175,28 @@ func (w watched) wantInOneRun(names ...string) {
 		if in != 1 {
 			w.t.Errorf("%s is in %d runs of %d", name, in, len(plans))
 		}
+	}
+}
+
+// TestQuestion wants who is told to be no part of what is asked, and a limit to be one.
+func TestQuestion(t *testing.T) {
+	ask := func(change func(*spec.Spec)) string {
+		t.Helper()
+		s := &spec.Spec{Models: []spec.Model{{Abbr: "m", Path: "/x"}}}
+		change(s)
+		q, err := questionOf(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return q
+	}
+	plain := ask(func(*spec.Spec) {})
+	if q := ask(func(s *spec.Spec) {
+		s.Notify.Kind, s.Track, s.Infer.MaxNumWorkers = "json", spec.Track{Prometheus: "x.prom", MLflow: &spec.MLflow{}}, 4
+	}); q != plain {
+		t.Error("whom to tell, and how many workers, is asked")
+	}
+	if ask(func(s *spec.Spec) { s.Infer.Limit = 3 }) == plain {
+		t.Error("the limit is not asked")
 	}
 }

@@ -129,11 +129,14 @@ func (e env) sweep(c *cli.Context) error {
 		return err
 	}
 	rules := sweep.Rules{Marker: c.String("marker"), Settle: c.Duration("settle"), Again: c.Bool("again"), Question: question}
-	r := &sweep.Rounds{Watch: sweep.NewWatch(rules, past), World: s, Log: journal,
-		Say: s.say}
+	r := &sweep.Rounds{Watch: sweep.NewWatch(rules, past), World: s, Log: journal, Say: s.say}
 	s.know(past)
 	err = s.rounds(r)
-	return errors.Join(s.last(r), err)
+	last := s.last(r)
+	if err != nil && errors.Is(last, errIncomplete) {
+		last = nil // what ended the watch has its own exit code
+	}
+	return errors.Join(err, last)
 }
 
 // newSweeper reads the spec, and checks all that can be checked without a checkpoint.
@@ -271,7 +274,9 @@ func (s *sweeper) Plan(take []sweep.Opened) (sweep.Planned, error) {
 		names = append(names, o.Name)
 		out.Models[o.Name] = s.model(o.Name).Abbr
 	}
-	if _, err := plan.Survey(s.of(names...)); err != nil {
+	sp := s.of(names...)
+	in, err := plan.Survey(sp)
+	if err != nil {
 		if _, err := plan.Survey(s.of()); err != nil {
 			return out, err // the data's fault
 		}
@@ -282,12 +287,12 @@ func (s *sweeper) Plan(take []sweep.Opened) (sweep.Planned, error) {
 			}
 			return err != nil
 		})
+		if len(names) == 0 {
+			return out, nil
+		}
+		sp = s.of(names...)
+		in, err = plan.Survey(sp)
 	}
-	if len(names) == 0 {
-		return out, nil
-	}
-	sp := s.of(names...)
-	in, err := plan.Survey(sp)
 	if err != nil {
 		return out, err
 	}

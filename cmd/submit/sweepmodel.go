@@ -63,7 +63,8 @@ func questionOf(s *spec.Spec) (string, error) {
 		m.TokenizerPath = ""
 	}
 	q.Models, q.Infer = []spec.Model{m}, spec.Infer{Limit: s.Infer.Limit}
-	q.Name, q.WorkDir, q.Local, q.Slurm, q.S3, q.DLC, q.Notify = "", "", spec.Local{}, spec.Slurm{}, spec.S3{}, spec.DLC{}, spec.Notify{}
+	q.Name, q.WorkDir, q.Local, q.Slurm, q.S3, q.DLC = "", "", spec.Local{}, spec.Slurm{}, spec.S3{}, spec.DLC{}
+	q.Notify, q.Track = spec.Notify{}, spec.Track{}
 	raw, err := json.Marshal(q)
 	if err != nil {
 		return "", fmt.Errorf("the digest of the spec: %w", err)
