@@ -156,7 +156,7 @@ func arguments(cur cliargs.Cursor, word string) []choice {
 	names := strings.Fields(usage)
 	n := len(cur.Given)
 	if strings.Contains(usage, "...") && len(names) > 0 {
-		n = min(n, 0)
+		n = 0
 	}
 	if n >= len(names) {
 		return nil
@@ -241,7 +241,7 @@ func datasetNames(word string) (out []choice) {
 // directories in which there may be more.
 func runs(word string) (out []choice) {
 	if !strings.Contains(word, "/") {
-		list, _ := filepath.Glob("outputs/*/" + filepath.Base(string(result.Dir("").Plan())))
+		list, _ := filepath.Glob(result.Dir(filepath.Join(defaultWorkDir, "*")).Plan())
 		slices.Reverse(list) // their names begin with the time: the newest first
 		for _, plan := range list {
 			out = append(out, choice{filepath.Dir(plan), "run"})
@@ -249,7 +249,7 @@ func runs(word string) (out []choice) {
 	}
 	for _, c := range files(word, func(string) bool { return false }) {
 		dir := strings.TrimSuffix(c.text, "/")
-		if exists(string(result.Dir(expand(dir)).Plan())) {
+		if exists(result.Dir(expand(dir)).Plan()) {
 			c = choice{dir, "run"}
 		}
 		out = append(out, c)

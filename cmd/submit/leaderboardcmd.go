@@ -230,24 +230,9 @@ func (e env) printBoard(b report.Board) error {
 
 // boardLine is a model of a leaderboard in a line.
 func boardLine(b report.Board, row report.BoardRow) string {
-	text := fmt.Sprintf("%s: %s %s", row.Model, b.By, withError(b.Unit, row.Value, row.StdErr))
+	text := fmt.Sprintf("%s: %s %s", row.Model, b.By, report.Value(b.Unit, row.Value, row.StdErr))
 	if row.Rank > 0 {
 		text += fmt.Sprintf(", rank %d of %d", row.Rank, len(b.Rows))
 	}
 	return text
-}
-
-// withError is a value and its standard error, as summaries have them.
-func withError(unit score.Unit, value, stderr *float64) string {
-	digits := 2
-	if unit == score.Perplexity {
-		digits = 4
-	}
-	switch {
-	case value == nil:
-		return "-"
-	case stderr == nil:
-		return fmt.Sprintf("%.*f", digits, *value)
-	}
-	return fmt.Sprintf("%.*f ± %.*f", digits, *value, digits, *stderr)
 }

@@ -192,17 +192,11 @@ type planHead struct {
 		Datasets []struct{ Abbr string }
 	}
 	Variants []struct{ ID string }
-	Tasks    []struct {
-		Kind string
-		Rows int
+	Tasks    []struct{ Rows int }
+	Shards   []struct {
+		ID       string
+		From, To int
 	}
-	Shards []planShard
-}
-
-type planShard struct {
-	ID       string
-	Task     string
-	From, To int
 }
 
 func readLine(f foundRun) runLine {
@@ -293,8 +287,16 @@ func (l *runLine) finished(p *planHead) error {
 	for _, t := range p.Tasks {
 		l.Rows += t.Rows
 	}
+	names, err := result.Dir(l.Dir).ResultNames()
+	if err != nil {
+		return err
+	}
+	there := map[string]bool{}
+	for _, name := range names {
+		there[name] = true
+	}
 	for _, s := range p.Shards {
-		if exists(result.Dir(l.Dir).Result(s.ID)) {
+		if there[s.ID] {
 			l.Done += s.To - s.From
 		}
 	}
@@ -347,7 +349,7 @@ func (l *runLine) state() string {
 func (l *runLine) values() string {
 	var parts []string
 	for _, x := range l.Values[:min(shownValues, len(l.Values))] {
-		parts = append(parts, x.Model+" "+withError(l.Unit, x.Value, x.StdErr))
+		parts = append(parts, x.Model+" "+report.Value(l.Unit, x.Value, x.StdErr))
 	}
 	if more := len(l.Values) - len(parts); more > 0 {
 		parts = append(parts, fmt.Sprintf("and %d more", more))

@@ -52,7 +52,7 @@ func TestPages(t *testing.T) {
 	}
 	man := Man(Commands(app()), 1, "prog 1.0", []Section{{"SEE ALSO", "other(1)"}})
 	for _, want := range []string{`.TH "PROG" "1" "" "prog 1.0"`, "\\fB\\-\\-limit, \\-l N\\fR", "prog eval.toml \\-\\-limit 3", ".SH SEE ALSO", ".SH EXIT STATUS\n0 done, 1 not.", ".SS prog plan diff"} {
-		if !strings.Contains(strings.ReplaceAll(man, ".TH PROG", ".TH PROG"), want) {
+		if !strings.Contains(man, want) {
 			t.Errorf("the man page lacks %q:\n%s", want, man)
 		}
 	}
