@@ -46,11 +46,10 @@ func member(n *node, subset string) *node {
 func fillIn(n *node, r *strings.Replacer) *node {
 	switch n.kind {
 	case table:
-		out := n.without()
+		out := n.copied()
 		for _, k := range out.keys {
 			out.fields[k] = fillIn(out.fields[k], r)
 		}
-		out.meant = n.meant
 		return out
 	case list:
 		out := *n

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"maps"
 	"reflect"
 	"slices"
 	"time"
@@ -54,6 +55,13 @@ func (n *node) without(keys ...string) *node {
 			out.set(k, n.fields[k])
 		}
 	}
+	return out
+}
+
+// copied is without with what is meant, for a tree that takes the place of the other.
+func (n *node) copied(keys ...string) *node {
+	out := n.without(keys...)
+	out.meant = maps.Clone(n.meant)
 	return out
 }
 

@@ -2,6 +2,7 @@ package spec
 
 import (
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -35,11 +36,10 @@ func Step(path string) (series string, step int64, ok bool) {
 		if !found {
 			continue
 		}
-		kept := append([]string(nil), elements[:i]...)
-		if rest != "" {
-			kept = append(kept, rest)
+		if elements[i] = rest; rest == "" {
+			elements = slices.Delete(elements, i, i+1)
 		}
-		return strings.Join(append(kept, elements[i+1:]...), "/"), n, true
+		return strings.Join(elements, "/"), n, true
 	}
 	return "", 0, false
 }

@@ -1,7 +1,6 @@
 package spec
 
 import (
-	"maps"
 	"reflect"
 	"slices"
 )
@@ -84,8 +83,7 @@ func (s *sweeper) expand(root *node) *node {
 		return root
 	}
 	s.on = true
-	out := root.without("sweep")
-	out.meant = maps.Clone(root.meant)
+	out := root.copied("sweep")
 	if at.kind != table {
 		s.p.add(at, "sweep", "is %s; write [sweep.models], [sweep.quant] or [sweep.dataset]", at.describe())
 		return out

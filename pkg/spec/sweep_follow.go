@@ -110,9 +110,7 @@ func withList(n *node, key string, by func(item *node, text string) []*node) *no
 			}
 		}
 	}
-	meant := n.meant
-	n = n.without()
-	n.meant = meant
+	n = n.copied()
 	n.set(key, &all)
 	return n
 }
@@ -173,8 +171,9 @@ func (g regroup) group(n *node, suffix *string) *node {
 				}
 			}
 		}
+		of := only{patterns: g.s.patterns(text)}
 		for _, name := range g.plain {
-			if (only{patterns: g.s.patterns(text)}).is(name) {
+			if of.is(name) {
 				out = append(out, item.as(name))
 			}
 		}
@@ -184,13 +183,11 @@ func (g regroup) group(n *node, suffix *string) *node {
 
 // bases are the swept datasets, by their names before, that a member of a group is of.
 func (g regroup) bases(text string) []string {
-	var out []string
-	for _, base := range g.of.order {
-		if text != "" && (only{patterns: g.s.patterns(text)}).is(base) {
-			out = append(out, base)
-		}
+	if text == "" {
+		return nil
 	}
-	return out
+	of := only{patterns: g.s.patterns(text)}
+	return slices.DeleteFunc(slices.Clone(g.of.order), func(base string) bool { return !of.is(base) })
 }
 
 // suffixes are the combinations that all of the entries have, in order; nil: they have not the same.

@@ -53,9 +53,7 @@ func (s *sweeper) globModels(root *node) *node {
 			taken[name] = true
 		}
 	}
-	meant := root.meant
-	root = root.without()
-	root.meant = meant
+	root = root.copied()
 	if lost && len(all.items) == 0 {
 		root.meant = map[string]bool{"models": true} // of which there are none, as is said already
 	}

@@ -6,16 +6,8 @@ import "strings"
 func withTemplate(root *node, path string, p *problems) *node {
 	src := &source{name: "--watch", dir: "/"}
 	l := root.get("models")
-	if l == nil || l.kind != list || len(l.items) != 1 || l.items[0].kind != table {
-		at := root
-		if l != nil {
-			at = l
-		}
-		n := 0
-		if l != nil {
-			n = len(l.items)
-		}
-		p.add(at, "models", "there are %d; a watch wants one [[models]] table, whose settings each checkpoint gets; it needs no path", n)
+	if size(l) != 1 || l.items[0].kind != table {
+		p.add(root.near("models"), "models", "there are %d; a watch wants one [[models]] table, whose settings each checkpoint gets; it needs no path", size(l))
 		return root
 	}
 	model := l.items[0].without()

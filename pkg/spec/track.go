@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"maps"
 	"net/url"
 	"path/filepath"
 	"regexp"
@@ -52,12 +53,7 @@ func (c *checker) track(root *node, s *Track) {
 	if x := s.MLflow.Experiment; len([]rune(x)) > mlflowName || x != strings.TrimSpace(x) {
 		c.add(n, "track", []string{"mlflow", "experiment"}, "is too long, or begins or ends with a space; write at most %d characters", mlflowName)
 	}
-	keys := make([]string, 0, len(s.MLflow.Tags))
-	for key := range s.MLflow.Tags {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	for _, key := range keys {
+	for _, key := range slices.Sorted(maps.Keys(s.MLflow.Tags)) {
 		at := []string{"mlflow", "tags", key}
 		switch {
 		case !mlflowKey.MatchString(key), len([]rune(key)) > mlflowWord, strings.Trim(key, "/. ") != key, strings.Contains(key, "//"):
