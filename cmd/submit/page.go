@@ -148,11 +148,7 @@ func split(prompts []dataset.Prompt) report.Shown {
 		if i == 0 {
 			common = texts[i]
 		}
-		n := 0
-		for n < min(len(common), len(texts[i])) && common[n] == texts[i][n] {
-			n++
-		}
-		common = strings.ToValidUTF8(common[:n], "")
+		common = common[:dataset.Common(common, texts[i])]
 	}
 	for i := range texts {
 		texts[i] = texts[i][len(common):]

@@ -44,6 +44,18 @@ type Prompt struct {
 	Normalizing   []string
 }
 
+// Common is how many bytes two texts have in common at their beginning, up to the end of a character.
+func Common(a, b string) int {
+	n := 0
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	for n > 0 && n < len(b) && !utf8.RuneStart(b[n]) {
+		n--
+	}
+	return n
+}
+
 // Item renders a row for a model; roles is nil for a model without.
 func (s *Set) Item(row int, roles *Roles) (*Item, error) {
 	if row < 0 || row >= s.Len() {

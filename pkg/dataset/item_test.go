@@ -15,3 +15,17 @@ func TestOptionsAreMeasured(t *testing.T) {
 		}
 	}
 }
+
+func TestCommon(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want int
+	}{{"", "", 0}, {"a", "", 0}, {"ab", "ac", 1}, {"ab", "ab", 2}, {"ab", "abc", 2}, {"é", "è", 0}, {"xé", "xè", 1}, {"xé", "xé!", 3}, {"a\xffb", "a\xffc", 2}} {
+		if got := Common(c.a, c.b); got != c.want {
+			t.Errorf("%q and %q have %d bytes in common, want %d", c.a, c.b, got, c.want)
+		}
+		if got := Common(c.b, c.a); got != c.want {
+			t.Errorf("%q and %q have %d bytes in common, want %d", c.b, c.a, got, c.want)
+		}
+	}
+}

@@ -6,7 +6,6 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"sextant/pkg/checkpoint"
 	"sextant/pkg/dataset"
@@ -135,7 +134,7 @@ func (e *estimator) count(s *sample, skip int) (longest int) {
 	for i, text := range s.texts {
 		from := skip
 		if i > 0 {
-			from = max(skip, common(s.texts[i-1], text))
+			from = max(skip, dataset.Common(s.texts[i-1], text))
 		}
 		n := min(len(e.encode(s, text[from:], false)), e.limit)
 		if longest = max(longest, n); i > 0 {
@@ -170,25 +169,13 @@ func commonPrefix(samples []sample) string {
 	n := len(first)
 	for _, s := range samples {
 		for _, text := range s.texts {
-			n = min(n, common(first, text))
+			n = min(n, dataset.Common(first, text))
 		}
 	}
 	if len(samples) == 1 {
 		n = 0
 	}
 	return first[:n]
-}
-
-// common is the length of what two texts have in common at their beginning, up to the end of a character.
-func common(a, b string) int {
-	n := 0
-	for n < len(a) && n < len(b) && a[n] == b[n] {
-		n++
-	}
-	for n > 0 && n < len(b) && !utf8.RuneStart(b[n]) {
-		n--
-	}
-	return n
 }
 
 // fit lays a line through the samples by least squares, from their sizes to their tokens. It never falls, nor begins below 0. The

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"sextant/pkg/dataset"
 	"sextant/pkg/score"
 )
 
@@ -169,11 +170,7 @@ func (w *rowWriter) prefix(d Detail, rows []score.Row) string {
 		if i == 0 {
 			prefix = s.Prompt
 		}
-		n := 0
-		for n < min(len(prefix), len(s.Prompt)) && prefix[n] == s.Prompt[n] {
-			n++
-		}
-		prefix = prefix[:n]
+		prefix = prefix[:dataset.Common(prefix, s.Prompt)]
 	}
 	if len(rows) < 2 {
 		return ""
