@@ -9,6 +9,7 @@ import (
 	"sextant/pkg/plan"
 	"sextant/pkg/report"
 	"sextant/pkg/result"
+	"sextant/pkg/run"
 	"sextant/pkg/score"
 	"sextant/pkg/sweep"
 )
@@ -65,6 +66,45 @@ func (s *sweeper) joined(r *sweep.Rounds, anew string) (*joined, error) {
 	return joinParts(parts), nil
 }
 
+// catchUp takes up what an earlier watch has not: rows that submit resume has added to its runs, and a leaderboard that it did not come to.
+func (s *sweeper) catchUp(r *sweep.Rounds) error {
+	for _, b := range r.Lacking() {
+		dir := filepath.Join(s.work, b.Run)
+		p, err := run.LoadPlan(dir)
+		if errors.Is(err, run.ErrNoRun) {
+			continue // it was removed
+		} else if err != nil {
+			return err
+		}
+		failed, err := failedIn(p, dir, b)
+		if err == nil {
+			err = r.Mended(b, failed)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	all, err := s.joined(r, "")
+	if err != nil || len(all.Scores.Scores) == 0 {
+		return err
+	}
+	_, err = s.write(all)
+	return err
+}
+
+// write writes the files of the leaderboard.
+func (s *sweeper) write(all *joined) (report.Board, error) {
+	by := s.c.String("by")
+	board, err := report.NewBoard(all.Scores, by)
+	if err == nil {
+		err = report.WriteBoard(s.work, all.Scores, by)
+	}
+	if err == nil {
+		err = all.page(filepath.Join(s.work, boardPage), board, "checkpoints of "+s.dir)
+	}
+	return board, err
+}
+
 // tell writes the leaderboard anew after a batch, and tells how the batch's checkpoints did.
 func (s *sweeper) tell(r *sweep.Rounds, b *sweep.Batch) error {
 	all, err := s.joined(r, b.Run)
@@ -80,7 +120,7 @@ func (s *sweeper) tell(r *sweep.Rounds, b *sweep.Batch) error {
 	if len(all.Scores.Scores) == 0 {
 		return nil
 	}
-	board, err := report.NewBoard(all.Scores, s.c.String("by"))
+	board, err := s.write(all)
 	if err != nil {
 		return err
 	}
@@ -90,12 +130,6 @@ func (s *sweeper) tell(r *sweep.Rounds, b *sweep.Batch) error {
 				fmt.Fprintf(s.stderr, "%s\n", boardLine(board, row))
 			}
 		}
-	}
-	if err := report.WriteBoard(s.work, all.Scores, s.c.String("by")); err != nil {
-		return err
-	}
-	if err := all.page(filepath.Join(s.work, boardPage), board, "checkpoints of "+s.dir); err != nil {
-		return err
 	}
 	fmt.Fprintf(s.stderr, "leaderboard: %s\n", relative(filepath.Join(s.work, "leaderboard.{txt,md,csv,json,html}")))
 	return nil

@@ -211,6 +211,9 @@ func (s *sweeper) rounds(r *sweep.Rounds) error {
 	if others > 0 {
 		fmt.Fprintf(s.stderr, "other directories in it, without config.json or params.json: %d\n", others)
 	}
+	if err := s.catchUp(r); err != nil {
+		return err
+	}
 	b, err := r.GoOn()
 	for err == nil {
 		if b != nil {

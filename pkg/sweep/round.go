@@ -144,6 +144,18 @@ func (r *Rounds) carry(b Batch) (*Batch, error) {
 	return &b, r.add(events...)
 }
 
+// Mended takes up that members of a batch that lacked rows have them now, for somebody has gone on with its run: those that are not in failed.
+func (r *Rounds) Mended(b Batch, failed map[string]string) error {
+	var events []Event
+	for _, m := range b.Members {
+		if _, still := failed[m.Name]; !still {
+			events = append(events, Event{Event: evDone, Batch: b.Number, Name: m.Name})
+			r.Say(m.Name + ": it has all its rows now")
+		}
+	}
+	return r.add(events...)
+}
+
 // Troubled names the checkpoints that were refused or lack rows.
 func (w *Watch) Troubled() []string {
 	var out []string

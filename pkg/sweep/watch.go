@@ -67,6 +67,7 @@ type checkpoint struct {
 	fingerprint string // when it was evaluated last
 	question    string // that was asked then
 	files       string // that the outcome is of
+	ended       int    // the number of the batch that it is of
 	taken       Member // in the batch that has not ended
 	batch       int    // its number; 0: it is in none
 	asked       string // the question of that batch
@@ -117,9 +118,12 @@ func (w *Watch) Apply(events ...Event) {
 				}
 			}
 		case evDone, evFailed:
-			if c := w.at(e.Name); c.batch == e.Batch {
+			switch c := w.at(e.Name); {
+			case c.batch == e.Batch:
 				*c = checkpoint{status: Status(e.Event), reason: e.Reason, fingerprint: c.taken.Fingerprint, question: c.asked,
-					files: c.taken.Files, now: c.now, since: c.since}
+					files: c.taken.Files, ended: e.Batch, now: c.now, since: c.since}
+			case c.ended == e.Batch: // somebody has gone on with its run
+				c.status, c.reason = Status(e.Event), e.Reason
 			}
 		case evRefused, evSame:
 			c := w.at(e.Name)
@@ -143,6 +147,20 @@ func (w *Watch) Unfinished() *Batch {
 // left are the members of a batch whose end is not known.
 func (w *Watch) left(b Batch) []Member {
 	return slices.DeleteFunc(slices.Clone(b.Members), func(m Member) bool { return w.at(m.Name).batch != b.Number })
+}
+
+// Lacking are the batches of which members lacked rows when they ended, with these members alone.
+func (w *Watch) Lacking() (out []Batch) {
+	for _, b := range w.batches {
+		b.Members = slices.DeleteFunc(slices.Clone(b.Members), func(m Member) bool {
+			c := w.at(m.Name)
+			return c.status != Failed || c.batch != 0 || c.ended != b.Number
+		})
+		if len(b.Members) > 0 {
+			out = append(out, b)
+		}
+	}
+	return out
 }
 
 // Runs are the run directories' names of all batches, oldest first.

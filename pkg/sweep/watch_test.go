@@ -309,3 +309,27 @@ func TestAnotherQuestion(t *testing.T) {
 		}
 	}
 }
+
+// TestMended takes up that a run was gone on with; of a checkpoint that was evaluated again since, an older run says nothing.
+func TestMended(t *testing.T) {
+	w := NewWatch(Rules{}, []Event{
+		{Event: evBegin, Batch: 1, Run: "r", Members: []Member{{Name: "a"}, {Name: "b"}, {Name: "c"}}},
+		{Event: evFailed, Batch: 1, Name: "a", Reason: "why"}, {Event: evFailed, Batch: 1, Name: "b", Reason: "why"}, {Event: evFailed, Batch: 1, Name: "c"},
+		{Event: evBegin, Batch: 2, Run: "s", Members: []Member{{Name: "c"}}},
+	})
+	lacking := w.Lacking()
+	if len(lacking) != 1 || lacking[0].Number != 1 || len(lacking[0].Members) != 2 {
+		t.Fatalf("lacking are %+v", lacking)
+	}
+	f := &fake{left: -1}
+	r := &Rounds{Watch: w, Log: f, Say: func(line string) { f.said = append(f.said, line) }}
+	if err := r.Mended(lacking[0], map[string]string{"b": "still"}); err != nil {
+		t.Fatal(err)
+	}
+	again, _ := parse(f.journal)
+	w.Apply(again...) // as the next watch does
+	status, reasons := w.Standing()
+	if status["a"] != Done || reasons["a"] != "" || status["b"] != Failed || reasons["b"] != "why" || status["c"] != Running || len(f.said) != 1 {
+		t.Errorf("they stand at %v, %v; said %q", status, reasons, f.said)
+	}
+}
