@@ -66,16 +66,18 @@ func TestUpRunDown(t *testing.T) {
 		if b, _ := os.ReadFile(filepath.Join(marks, "log")); string(b) != "0,1\n" {
 			t.Errorf("the job saw GPUs %q", b)
 		}
-		script := `cd ` + marks + `; setsid sleep 7654321 & sleep 7654321 & env -i sleep 7654321 & touch up; trap "" TERM; wait`
+		script := `trap "" TERM; setsid sleep 7654321 & sleep 7654321 & env -i sleep 7654321 & wait`
 		c.Sbatch(t, "-o", "/dev/null", "--gres=gpu:4", "--wrap", script)
+		const want = 3
+		got := 0
 		for range 400 {
-			if _, err := os.Stat(filepath.Join(marks, "up")); err == nil {
+			if got = len(mentions(t, "7654321")); got >= want {
 				break
 			}
 			time.Sleep(20 * time.Millisecond)
 		}
-		if got := len(mentions(t, "7654321")); got < 3 {
-			t.Errorf("%d processes of the job, want 3 and their shell", got)
+		if got < want {
+			t.Errorf("%d processes of the job, want %d", got, want)
 		}
 	})
 	if left := append(mentions(t, c.Dir), mentions(t, "7654321")...); len(left) > 0 {
