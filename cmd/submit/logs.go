@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 
@@ -53,7 +54,11 @@ func (e env) logs(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	v, err := logOf(p, result.Dir(dir), job, c.Int("attempt"))
+	l, err := newLogs(p, dir)
+	if err != nil {
+		return err
+	}
+	v, err := l.of(job, c.Int("attempt"))
 	if err != nil {
 		return err
 	}
@@ -64,14 +69,33 @@ func (e env) logs(c *cli.Context) error {
 	return e.show(c.Context, v.Log, c.Bool("follow"))
 }
 
-// logOf finds the log of a job's n-th attempt, 0: the last; where it was not tried the attempt is 0.
-func logOf(p *plan.Plan, dir result.Dir, job plan.Job, n int) (v logView, err error) {
+// logs knows where the logs of a run are.
+type logs struct {
+	plan *plan.Plan
+	dir  result.Dir
+	at   map[string]string // of jobs on a cluster, by the scheduler's name of the job
+}
+
+// newLogs reads what the schedulers have noted of a run.
+func newLogs(p *plan.Plan, dir string) (*logs, error) {
+	d := result.Dir(dir)
+	at, err := slurm.Logs(d.Slurm())
+	if err != nil {
+		return nil, err
+	}
+	further, err := dlc.Logs(d.DLC())
+	maps.Copy(at, further)
+	return &logs{p, d, at}, err
+}
+
+// of finds the log of a job's n-th attempt, 0: the last; where it was not tried the attempt is 0.
+func (l *logs) of(job plan.Job, n int) (v logView, err error) {
 	if n == 0 {
-		if n, err = dir.LastAttempt(job.ID); err != nil {
+		if n, err = l.dir.LastAttempt(job.ID); err != nil {
 			return v, err
 		}
 	}
-	path, err := logFile(p, dir, result.Ticket{Job: job.ID, Attempt: n})
+	path, err := l.file(result.Ticket{Job: job.ID, Attempt: n})
 	return logView{job.ID, job.Shards, n, path}, err
 }
 
@@ -85,24 +109,20 @@ func jobNamed(p *plan.Plan, name string) (plan.Job, error) {
 	return plan.Job{}, badInput{fmt.Errorf("the plan has no shard or job %q; submit logs DIR lists them", name)}
 }
 
-// logFile is where the worker that did a ticket wrote. It may have been asked for because of another ticket.
-func logFile(p *plan.Plan, dir result.Dir, t result.Ticket) (string, error) {
-	name := run.Command(p, string(dir), "", plan.Job{ID: t.Job}, t.Attempt).Name
-	claim, err := result.ReadClaim(dir.Claim(t))
+// file is where the worker that did a ticket wrote. It may have been asked for because of another ticket.
+func (l *logs) file(t result.Ticket) (string, error) {
+	name := run.Command(l.plan, string(l.dir), "", plan.Job{ID: t.Job}, t.Attempt).Name
+	claim, err := result.ReadClaim(l.dir.Claim(t))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
 	if claim.Worker != "" {
 		name = claim.Worker
 	}
-	path, err := slurm.LogOf(dir.Slurm(), name)
-	if path == "" && err == nil {
-		path, err = dlc.LogOf(dir.DLC(), name)
+	if path := l.at[name]; path != "" {
+		return path, nil
 	}
-	if err != nil || path != "" {
-		return path, err
-	}
-	return dir.Log(t.Job, t.Attempt), nil
+	return l.dir.Log(t.Job, t.Attempt), nil
 }
 
 // listLogs prints, for each job that was tried, its last attempt and its log.
@@ -111,9 +131,13 @@ func (e env) listLogs(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	l, err := newLogs(p, dir)
+	if err != nil {
+		return err
+	}
 	all := logsView{jsonVersion, dir, []logView{}}
 	for _, j := range p.Jobs {
-		v, err := logOf(p, result.Dir(dir), j, 0)
+		v, err := l.of(j, 0)
 		if err != nil {
 			return err
 		}

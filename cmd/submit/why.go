@@ -8,7 +8,6 @@ import (
 	"strings"
 	"unicode"
 
-	"sextant/pkg/result"
 	"sextant/pkg/run"
 
 	"github.com/urfave/cli/v2"
@@ -101,6 +100,10 @@ func whyOf(s *run.State, lines int) (*whyView, error) {
 	if err != nil {
 		return nil, err
 	}
+	logs, err := newLogs(s.Plan, s.Dir)
+	if err != nil {
+		return nil, err
+	}
 	for _, t := range s.Troubles() {
 		w := whyShard{Shard: t.Shard, Task: t.Task, Rows: t.Rows, Done: t.Done, State: string(t.State), Class: string(t.Class), Attempts: t.Attempts,
 			Node: t.Node, Reason: t.Reason, Advice: strings.ReplaceAll(advice[t.Class], "RUN", relative(s.Dir))}
@@ -113,7 +116,7 @@ func whyOf(s *run.State, lines int) (*whyView, error) {
 			w.Advice = "a submit works on the run; wait"
 		}
 		if t.Last.Attempt > 0 {
-			if w.Log, err = logFile(s.Plan, result.Dir(s.Dir), t.Last); err != nil {
+			if w.Log, err = logs.file(t.Last); err != nil {
 				return nil, err
 			}
 			if at := s.Logs[t.Last]; at != "" {

@@ -108,19 +108,18 @@ func (s *Scheduler) end(j *job, st scheduler.Status) {
 	_ = s.note(record{Name: j.Name, Final: &st}, false)
 }
 
-// LogOf finds the log of a job by its name, from the files of a scheduler's directory alone: its own, or what was fetched of it. "": the books
-// of that directory do not have the job.
-func LogOf(dir, name string) (string, error) {
+// Logs are the logs of all jobs by their names, from the files of a scheduler's directory alone: their own, or what was fetched of them.
+func Logs(dir string) (map[string]string, error) {
 	s := &Scheduler{opt: Options{Dir: dir}, jobs: map[string]*job{}}
 	if err := s.read(); err != nil {
-		return "", err
+		return nil, err
 	}
-	j := s.jobs[name]
-	switch {
-	case j == nil:
-		return "", nil
-	case j.Final != nil && j.Final.Log != "":
-		return j.Final.Log, nil
+	logs := map[string]string{}
+	for name, j := range s.jobs {
+		logs[name] = j.Log
+		if j.Final != nil && j.Final.Log != "" {
+			logs[name] = j.Final.Log
+		}
 	}
-	return j.Log, nil
+	return logs, nil
 }

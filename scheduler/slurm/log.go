@@ -7,24 +7,25 @@ import (
 	"strings"
 )
 
-// LogOf finds the log of a job by its name, from the files of a scheduler's directory alone. "": no array of that directory has the job.
-func LogOf(dir, name string) (string, error) {
+// Logs are the logs of all jobs by their names, from the files of a scheduler's directory alone.
+func Logs(dir string) (map[string]string, error) {
 	lists, err := filepath.Glob(filepath.Join(dir, "*.list"))
 	if err != nil {
-		return "", fmt.Errorf("looking for arrays: %w", err)
+		return nil, fmt.Errorf("looking for arrays: %w", err)
 	}
+	logs := map[string]string{}
 	for _, path := range lists {
 		b, err := os.ReadFile(path)
 		if err != nil {
-			return "", fmt.Errorf("reading an array's list: %w", err)
+			return nil, fmt.Errorf("reading an array's list: %w", err)
 		}
 		index := 0
 		for line := range strings.Lines(string(b)) {
-			if words := strings.Fields(line); len(words) > 1 && words[1] == name {
-				return fmt.Sprintf("%s.%d.log", strings.TrimSuffix(path, ".list"), index), nil
+			if words := strings.Fields(line); len(words) > 1 && logs[words[1]] == "" {
+				logs[words[1]] = fmt.Sprintf("%s.%d.log", strings.TrimSuffix(path, ".list"), index)
 			}
 			index++
 		}
 	}
-	return "", nil
+	return logs, nil
 }
