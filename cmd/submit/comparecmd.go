@@ -14,6 +14,7 @@ import (
 
 	"sextant/pkg/cliargs"
 	"sextant/pkg/plan"
+	"sextant/pkg/report"
 	"sextant/pkg/result"
 	"sextant/pkg/run"
 	"sextant/pkg/score"
@@ -278,12 +279,7 @@ func (p comparePair) notes() (notes []string) {
 }
 
 // number is a value in its unit, as summaries have it.
-func (c comparison) number(v *float64) string {
-	if v == nil {
-		return "-"
-	}
-	return strconv.FormatFloat(*v, 'f', map[bool]int{true: 4, false: 2}[c.Unit == score.Perplexity], 64)
-}
+func (c comparison) number(v *float64) string { return report.Value(c.Unit, v, nil) }
 
 // change is a difference in points, or a ratio.
 func (c comparison) change(v *float64) string {

@@ -3,17 +3,17 @@ package main
 import (
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"sextant/pkg/report"
 )
 
 // print writes the preview for a person: tasks, pools, then what is foreseen, then the scripts.
 func (v *preview) print(out io.Writer) error {
 	w := &strings.Builder{}
-	fmt.Fprintf(w, "plan %s of %s: %s, %s in %s\n\n", v.Digest[:8], v.Spec,
-		count(len(v.Tasks), "task"), count(v.Total.Shards, "shard"), count(len(v.Jobs), "job"))
+	fmt.Fprintf(w, "plan %s of %s: %s\n\n", v.Digest[:8], v.Spec, extent(len(v.Tasks), v.Total.Shards, len(v.Jobs)))
 	v.printTasks(w)
 	fmt.Fprintln(w)
 	if len(v.Variants) > 0 {
@@ -51,11 +51,11 @@ func (v *preview) print(out io.Writer) error {
 
 func base(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
 
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return strconv.Itoa(n) + " " + what + "s"
+func count(n int, what string) string { return report.Plural(n, what) }
+
+// extent is how much there is to do.
+func extent(tasks, shards, jobs int) string {
+	return count(tasks, "task") + ", " + count(shards, "shard") + " in " + count(jobs, "job")
 }
 
 func (v *preview) printTasks(w io.Writer) {

@@ -70,7 +70,7 @@ func (e env) inRun(c *cli.Context, p *plan.Plan, t task) error {
 		return err
 	}
 	defer r.Close()
-	fmt.Fprintf(e.stderr, "plan: %d tasks, %d shards in %d jobs\nrun directory: %s\n", len(p.Tasks), len(p.Shards), len(p.Jobs), relative(string(r.Dir)))
+	fmt.Fprintf(e.stderr, "plan: %s\nrun directory: %s\n", extent(len(p.Tasks), len(p.Shards), len(p.Jobs)), relative(string(r.Dir)))
 	return errors.Join(e.carryOut(c, r, t), m.save())
 }
 
@@ -283,20 +283,15 @@ func (e env) scores(ctx context.Context, r *run.Run, mode string) error {
 		if all, err = score.Read(path); errors.Is(err, fs.ErrNotExist) {
 			return badInput{fmt.Errorf("there are no scores yet: %w; run without -m viz first", err)}
 		}
+		fill(&all, r) // a file of scores lacks what is not the same in each run
 	} else {
 		all, records, err = e.rescore(ctx, r)
 	}
 	if err != nil {
 		return err
 	}
-	fill(&all, r) // a file of scores lacks what is not the same in each run
-	e.notices.scored(&all)
-	e.tracking.scored(&all)
-	show, err := writeSummary(r, all)
+	show, err := e.publish(r, all, records)
 	if err != nil {
-		return err
-	}
-	if err := e.writePage(r, all, records); err != nil {
 		return err
 	}
 	if err := e.printScores(r, all, show); err != nil {
@@ -305,6 +300,16 @@ func (e env) scores(ctx context.Context, r *run.Run, mode string) error {
 	fmt.Fprintf(e.stderr, "summary: %s\n", relative(filepath.Join(string(r.Dir), "summary.{txt,csv,md,json}")))
 	fmt.Fprintf(e.stderr, "report: %s\n", relative(pageFile(string(r.Dir))))
 	return e.whole(r, &all)
+}
+
+// publish tells and writes the scores, and says how to show them. records are as for writePage.
+func (e env) publish(r *run.Run, all score.Scores, records map[string][]result.Record) (show func(io.Writer, score.Scores) error, err error) {
+	e.notices.scored(&all)
+	e.tracking.scored(&all)
+	if show, err = writeSummary(r, all); err == nil {
+		err = e.writePage(r, all, records)
+	}
+	return show, err
 }
 
 // scoresView is the scores of a run.

@@ -74,12 +74,7 @@ func (e env) rescored(c *cli.Context, r *run.Run, dir string) error {
 	if err != nil {
 		return err
 	}
-	fill(&all, r)
-	e.tracking.scored(&all)
-	if _, err := writeSummary(r, all); err != nil {
-		return err
-	}
-	if err := e.writePage(r, all, records); err != nil {
+	if _, err := e.publish(r, all, records); err != nil {
 		return err
 	}
 	if err := e.printJSON(scoreView{scoresView{jsonVersion, dir, all}, changes(before, &all)}); err != nil {
