@@ -200,7 +200,7 @@ func (j *joined) page(file string, b report.Board, lead string) error {
 		return fmt.Errorf("writing %q: %w", file, err)
 	}
 	defer os.RemoveAll(dir)
-	p := report.Page{File: filepath.Base(file), Run: "leaderboard", Scores: j.Scores,
+	p := report.Page{File: filepath.Base(file), Run: "leaderboard", Scores: j.Scores, Board: &b,
 		Lead: fmt.Sprintf("%s, %s", report.Plural(len(b.Rows), "models"), lead)}
 	for _, row := range b.Rows {
 		if at, ok := j.steps[row.Model]; ok {

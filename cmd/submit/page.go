@@ -33,6 +33,13 @@ func (e env) writePage(r *run.Run, all score.Scores, records map[string][]result
 	}
 	p := report.Page{Run: filepath.Base(string(r.Dir)), Lead: leadOf(r.Plan), Scores: all, Steps: checkpoints(r.Plan),
 		Attempts: attemptsOf(r.Plan, spans), Facts: facts(r)}
+	if ranked(r.Plan, all) {
+		board, err := report.NewBoard(all, "")
+		if err != nil {
+			return err
+		}
+		p.Board = &board
+	}
 	if p.Spec, err = specText(r.Plan); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 
+	"sextant/pkg/plan"
 	"sextant/pkg/report"
 	"sextant/pkg/run"
 	"sextant/pkg/score"
@@ -14,8 +15,13 @@ func writeSummary(r *run.Run, all score.Scores) (show func(io.Writer, score.Scor
 	if err := report.Write(string(r.Dir), all); err != nil {
 		return nil, err
 	}
-	if len(all.Scores) == 0 || !report.Many(all) && !(r.Plan.Spec.Swept && len(r.Plan.Variants) > 1) {
+	if !ranked(r.Plan, all) {
 		return report.Terminal, nil
 	}
 	return report.TerminalBoard, report.WriteBoard(string(r.Dir), all, "")
+}
+
+// ranked says that a run's scores have a leaderboard.
+func ranked(p *plan.Plan, all score.Scores) bool {
+	return len(all.Scores) > 0 && (report.Many(all) || p.Spec.Swept && len(p.Variants) > 1)
 }

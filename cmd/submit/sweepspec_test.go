@@ -22,7 +22,7 @@ func sweepSpec() string { return filepath.Join(filepath.Dir(pocket()), "sweep", 
 const sweepLimit = "3"
 
 // swept is what one command makes of the example of a sweep on this machine.
-type swept struct{ scores, board, printed []byte }
+type swept struct{ scores, board, page, printed []byte }
 
 var sweptHere struct {
 	sync.Mutex
@@ -40,7 +40,7 @@ func sweepHere(t *testing.T) *swept {
 	s := newSession(t)
 	s.args = []string{sweepSpec(), "-w", s.work, "--limit", sweepLimit, "--max-num-workers", "2"}
 	log := s.endAll()[0]
-	sweptHere.swept = &swept{scores: s.file("scores.json"), board: s.file("leaderboard.json"), printed: log}
+	sweptHere.swept = &swept{scores: s.file("scores.json"), board: s.file("leaderboard.json"), page: s.file("report.html"), printed: log}
 	return sweptHere.swept
 }
 
@@ -84,6 +84,9 @@ func decode[T any](t *testing.T, data []byte) T {
 func TestSweep(t *testing.T) {
 	here := sweepHere(t)
 	board := decode[report.Board](t, here.board)
+	if !bytes.Contains(here.page, []byte(`<section id="board"`)) {
+		t.Error("the page has no leaderboard")
+	}
 	variants := map[string]bool{}
 	for _, row := range board.Rows {
 		if row.Rank == 0 || row.Value == nil {

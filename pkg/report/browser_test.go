@@ -83,6 +83,9 @@ func TestPagesInBrowser(t *testing.T) {
 	if n := browser.Eval[int](b, `document.querySelectorAll("#curves figure svg").length`); n == 0 {
 		t.Error("there are no curves")
 	}
+	if text := browser.Eval[string](b, `document.querySelector("#board tbody tr").innerText`); !strings.HasPrefix(text, "large-step5000\t1\t") {
+		t.Errorf("the first of the leaderboard is %q", text)
+	}
 	looks(t, b)
 
 	path := opened(t, b, pairPage("pairs.html"))
@@ -121,6 +124,8 @@ func checkpointPage(t *testing.T, file string) Page {
 		}
 	}
 	p.Scores = run(t, models, nil, []bench{quiz, exam}, nil)
+	ranks := board(t, p.Scores, "")
+	p.Board = &ranks
 	return p
 }
 

@@ -39,6 +39,7 @@ type Page struct {
 	Run      string // its name
 	Lead     string // one line about it
 	Scores   score.Scores
+	Board    *Board // the ranks of their models, shown before the scores
 	Pairs    []Pair // models set against a baseline, beside those of the scores
 	Steps    []Checkpoint
 	Details  []Detail  // the tasks of which rows are shown
@@ -182,6 +183,11 @@ func render(p Page, tasks []taskView, rows []taskData) ([]byte, error) {
 	t := template.Must(template.New(PageFile).Parse(text("page.html")))
 	variantHead, variants := variantTable(p.Scores)
 	curveHead, curveLines := curveTable(checkpoints, trained)
+	var board Board
+	if p.Board != nil {
+		board = *p.Board
+	}
+	boardHead, boardLines := board.html()
 	beside := ""
 	if slices.ContainsFunc(rows, func(d taskData) bool { return d.Files > 0 }) {
 		beside = "The first ones are in this file, all of them in " + p.rowsDir() + " beside it."
@@ -191,6 +197,7 @@ func render(p Page, tasks []taskView, rows []taskData) ([]byte, error) {
 		"Run": p.Run, "Lead": p.Lead, "CSS": template.CSS(text("page.css")), "JS": template.JS(text("page.js")),
 		"D3": template.JS(text("d3.min.js")), "Plot": template.JS(text("plot.umd.min.js")), "Data": template.JS(data),
 		"Caption": caption(v), "Head": v.htmlHead(), "Lines": v.htmlLines(), "Models": len(v.models), "Notes": v.notes, "Pairs": p.Pairs,
+		"BoardHead": boardHead, "Board": boardLines, "BoardNotes": board.Notes,
 		"CurveHead": curveHead, "Curves": curveLines, "VariantHead": variantHead, "Variants": variants,
 		"Tasks": tasks, "Beside": beside, "Spans": spans, "Cost": cost(p.Attempts), "Facts": p.Facts, "Spec": p.Spec,
 	})

@@ -164,6 +164,26 @@ func (b Board) Markdown() string {
 	return out.String()
 }
 
+// html is the whole table as a page has it, the models first, which stay in sight; none of a board without models.
+func (b *Board) html() (heads []head, lines [][]cell) {
+	if len(b.Rows) == 0 {
+		return nil, nil
+	}
+	for _, name := range b.head() {
+		heads = append(heads, head{name, true})
+	}
+	heads[0], heads[1] = head{heads[1].Name, false}, heads[0]
+	for _, row := range b.Rows {
+		var line []cell
+		for _, text := range b.cells(row) {
+			line = append(line, cell{Text: text, Class: "n"})
+		}
+		line[0], line[1] = line[1], line[0]
+		lines = append(lines, line)
+	}
+	return heads, lines
+}
+
 // CSV renders one row a model, with full precision: rank (empty: none), model, by (what the board goes by), value, stderr, low, high,
 // within_noise, reason, then the value in each column, headed by its name. Empty where there is none.
 func (b Board) CSV() ([]byte, error) {
