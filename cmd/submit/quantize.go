@@ -20,11 +20,22 @@ func (e env) quantizeCommand() *cli.Command {
 	return &cli.Command{
 		Name: "quantize", Usage: "make a spec's quantized models, and stop there", ArgsUsage: "[SPEC]",
 		Description: "Carries out the quantizations of the spec's [[quant]] recipes and says where the models and their exports are. The run is\n" +
-			"the one that submit SPEC evaluates in: that goes on from what is made here. Its flags are those of submit.\n\n" +
+			"the one that submit SPEC evaluates in: that goes on from what is made here. Its flags are those of submit but --mode.\n\n" +
 			"Example: submit quantize eval.toml --slurm -p llmeval",
-		Flags:  evaluateFlags(),
+		Flags:  quantizeFlags(),
 		Action: e.quantize,
 	}
+}
+
+// quantizeFlags are those of an evaluation. --mode is there to be refused, and not shown.
+func quantizeFlags() []cli.Flag {
+	flags := evaluateFlags()
+	for _, f := range flags {
+		if text, ok := f.(*cli.StringFlag); ok && text.Name == "mode" {
+			text.Hidden = true
+		}
+	}
+	return flags
 }
 
 func (e env) quantize(c *cli.Context) error {
