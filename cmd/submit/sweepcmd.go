@@ -341,8 +341,8 @@ func (s *sweeper) Carry(b sweep.Batch) (map[string]string, error) {
 		return nil, err
 	}
 	defer r.Close()
-	fmt.Fprintf(s.stderr, "batch %d: %s, %d tasks, %d shards in %d jobs\nrun directory: %s\n", b.Number, count(len(b.Members), "checkpoint"),
-		len(p.Tasks), len(p.Shards), len(p.Jobs), relative(dir))
+	fmt.Fprintf(s.stderr, "batch %d: %s, %s\nrun directory: %s\n", b.Number, count(len(b.Members), "checkpoint"),
+		extent(len(p.Tasks), len(p.Shards), len(p.Jobs)), relative(dir))
 	quiet := s.env
 	quiet.stdout = io.Discard // the answer is the leaderboard
 	err = errors.Join(quiet.carryOut(s.c, r, task{mode: modeAll}), m.save())
