@@ -89,19 +89,12 @@ func TestDocsMan(t *testing.T) {
 	}
 }
 
-// TestEveryCommandHelps wants of each command an example that calls it, and of each flag with a value a word that stands for it. A command
-// with --json has its document in docs/json.md.
+// TestEveryCommandHelps wants of each command an example that calls it, and what else clidoc.Lacking does.
 func TestEveryCommandHelps(t *testing.T) {
-	documented := map[string]bool{}
-	for _, d := range documents {
-		for _, line := range d.Commands {
-			documented[commandOf(line)] = true
-		}
+	for _, text := range clidoc.Lacking(tree(), documents) {
+		t.Error(text)
 	}
 	for _, c := range tree() {
-		if c.Usage == "" || len(c.Examples) == 0 {
-			t.Errorf("%s lacks a usage line or an example", c.Name)
-		}
 		for _, line := range c.Examples {
 			if !strings.HasPrefix(line, c.Name+" ") && c.Depth > 0 && !strings.Contains(line, "("+c.Name) {
 				t.Errorf("%s has an example of something else: %s", c.Name, line)
@@ -110,28 +103,7 @@ func TestEveryCommandHelps(t *testing.T) {
 				t.Errorf("%s: the example %q is refused: %v", c.Name, line, err)
 			}
 		}
-		if c.JSON && !documented[c.Name] {
-			t.Errorf("%s has --json and no document in docs/json.md: add it to documents in docs_test.go", c.Name)
-		}
-		for _, g := range c.Groups {
-			for _, f := range g.Flags {
-				if f.Text == "" || f.Value == "VALUE" {
-					t.Errorf("%s %s lacks a text, or the word in backquotes that stands for its value", c.Name, f.Names[0])
-				}
-			}
-		}
 	}
-}
-
-// commandOf is the command of a command line, as it is named in the tree.
-func commandOf(line string) string {
-	name := ""
-	for _, c := range tree() {
-		if strings.HasPrefix(line+" ", c.Name+" ") && len(c.Name) > len(name) {
-			name = c.Name
-		}
-	}
-	return name
 }
 
 // parsed reads an example as submit would, without doing it.

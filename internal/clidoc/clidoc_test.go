@@ -2,6 +2,7 @@ package clidoc
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -36,6 +37,22 @@ func TestCommands(t *testing.T) {
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", got, want)
+	}
+}
+
+func TestLacking(t *testing.T) {
+	prog := app()
+	prog.Commands[0].Subcommands[0].Flags = append(prog.Commands[0].Subcommands[0].Flags, &cli.StringFlag{Name: "out", Usage: "a file"})
+	documents := []Document{{Title: "a plan", Commands: []string{"prog plan --json"}}}
+	want := []string{"prog plan lacks a usage line or an example", "prog plan diff lacks a usage line or an example",
+		"prog plan diff has --json and no document in docs/json.md: add it to documents in docs_test.go",
+		"prog plan diff --out lacks a text, or the word in backquotes that stands for its value"}
+	if got := Lacking(Commands(prog), documents); !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	documents[0].Commands[0] = "prog plan diff A B --json"
+	if got := Lacking(Commands(prog), documents); len(got) != 3 {
+		t.Errorf("with its document: %q", got)
 	}
 }
 
