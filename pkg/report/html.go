@@ -26,11 +26,8 @@ import (
 //go:embed page/page.html page/page.css page/page.js page/d3.min.js page/plot.umd.min.js
 var pageFiles embed.FS
 
-// PageFile is a run's page, RowsDir the directory beside it with the rows that went wrong.
-const (
-	PageFile = "report.html"
-	RowsDir  = "report-rows"
-)
+// PageFile is a run's page.
+const PageFile = "report.html"
 
 // Page is what report.html shows: one file that needs nothing from elsewhere, but for the rows beyond the first ones, which lie beside it.
 // What is empty has no section: a page may be of scores alone, those of several runs joined.
@@ -150,16 +147,7 @@ func render(p Page, tasks []taskView, rows []taskData) ([]byte, error) {
 	spans, bars := timeline(p.Attempts)
 	checkpoints := training(p.Steps, v.models)
 	trained := curves(p.Scores, checkpoints)
-	models, changes := slices.Clone(v.models), plotChanges(p.Scores.Comparisons)
-	for _, pair := range p.Pairs {
-		if !slices.Contains(models, pair.Label) {
-			models = append(models, pair.Label)
-		}
-		for _, c := range plotChanges(pair.Changes) {
-			c.Model = pair.Label
-			changes = append(changes, c)
-		}
-	}
+	models, changes := p.charted(v.models)
 	data, err := json.Marshal(struct {
 		Models  []string            `json:"models"`
 		Scores  []plotted           `json:"scores"`
@@ -202,6 +190,21 @@ func render(p Page, tasks []taskView, rows []taskData) ([]byte, error) {
 		"Tasks": tasks, "Beside": beside, "Spans": spans, "Cost": cost(p.Attempts), "Facts": p.Facts, "Spec": p.Spec,
 	})
 	return b.Bytes(), err
+}
+
+// charted are the models that charts show, those of the scores and of the pairs, and their changes.
+func (p Page) charted(scored []string) (models []string, changes []plotted) {
+	models, changes = slices.Clone(scored), plotChanges(p.Scores.Comparisons)
+	for _, pair := range p.Pairs {
+		if !slices.Contains(models, pair.Label) {
+			models = append(models, pair.Label)
+		}
+		for _, c := range plotChanges(pair.Changes) {
+			c.Model = pair.Label
+			changes = append(changes, c)
+		}
+	}
+	return models, changes
 }
 
 // some is the list, and never null in JSON.

@@ -111,7 +111,7 @@ func TestPageHasItAll(t *testing.T) {
 	if len(lanes) != 2 || len(data.Spans) != 6 {
 		t.Errorf("%d bars in %d lanes; three attempts of which two run at once are 6 in 2", len(data.Spans), len(lanes))
 	}
-	if _, err := os.Stat(filepath.Join(dir, RowsDir)); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(dir, "report-rows")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("rows beside a page that has them all: %v", err)
 	}
 }
@@ -128,7 +128,7 @@ func TestPageOfManyRows(t *testing.T) {
 	task := data.Tasks["0"]
 	var got []pageRow
 	for i := range task.Files {
-		raw, err := os.ReadFile(filepath.Join(dir, RowsDir, fmt.Sprintf("0-%d.js", i)))
+		raw, err := os.ReadFile(filepath.Join(dir, "report-rows", fmt.Sprintf("0-%d.js", i)))
 		if err != nil {
 			t.Fatal(err)
 		}
