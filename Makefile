@@ -42,7 +42,7 @@ build: ## bin/submit (static) and bin/worker
 CUDA_ARCH ?= 80 89 90 90-ptx
 EMULATED := $(CURDIR)/$(BIN)/libsextant_cuda_emulated.so
 # The tests of kernels that a device takes part in.
-TABLE := '^Test(Ops|Device|Pieces|SetBatch|Graph|RoundingOfActivations|HalfIsItsValues|LogProbIs|Sample|AttentionIgnores|KVCopy|$\
+TABLE := '^Test(Ops|Device|Pieces|SetBatch|Graph|RoundingOfActivations|HalfIsItsValues|LogProbIs|Sample|AttentionIgnores|KVCopy|Copy|$\
   Misuse|BadWeights|NoMemory|Open|Lifetimes|Nothing|TensorViews)'
 
 worker-cuda: build ## bin/worker and, beside it, bin/libsextant_cuda.so: nvcc of PATH or NVCC, else out of Debian's packages
@@ -68,7 +68,7 @@ check-cuda-aligned:
 check-cuda-odd:
 	cd kernels && SEXTANT_CUDA_LIB=$(EMULATED) SEXTANT_TEST_TARGETS='^cuda.*[0-9]$$' ../$(BIN)/cuda/kernels.test -test.short -test.run $(TABLE)
 check-cuda-goldens:
-	SEXTANT_CUDA_LIB=$(EMULATED) $(GO) test -count=1 -run TestDevice ./pkg/model/ ./pkg/engine/
+	SEXTANT_CUDA_LIB=$(EMULATED) $(GO) test -count=1 -run TestDevice ./pkg/model/ ./pkg/engine/ ./pkg/pipeline/
 check-cuda-programs:
 	$(BIN)/cuda/attention && $(BIN)/cuda/matmul
 

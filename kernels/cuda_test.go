@@ -272,6 +272,7 @@ func (w *world) recordings(t *testing.T) {
 	for what, f := range map[string]func() error{
 		"upload":   func() error { return w.st.UploadF32(w.x, make([]float32, 32)) },
 		"download": func() error { return w.st.DownloadF32(w.x, make([]float32, 32)) },
+		"copy":     func() error { return w.st.Copy(w.table.SliceRows(0, 1), w.table.SliceRows(1, 2)) },
 		"embed":    func() error { return w.st.Embed(w.x, w.w, make([]int32, 4)) },
 		"gather":   func() error { return w.st.Gather(w.x, w.y, make([]int32, 4)) },
 		"logprob":  func() error { return errOf(w.st.LogProb(w.x, w.w, kernels.Targets{})) },

@@ -85,7 +85,16 @@ type Device struct {
 // handle is the part common to everything that a device makes: its release, once.
 type handle struct {
 	dev  *Device
-	free func() // nil when freed; called with dev.mu held
+	free func()     // nil when freed; called with dev.mu held
+	pin  sync.Mutex // held while it is freed, or read by another device; taken behind a device's mu
+}
+
+// end frees the object. Called with dev.mu held.
+func (h *handle) end() {
+	h.pin.Lock()
+	defer h.pin.Unlock()
+	h.free()
+	h.free = nil
 }
 
 // Open opens a device of the backend.
@@ -132,8 +141,7 @@ func (d *Device) Close() {
 		return
 	}
 	for h := range d.live {
-		h.free()
-		h.free = nil
+		h.end()
 	}
 	d.live = nil
 	C.shim_close(d.ops, d.dev)
@@ -188,8 +196,7 @@ func (h *handle) release() {
 	h.dev.mu.Lock()
 	defer h.dev.mu.Unlock()
 	if h.free != nil {
-		h.free()
-		h.free = nil
+		h.end()
 		delete(h.dev.live, h)
 	}
 }

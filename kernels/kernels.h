@@ -23,7 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SX_ABI 4 /* raised whenever a struct or the meaning of a function changes */
+#define SX_ABI 5 /* raised whenever a struct or the meaning of a function changes */
 
 typedef int32_t sx_status;
 enum { SX_OK = 0, SX_INVALID = 1, SX_NOMEM = 2, SX_UNSUPPORTED = 3, SX_DEVICE = 4 };
@@ -161,6 +161,10 @@ typedef struct sx_ops {
   void (*buffer_free)(sx_device *, sx_buffer *);
   sx_status (*upload)(sx_device *, sx_stream *, sx_buffer *dst, int64_t offset_bytes, const void *src, int64_t bytes);
   sx_status (*download)(sx_device *, sx_stream *, void *dst, const sx_buffer *src, int64_t offset_bytes, int64_t bytes);
+  /* dst's bytes from `at` on = those of src from `from` on. src may be another device's of the same backend: then straight from one to the
+   * other where the machine has a way between them, else as the driver does it. It waits, as download does; so what writes to another
+   * device's src must have been waited for, and once the call returns either side may be written again. */
+  sx_status (*copy)(sx_device *, sx_stream *, sx_buffer *dst, int64_t at, const sx_buffer *src, int64_t from, int64_t bytes);
 
   sx_status (*weight_new)(sx_device *, const sx_weight_desc *, sx_weight **out); /* packs what is not */
   /* The form that matmul reads, apart from making a weight of it, so that it may lie in memory that processes share. The packed forms of

@@ -70,6 +70,11 @@ func TestMisuse(t *testing.T) {
 		huge.Rows, huge.Stride = math.MaxInt64/2, math.MaxInt64/2
 		narrow := x
 		narrow.Stride = 7
+		whole, gone, theirs := contiguous(t, w.dev), contiguous(t, w.dev), contiguous(t, other.dev)
+		gone.Buf.Free()
+		foreign := contiguous(t, foreigner(t, tg))
+		shifted := whole.SliceRows(0, 3)
+		shifted.Offset += 64
 		bad := kernels.SampleDesc{Temperature: 1, TopP: 1}
 		desc := func(n int) []kernels.SampleDesc { return append(make([]kernels.SampleDesc, n-1), bad) }
 		for _, c := range []struct {
@@ -177,6 +182,14 @@ func TestMisuse(t *testing.T) {
 			{"31 values", st.UploadF32(x, make([]float32, 31))},
 			{"33 values", st.DownloadF32(x, make([]float32, 33))},
 			{"of a buffer of", st.UploadF32(beyond, make([]float32, 32))},
+			{"a tensor [3, 8] of f32", st.Copy(whole, whole.SliceRows(0, 3))},
+			{"row stride 8 to [4, 7] of f32", st.Copy(whole.SliceCols(0, 7), whole.SliceCols(1, 8))},
+			{"copied onto themselves", st.Copy(whole.SliceRows(0, 3), whole.SliceRows(1, 4))},
+			{"from a buffer that is missing", st.Copy(whole, kernels.Tensor{Rows: 4, Cols: 8, Stride: 8})},
+			{"no buffer to copy from", st.Copy(whole, gone)},
+			{"no buffer to copy from", st.Copy(whole, foreign)},
+			{"of a buffer of 128 to copy from", st.Copy(whole.SliceRows(0, 3), shifted)},
+			{"the buffer is another device's", st.Copy(theirs, whole)},
 			{"no stream", (*kernels.Stream)(nil).Add(x, y)},
 		} {
 			if !isInvalid(c.err) || !strings.Contains(c.err.Error(), c.text) || !strings.HasPrefix(c.err.Error(), "kernels: ") {
@@ -185,6 +198,21 @@ func TestMisuse(t *testing.T) {
 		}
 		w.checkGuards()
 	}
+}
+
+func contiguous(t *testing.T, dev *kernels.Device) kernels.Tensor {
+	t.Helper()
+	x, err := dev.NewTensor(4, 8, kernels.F32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+// foreigner is a device of another backend.
+func foreigner(t *testing.T, tg target) *kernels.Device {
+	name := map[bool]string{true: "cpu", false: "ref"}[tg.backend == "ref"]
+	return target{backend: name, threads: 1}.open(t).dev
 }
 
 func TestBadWeights(t *testing.T) {

@@ -61,6 +61,7 @@ func (*Graph) Run() error                 { return errNoCgo }
 func (*Stream) Sync() error                                                    { return errNoCgo }
 func (*Stream) UploadF32(Tensor, []float32) error                              { return errNoCgo }
 func (*Stream) DownloadF32(Tensor, []float32) error                            { return errNoCgo }
+func (*Stream) Copy(dst, src Tensor) error                                     { return errNoCgo }
 func (*Stream) NewBatch(BatchDesc) (*Batch, error)                             { return nil, errNoCgo }
 func (*Stream) SetBatch(*Batch, BatchDesc) error                               { return errNoCgo }
 func (*Stream) Record(func() error) (*Graph, error)                            { return nil, errNoCgo }

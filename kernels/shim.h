@@ -28,6 +28,9 @@ static inline sx_status shim_upload(shim s, sx_buffer *dst, int64_t at, const ui
 static inline sx_status shim_download(shim s, uint8_t *dst, const sx_buffer *src, int64_t at, int64_t n) {
   return s.ops->download(s.dev, s.stream, dst, src, at, n);
 }
+static inline sx_status shim_copy(shim s, sx_buffer *dst, int64_t at, const sx_buffer *src, int64_t from, int64_t n) {
+  return s.ops->copy(s.dev, s.stream, dst, at, src, from, n);
+}
 
 typedef struct {
   int32_t dtype, group, borrow, use, packed, row_scales;

@@ -37,6 +37,33 @@ func (s *Stream) DownloadF32(t Tensor, dst []float32) error {
 	})
 }
 
+// Copy makes dst what src is: contiguous both, of equal shape and format. src may lie on another device of the same backend; then its values go
+// from one to the other without the host where the machine can, and what makes them must have been waited for. Copy waits, too: once it
+// returns src may be changed.
+func (s *Stream) Copy(dst, src Tensor) error {
+	if dst.Rows != src.Rows || dst.Cols != src.Cols || dst.DType != src.DType || !dst.Contiguous() || !src.Contiguous() {
+		return invalid("copy", "a tensor [%d, %d] of %v with row stride %d to [%d, %d] of %v with row stride %d",
+			src.Rows, src.Cols, src.DType, src.Stride, dst.Rows, dst.Cols, dst.DType, dst.Stride)
+	}
+	n := dst.Rows * dst.Cols
+	if err := dst.checkHost("copy", n); err != nil {
+		return err
+	}
+	h, bytes := src.Buf.owned(), int64(n)*dst.DType.Bytes()
+	if h == nil || int64(n) > src.Buf.bytes {
+		return invalid("copy", "[%d, %d] of %v from a buffer that is missing or too small", src.Rows, src.Cols, src.DType)
+	}
+	return s.call("copy", func(c C.shim) C.sx_status {
+		from := (*C.sx_buffer)(nil)
+		h.pin.Lock() // the device that src is of may be at work: it is not locked, and may not free src meanwhile
+		defer h.pin.Unlock()
+		if h.dev.ops == c.ops { // another backend's is none that this one knows
+			from = src.Buf.p
+		}
+		return C.shim_copy(c, cBuffer(dst.Buf), C.int64_t(dst.Offset), from, C.int64_t(src.Offset), C.int64_t(bytes))
+	})
+}
+
 // checkHost holds a host slice of n values against the tensor; bounds within the buffer are the backend's to check.
 func (t Tensor) checkHost(op string, n int) error {
 	if t.DType.Bytes() == 0 || t.Rows < 0 || t.Cols < 0 || t.Stride < t.Cols || (t.Cols > 0 && t.Rows > n/t.Cols) || n != t.Rows*t.Cols {

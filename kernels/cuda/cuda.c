@@ -92,6 +92,11 @@ static sx_status k_get(sx_device *d, void *dst, const void *src, int64_t bytes) 
   return rt_get(ctx(d), dst, src, bytes);
 }
 
+static sx_status k_copy(sx_device *d, void *dst, sx_device *owner, const void *src, int64_t bytes) {
+  CHECK(begin(d, false));
+  return rt_copy(ctx(d), dst, ctx(owner)->ordinal, src, bytes); /* of the other device nothing but its number, which stays: its thread is another */
+}
+
 static sx_status k_stream_new(sx_device *d, sx_stream *st) { return rt_stream_new(ctx(d), &st->impl); }
 
 static void k_stream_free(sx_device *d, sx_stream *st) { rt_stream_free(ctx(d), st->impl); }

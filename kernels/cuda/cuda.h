@@ -78,6 +78,7 @@ void rt_free(cu_ctx *c, void *p);                                  /* when all t
 void rt_memory(cu_ctx *c, int64_t *total, int64_t *free);
 sx_status rt_put(cu_ctx *c, void *d_dst, const void *src, int64_t bytes); /* src is read before it returns; through pinned memory */
 sx_status rt_get(cu_ctx *c, void *dst, const void *d_src, int64_t bytes); /* waits */
+sx_status rt_copy(cu_ctx *c, void *d_dst, int32_t owner, const void *d_src, int64_t bytes); /* d_src is the device `owner`'s; waits */
 /* Memory that is written from the host again and again, from whatever stream, and read by launches on others: the arrays of a batch. */
 typedef struct rt_block {
   void *p; /* NULL: none yet */

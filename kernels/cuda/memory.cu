@@ -227,6 +227,40 @@ sx_status rt_get(cu_ctx *c, void *dst, const void *d_src, int64_t bytes) {
   return SX_OK;
 }
 
+// Lets this device read the memory of another, if the machine has a way between them; asked for once. Memory of pools has a leave of its own,
+// which holds for what the pool has and will have. Where there is no way, or no leave, the driver brings copies through the host: they are
+// slower, not wrong, so that a failure here is none of the copy.
+static void reach(cu_ctx *c, int32_t owner) {
+  int can = 0;
+  uint64_t bit = (uint64_t)1 << (owner & 63);
+  if (owner < 64 && c->rt->asked & bit) return;
+  c->rt->asked |= bit;
+  if (cudaDeviceCanAccessPeer(&can, c->ordinal, owner) == cudaSuccess && can) {
+    cudaMemPool_t pool;
+    cudaMemAccessDesc leave = {};
+    leave.location.type = cudaMemLocationTypeDevice;
+    leave.location.id = c->ordinal;
+    leave.flags = cudaMemAccessFlagsProtReadWrite;
+    if (!c->rt->pool)
+      cudaDeviceEnablePeerAccess(owner, 0);
+    else if (cudaDeviceGetDefaultMemPool(&pool, owner) == cudaSuccess)
+      cudaMemPoolSetAccess(pool, &leave, 1);
+  }
+  cudaGetLastError(); // or the next launch would be told of it
+}
+
+sx_status rt_copy(cu_ctx *c, void *d_dst, int32_t owner, const void *d_src, int64_t bytes) {
+  cudaStream_t s = (cudaStream_t)c->stream;
+  if (owner != c->ordinal) {
+    reach(c, owner);
+    RT_CHECK(c, cudaMemcpyPeerAsync(d_dst, c->ordinal, d_src, owner, (size_t)bytes, s), "copying %lld bytes from device %d to device %d",
+             (long long)bytes, owner, c->ordinal);
+  } else {
+    RT_CHECK(c, cudaMemcpyAsync(d_dst, d_src, (size_t)bytes, cudaMemcpyDeviceToDevice, s), "copying %lld bytes on the device", (long long)bytes);
+  }
+  return rt_sync(c);
+}
+
 sx_status rt_block_put(cu_ctx *c, rt_block *b, const void *src, int64_t bytes) {
   cudaStream_t s = (cudaStream_t)c->stream;
   if (!b->p) {

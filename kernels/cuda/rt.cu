@@ -6,6 +6,7 @@
 //   failures   cudaGetLastError cudaGetErrorName cudaGetErrorString
 //   memory     cudaMemGetInfo cudaMalloc cudaFree cudaMallocAsync cudaFreeAsync cudaDeviceGetDefaultMemPool cudaMemPoolSetAttribute
 //              cudaMemPoolGetAttribute cudaMemPoolTrimTo cudaHostAlloc cudaFreeHost cudaMemcpyAsync cudaMemsetAsync
+//              cudaMemcpyPeerAsync cudaDeviceCanAccessPeer cudaDeviceEnablePeerAccess cudaMemPoolSetAccess
 //   order      cudaStreamCreateWithFlags cudaStreamDestroy cudaStreamSynchronize cudaStreamWaitEvent cudaEventCreateWithFlags cudaEventDestroy
 //              cudaEventRecord cudaEventSynchronize
 //   graphs     cudaStreamBeginCapture cudaStreamEndCapture cudaGraphInstantiate cudaGraphDestroy cudaGraphLaunch cudaGraphExecDestroy

@@ -22,6 +22,7 @@ struct cu_rt {
   char name[256];
   int driver, runtime, pools; // versions; whether cudaMallocAsync is there
   cudaMemPool_t pool;
+  uint64_t asked;       // bit n: whether this device may read the memory of device n was asked for
   int64_t total;        // bytes of the device
   int64_t reserve;      // of the free memory, what is not offered: kernels are loaded when they are first launched
   cudaStream_t own;     // of weights, zeros and allocations

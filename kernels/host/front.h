@@ -17,6 +17,7 @@ static sx_status k_alloc(sx_device *, int64_t bytes, bool zero, uint8_t **data, 
 static void k_free(sx_device *, void *raw); /* when the work given so far is done */
 static sx_status k_put(sx_device *, void *dst, const void *src, int64_t bytes);
 static sx_status k_get(sx_device *, void *dst, const void *src, int64_t bytes); /* waits */
+static sx_status k_copy(sx_device *, void *dst, sx_device *owner, const void *src, int64_t bytes); /* src is owner's; waits */
 static sx_status k_stream_new(sx_device *, sx_stream *);
 static void k_stream_free(sx_device *, sx_stream *);
 static sx_status k_sync(sx_device *);
@@ -357,7 +358,7 @@ static sx_status op_sample(sx_device *d, sx_stream *st, const sx_tensor *logits,
   {                                                                                                                                    \
     .abi = SX_ABI, .size = sizeof(sx_ops), .name = label, .open = op_open, .close = op_close, .message = op_message, .info = op_info,  \
     .stream_new = op_stream_new, .stream_free = op_stream_free, .stream_sync = op_stream_sync, .buffer_new = op_buffer_new,            \
-    .buffer_free = op_buffer_free, .upload = op_upload, .download = op_download, .weight_new = op_weight_new,                          \
+    .buffer_free = op_buffer_free, .upload = op_upload, .download = op_download, .copy = op_copy, .weight_new = op_weight_new,         \
     .pack_size = op_pack_size, .pack = op_pack, .weight_put = op_weight_put, .weight_free = op_weight_free, .kv_new = op_kv_new,       \
     .kv_free = op_kv_free, .kv_copy = op_kv_copy, .batch_new = op_batch_new, .batch_set = op_batch_set, .batch_free = op_batch_free,   \
     .graph_begin = op_graph_begin, .graph_end = op_graph_end, .graph_run = op_graph_run, .graph_free = op_graph_free,                  \

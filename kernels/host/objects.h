@@ -132,6 +132,17 @@ static sx_status op_download(sx_device *d, sx_stream *st, void *dst, const sx_bu
   return s == SX_OK && bytes > 0 ? k_get(d, dst, src->data + offset, bytes) : s;
 }
 
+static sx_status op_copy(sx_device *d, sx_stream *st, sx_buffer *dst, int64_t at, const sx_buffer *src, int64_t from, int64_t bytes) {
+  if (!d) return SX_INVALID;
+  if (!src) return fail(d, SX_INVALID, "there is no buffer to copy from");
+  sx_status s = check_span(d, st, dst, at, src->data, bytes);
+  if (s != SX_OK) return s;
+  if (from < 0 || from > src->bytes || bytes > src->bytes - from)
+    return fail(d, SX_INVALID, "%" PRId64 " bytes at %" PRId64 " of a buffer of %" PRId64 " to copy from", bytes, from, src->bytes);
+  if (dst == src && at < from + bytes && from < at + bytes) return fail(d, SX_INVALID, "%" PRId64 " bytes are copied onto themselves", bytes);
+  return bytes > 0 ? k_copy(d, dst->data + at, src->dev, src->data + from, bytes) : SX_OK;
+}
+
 static void op_kv_free(sx_device *d, sx_kv *kv) {
   if (kv) k_free(d, kv->raw);
   free(kv);

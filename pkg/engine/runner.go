@@ -38,12 +38,27 @@ func (s *Stage) Release() {
 
 // Forward runs a pass. in, and what a part that is not the last gives, are as model.ForwardPart has them.
 func (s *Stage) Forward(p Pass, in []float32) (kernels.Tensor, error) {
-	for _, c := range p.Copies {
-		if err := s.Model.CopyPage(s.kv, c.Dst, c.Src, c.Positions); err != nil {
-			return kernels.Tensor{}, err
-		}
+	if err := s.copyPages(p); err != nil {
+		return kernels.Tensor{}, err
 	}
 	return s.Model.ForwardPart(s.kv, p.Batch, in)
+}
+
+// ForwardFrom is Forward with what the part before holds (model.Hold).
+func (s *Stage) ForwardFrom(p Pass, before *model.Model) (kernels.Tensor, error) {
+	if err := s.copyPages(p); err != nil {
+		return kernels.Tensor{}, err
+	}
+	return s.Model.ForwardFrom(s.kv, p.Batch, before)
+}
+
+func (s *Stage) copyPages(p Pass) error {
+	for _, c := range p.Copies {
+		if err := s.Model.CopyPage(s.kv, c.Dst, c.Src, c.Positions); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // LogProbs is what the head says of the rows h that Forward gave; nothing where no target is wanted.

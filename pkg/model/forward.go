@@ -23,27 +23,35 @@ func (m *Model) Forward(kv *kernels.KV, b Batch) (kernels.Tensor, error) {
 // ForwardPart is Forward of a part of a model (Options.Part). in are the hidden states [len(b.Tokens), hidden], row by row, that the part before
 // it gave; nil for the first part. A part that is not the last gives those that the next one takes, of all tokens whatever b.Out is.
 func (m *Model) ForwardPart(kv *kernels.KV, b Batch, in []float32) (kernels.Tensor, error) {
-	h, err := m.forward(kv, b, in)
+	if in == nil {
+		return m.forwardWith(kv, b, nil)
+	}
+	return m.forwardWith(kv, b, func(x kernels.Tensor) error { return m.stream.UploadF32(x, in) })
+}
+
+// forwardWith is ForwardPart with what brings the hidden states to this device; nil for the first part.
+func (m *Model) forwardWith(kv *kernels.KV, b Batch, bring func(x kernels.Tensor) error) (kernels.Tensor, error) {
+	h, err := m.forward(kv, b, bring)
 	if err != nil {
 		return kernels.Tensor{}, fmt.Errorf("forward pass of %d tokens: %w", len(b.Tokens), err)
 	}
 	return h, nil
 }
 
-func (m *Model) forward(kv *kernels.KV, b Batch, in []float32) (kernels.Tensor, error) {
+func (m *Model) forward(kv *kernels.KV, b Batch, bring func(x kernels.Tensor) error) (kernels.Tensor, error) {
 	longest, err := m.check(b)
 	if err != nil {
 		return kernels.Tensor{}, err
 	}
-	if (in == nil) != m.first() {
+	if (bring == nil) != m.first() {
 		return kernels.Tensor{}, fmt.Errorf("%v: hidden states are for parts behind the first one", m.part)
 	}
 	b.Desc.Tokens = tokensOf(b)
 	if err := m.prepare(len(b.Tokens), longest); err != nil {
 		return kernels.Tensor{}, err
 	}
-	if in != nil {
-		if err := m.stream.UploadF32(m.scratch.x.SliceRows(0, len(b.Tokens)), in); err != nil {
+	if bring != nil {
+		if err := bring(m.scratch.x.SliceRows(0, len(b.Tokens))); err != nil {
 			return kernels.Tensor{}, err
 		}
 	}

@@ -31,6 +31,7 @@ type Model struct {
 	rope    kernels.Tensor // rotations of the first positions (rope.go)
 	scratch tensors
 	logits  kernels.Tensor
+	held    kernels.Tensor // for the next part (Hold)
 	batch   *kernels.Batch // of the last pass
 	graphs  graphs
 }
@@ -145,6 +146,7 @@ func (m *Model) Close() {
 	}
 	free(&m.rope)
 	free(&m.logits)
+	free(&m.held)
 	m.scratch.free()
 	m.stream.Free()
 }

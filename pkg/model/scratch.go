@@ -94,6 +94,9 @@ func (m *Model) PassBytes(tokens, logits int) (n int64) {
 		widest := max(c.Hidden, c.Heads*c.HeadDim, c.Intermediate) // of what matmuls have as input
 		n += 4 * int64(min(tokens, kernels.LaidOut)) * int64(widest)
 	}
+	if m.info.ComputeCapability > 0 && !m.Last() {
+		n += 4 * int64(scratchRows(tokens)) * int64(c.Hidden) // what it may hold for the next part
+	}
 	if logits > 0 && m.Last() {
 		n += 4 * int64(scratchRows(logits)) * int64(c.Vocab)
 	}

@@ -36,7 +36,8 @@ type order struct {
 type job struct {
 	order
 	seq    uint64    // its number, where it goes to other ranks
-	hidden []float32 // [tokens, hidden], from the stage before; nil in front of the first
+	hidden []float32 // [tokens, hidden], from the stage before; nil in front of the first, and where that one holds them
+	held   bool      // by the stage before, on its device
 	lp     kernels.LogProbs
 	ids    []int32
 	err    error         // of the first stage that failed: those behind it do nothing
@@ -68,15 +69,33 @@ func (p *Pipeline) Passes() int { return p.stages + 1 }
 
 // chain starts stages, one behind another, that take jobs from p.in. What is through goes to next, in turn; last is called behind the last job.
 func (p *Pipeline) chain(parts []*model.Model, next func(*job), last func()) {
-	for _, part := range slices.Backward(parts) {
-		s, in, to, end := &engine.Stage{Model: part}, make(chan *job, p.Passes()), next, last
+	var below *shelf
+	for i, part := range slices.Backward(parts) {
+		s, in, to, end := &stage{Stage: engine.Stage{Model: part}, below: below}, make(chan *job, p.Passes()), next, last
+		if below = nil; i > 0 && parts[i-1].Reaches(part) {
+			below = &shelf{of: parts[i-1], free: make(chan struct{}, 1)}
+			below.free <- struct{}{}
+		}
+		s.above = below
 		p.ended.Go(func() { p.serve(s, in, to); end() })
 		p.in, next, last = in, func(j *job) { in <- j }, func() { close(in) }
 	}
 }
 
+// stage is a part of the model at work, with the ways by which hidden states come and go between GPUs of this process; nil: through the host.
+type stage struct {
+	engine.Stage
+	above, below *shelf
+}
+
+// shelf is where a part holds the states of one pass until the next part has taken them to its own device. free has a token while there are none.
+type shelf struct {
+	of   *model.Model
+	free chan struct{}
+}
+
 // serve is a stage at work.
-func (p *Pipeline) serve(s *engine.Stage, in <-chan *job, next func(*job)) {
+func (p *Pipeline) serve(s *stage, in <-chan *job, next func(*job)) {
 	defer s.Release()
 	for j := range in {
 		if j.err == nil || j.Do == release {
@@ -88,7 +107,7 @@ func (p *Pipeline) serve(s *engine.Stage, in <-chan *job, next func(*job)) {
 	}
 }
 
-func (p *Pipeline) do(s *engine.Stage, j *job) (err error) {
+func (p *Pipeline) do(s *stage, j *job) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("internal error: %v\n%s", r, debug.Stack())
@@ -101,12 +120,14 @@ func (p *Pipeline) do(s *engine.Stage, j *job) (err error) {
 		s.Release()
 		return nil
 	}
-	h, err := s.Forward(j.Pass, j.hidden)
+	h, err := s.forward(j)
 	if s.Model.Last() {
 		defer p.drop(j)
 	}
 	switch {
 	case err != nil:
+	case s.below != nil:
+		err = s.hold(j, h)
 	case !s.Model.Last():
 		if j.hidden == nil {
 			j.hidden = p.states(h.Rows * h.Cols)
@@ -117,6 +138,29 @@ func (p *Pipeline) do(s *engine.Stage, j *job) (err error) {
 	default:
 		j.ids, err = s.Sample(h, j.Descs, j.U)
 	}
+	return err
+}
+
+// forward runs a job's pass with what came from the stage before.
+func (s *stage) forward(j *job) (kernels.Tensor, error) {
+	if !j.held {
+		return s.Forward(j.Pass, j.hidden)
+	}
+	j.held = false
+	defer func() { s.above.free <- struct{}{} }()
+	return s.ForwardFrom(j.Pass, s.above.of)
+}
+
+// hold keeps the states h for the next stage, when that has taken those before.
+func (s *stage) hold(j *job, h kernels.Tensor) error {
+	<-s.below.free
+	defer func() {
+		if !j.held { // the next stage does nothing for the job
+			s.below.free <- struct{}{}
+		}
+	}()
+	err := s.Model.Hold(h)
+	j.held = err == nil
 	return err
 }
 

@@ -22,6 +22,11 @@ const pocket = "../../examples/pocket"
 
 // parts loads the pocket model in n parts, each on a thread of its own.
 func parts(t testing.TB, n int) (all []*model.Model) {
+	return partsOn(t, n, "cpu")
+}
+
+// partsOn is parts on a backend, in turn on its first two devices.
+func partsOn(t testing.TB, n int, backend string) (all []*model.Model) {
 	t.Helper()
 	ck, err := checkpoint.Open(pocket + "/model")
 	if err != nil {
@@ -32,8 +37,11 @@ func parts(t testing.TB, n int) (all []*model.Model) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range cuts {
-		dev, err := kernels.Open("cpu", kernels.Options{Threads: 1})
+	for i, p := range cuts {
+		dev, err := kernels.Open(backend, kernels.Options{Threads: 1, Device: i % 2})
+		if err != nil && i%2 == 1 { // there is one
+			dev, err = kernels.Open(backend, kernels.Options{})
+		}
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -14,6 +14,7 @@ enum { page = 4096, slack_byte = 0xff, spoiled_whole = 16 << 20, spoiled_end = 1
 struct allocation {
   uint8_t *raw; // a page before it, then the memory, then a page behind it
   size_t raw_bytes, bytes;
+  int device;
   size_t slack() const { return (size_t)(raw + raw_bytes - page - start()) - bytes; }
   uint8_t *start() const { return raw + ((raw_bytes - page - bytes) & ~(size_t)255); }
 };
@@ -72,6 +73,7 @@ static cudaError_t take(void **p, size_t bytes) {
   }
   allocation a;
   a.bytes = bytes;
+  a.device = current_device();
   a.raw_bytes = ((bytes + 255) / 256 * 256 + page - 1) / page * page + 2 * page;
   void *raw = mmap(nullptr, a.raw_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (raw == MAP_FAILED) return tell(cudaErrorMemoryAllocation, "out of memory: the host has no %zu bytes", bytes);
@@ -148,6 +150,13 @@ cudaError_t check_copy(const void *dst, const void *src, size_t n, cudaMemcpyKin
   if (!n || kind == cudaMemcpyDefault || kind == cudaMemcpyHostToHost) return cudaSuccess;
   cudaError_t e = check_range(dst, n, kind != cudaMemcpyDeviceToHost);
   return e != cudaSuccess ? e : check_range(src, n, kind != cudaMemcpyHostToDevice);
+}
+cudaError_t check_owner(const void *p, size_t n, int device) {
+  if (cudaError_t e = check_range(p, n, true)) return e;
+  memory &m = the();
+  std::lock_guard<std::mutex> guard(m.lock);
+  const allocation *a = at_or_before((uintptr_t)p);
+  return a && a->device == device ? cudaSuccess : tell(cudaErrorInvalidValue, "%p is not memory of device %d", p, device);
 }
 cudaError_t check_set(const void *dst, size_t n) { return n ? check_range(dst, n, true) : cudaSuccess; }
 

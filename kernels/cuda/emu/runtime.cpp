@@ -18,6 +18,7 @@ static failure &last() {
   static thread_local failure f;
   return f;
 }
+int current_device() { return last().device; }
 
 cudaError_t tell(cudaError_t code, const char *format, ...) {
   failure &f = last();
@@ -242,6 +243,35 @@ cudaError_t cudaMemcpy2DAsync(void *dst, size_t dst_pitch, const void *src, size
     return cudaSuccess;
   });
 }
+
+// Every device reaches every other one. Leave is not kept: copies are right without it, too.
+cudaError_t cudaDeviceCanAccessPeer(int *can, int ordinal, int peer) {
+  EMU_ENTER("cudaDeviceCanAccessPeer");
+  cudaError_t e = check_device(ordinal);
+  if (!e) e = check_device(peer);
+  return *can = !e && ordinal != peer, e;
+}
+cudaError_t cudaDeviceEnablePeerAccess(int peer, unsigned flags) {
+  EMU_ENTER("cudaDeviceEnablePeerAccess");
+  return flags || peer == last().device ? tell(cudaErrorInvalidValue, "leave for device %d to read its own memory", peer) : check_device(peer);
+}
+cudaError_t cudaMemPoolSetAccess(cudaMemPool_t pool, const cudaMemAccessDesc *list, size_t n) {
+  EMU_ENTER("cudaMemPoolSetAccess");
+  for (size_t i = 0; i < n; i++) {
+    if (!pool || list[i].location.type != cudaMemLocationTypeDevice) return tell(cudaErrorInvalidValue, "leave for what is no device");
+    if (cudaError_t e = check_device(list[i].location.id)) return e;
+  }
+  return cudaSuccess;
+}
+cudaError_t cudaMemcpyPeerAsync(void *dst, int dst_device, const void *src, int src_device, size_t bytes, cudaStream_t s) {
+  EMU_ENTER("cudaMemcpyPeerAsync");
+  return give_to(s, [=] {
+    if (cudaError_t e = check_owner(dst, bytes, dst_device)) return e;
+    if (cudaError_t e = check_owner(src, bytes, src_device)) return e;
+    return copy_to(dst, src, bytes, cudaMemcpyDeviceToDevice);
+  });
+}
+
 static cudaError_t set_to(void *dst, int value, size_t bytes) {
   if (cudaError_t e = check_set(dst, bytes)) return e;
   if (bytes) memset(dst, value, bytes);

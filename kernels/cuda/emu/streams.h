@@ -14,6 +14,8 @@ bool recording(cudaStream_t s);
 bool refuse_recording(const char *call);     // true, with words: a stream is recorded, not in relaxed mode
 cudaError_t check_copy(const void *dst, const void *src, size_t n, cudaMemcpyKind kind); // memory.cpp
 cudaError_t check_set(const void *dst, size_t n);
+cudaError_t check_owner(const void *p, size_t n, int device); // [p, p + n) is that device's
+int current_device();                                         // of this OS thread
 int64_t memory_used();
 } // namespace emu
 
