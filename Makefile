@@ -79,16 +79,17 @@ gpu-check: ## on a machine with a GPU, nvcc and the kit: build the kernels, chec
 	scripts/gpu-check
 
 test: TRIM := # what vet has compiled is not compiled again for other names of files
-# What has no goroutines of its own, and suites that compute for minutes under the race detector, which does not see C, run without it: of
-# pkg/quant it gets what has goroutines at odds, and kernels' suite runs under the sanitizers, which share the cores with the emulator.
+# What has no goroutines of its own, and suites that compute for long under the race detector, which does not see C, run without it: of some
+# it gets what has goroutines at odds, and kernels' suite runs under the sanitizers, which share the cores with the emulator.
 # pkg/sandbox holds fork bombs to times: alone.
-ALONE := kernels|pkg/quant|pkg/sandbox
-PURE := internal/(cudalib|goldens|halves|points|smalldisk)|kernels/.*|pkg/(calib|cliargs|dataset|export|jinja|metric|ocimport|pickle.*|qformat|spec|tokenizer)|scheduler
+ALONE := pkg/sandbox
+PURE := internal/(clidoc|cudalib|goldens|halves|points|smalldisk)|kernels|kernels/.*|scheduler|pkg/(calib|cliargs|dataset|export|jinja|metric|ocimport|$\
+  pickle.*|plan|qformat|quant|report|spec|sweep|tokenizer|track)
 test: deps vet build ## everything, installing what it needs from Debian's packages if absent
 	@$(MAKE) --no-print-directory -j2 -Otarget test-raced test-beside
-	$(GO) test -race -run 'Stopped|Taken|Progress|AnotherJob|Threads' $(TAGS) ./pkg/quant
+	$(GO) test -race -run 'Stopped|Taken|Progress|AnotherJob|Threads|Lookups' $(TAGS) ./pkg/plan ./pkg/quant ./pkg/report
 	$(GO) test $(TAGS) $$($(GO) list ./... | grep -xE 'sextant/($(PURE))')
-	$(GO) test -p 1 $(TAGS) ./kernels ./pkg/quant ./pkg/sandbox
+	$(GO) test $(TAGS) ./pkg/sandbox
 
 # Tests on clusters wait more than they compute: what only computes takes the processors that they leave.
 test-raced:
