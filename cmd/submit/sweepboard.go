@@ -94,10 +94,9 @@ func (s *sweeper) catchUp(r *sweep.Rounds) error {
 
 // write writes the files of the leaderboard.
 func (s *sweeper) write(all *joined) (report.Board, error) {
-	by := s.c.String("by")
-	board, err := report.NewBoard(all.Scores, by)
+	board, err := report.NewBoard(all.Scores, s.c.String("by"))
 	if err == nil {
-		err = report.WriteBoard(s.work, all.Scores, by)
+		err = board.Write(s.work)
 	}
 	if err == nil {
 		err = all.page(filepath.Join(s.work, boardPage), board, "checkpoints of "+s.dir)

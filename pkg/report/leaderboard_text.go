@@ -219,24 +219,24 @@ func (b Board) JSON() ([]byte, error) { return indented(b) }
 // all.
 func WriteBoard(dir string, s score.Scores, by string) error {
 	b, err := NewBoard(s, by)
-	if err == nil {
-		err = b.Write(dir)
-	}
 	if err != nil {
 		return fmt.Errorf("writing the leaderboard: %w", err)
 	}
-	return nil
+	return b.Write(dir)
 }
 
 // Write writes the files of WriteBoard.
 func (b Board) Write(dir string) error {
 	csv, err := b.CSV()
-	if err != nil {
-		return err
+	var json []byte
+	if err == nil {
+		json, err = b.JSON()
 	}
-	json, err := b.JSON()
-	if err != nil {
-		return err
+	if err == nil {
+		err = commit(dir, "leaderboard", renderings{[]byte(b.Text(0)), []byte(b.Markdown()), csv, json})
 	}
-	return commit(dir, "leaderboard", renderings{[]byte(b.Text(0)), []byte(b.Markdown()), csv, json})
+	if err != nil {
+		return fmt.Errorf("writing the leaderboard: %w", err)
+	}
+	return nil
 }
