@@ -218,9 +218,6 @@ func checkFlags(c *cli.Context) error {
 	if err := checkValues(c); err != nil {
 		return err
 	}
-	if c.Bool("lark") && c.Bool(noNotify) {
-		return cliargs.Usagef("--lark tells a bot and --%s tells nobody; leave one of them out", noNotify)
-	}
 	dry := c.IsSet("dry-run")
 	if dry && c.String("dry-run") == "" && c.NArg() > 1 {
 		return cliargs.Usagef("unexpected argument %q; a directory to write to is given as --dry-run=DIR", c.Args().Get(1))
@@ -280,7 +277,8 @@ func checkCluster(c *cli.Context) error {
 	return nil
 }
 
-// checkValues refuses a flag whose value is empty, most likely an unset variable of the shell, and a partition of the wrong kind.
+// checkValues refuses a flag whose value is empty, most likely an unset variable of the shell, a partition of the wrong kind, and a bot that is told
+// while nobody is.
 func checkValues(c *cli.Context) error {
 	for _, k := range keyedFlags() {
 		name := k.flag.Names()[0]
@@ -290,6 +288,9 @@ func checkValues(c *cli.Context) error {
 	}
 	if cut := c.String("partition"); cut != "" && cut != "size" && cut != "workers" {
 		return cliargs.Usagef("--partition %q: it says how tasks are cut, \"size\" or \"workers\"; Slurm's partition is -p NAME", cut)
+	}
+	if c.Bool("lark") && c.Bool(noNotify) {
+		return cliargs.Usagef("--lark tells a bot and --%s tells nobody; leave one of them out", noNotify)
 	}
 	return nil
 }

@@ -76,8 +76,6 @@ func checkSweep(c *cli.Context) error {
 		return cliargs.Usagef("--marker %q: write the name of a file, without a directory", c.String("marker"))
 	case c.Duration("settle") < 0 || c.Duration("poll") <= 0:
 		return cliargs.Usagef("--settle may not be less than 0, and --poll must be more")
-	case c.Bool("lark") && c.Bool(noNotify):
-		return cliargs.Usagef("--lark tells a bot and --%s tells nobody; leave one of them out", noNotify)
 	}
 	if info, err := os.Stat(dir); err != nil {
 		return badInput{fmt.Errorf("--watch: %w", err)}
