@@ -206,7 +206,7 @@ func specPath(c *cli.Context) (string, error) {
 		}
 		return defaultSpec, nil
 	}
-	if err := (env{}).noSpec(c.Args().First()); err != nil {
+	if err := noSpec(c.Args().First()); err != nil {
 		return "", err
 	}
 	args, err := cliargs.Positional(c, "SPEC")

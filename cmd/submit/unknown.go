@@ -70,12 +70,12 @@ func explain(err error, flags []cli.Flag, elsewhere map[string]string) error {
 }
 
 // noSpec says of a word in a spec's place that is no file, and does not look like one's name, what it may have been; nil: it is one.
-func (e env) noSpec(word string) error {
+func noSpec(word string) error {
 	if strings.ContainsAny(word, "./") || exists(word) {
 		return nil
 	}
 	var names []string
-	for _, cmd := range e.app().Commands {
+	for _, cmd := range (env{}).app().Commands {
 		names = append(names, cmd.Name)
 	}
 	hint := ""
