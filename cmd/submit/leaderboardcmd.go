@@ -105,19 +105,9 @@ func (e env) partsOf(args []string) ([]boardPart, error) {
 	var parts []boardPart
 	seen := map[string]bool{}
 	for _, arg := range args {
-		dirs, whole := []string{arg}, false
-		if !exists(result.Dir(arg).Plan()) {
-			found, err := findRuns(arg)
-			if err != nil {
-				return nil, badInput{err}
-			}
-			if len(found) == 0 {
-				return nil, badInput{fmt.Errorf("%q is no run directory (it has no plan.json), and there is none in it", arg)}
-			}
-			dirs, whole = nil, true
-			for _, f := range found {
-				dirs = append(dirs, f.dir)
-			}
+		dirs, whole, err := dirsOf(arg)
+		if err != nil {
+			return nil, badInput{err}
 		}
 		for _, dir := range dirs {
 			dir = filepath.Clean(dir)
@@ -141,6 +131,21 @@ func (e env) partsOf(args []string) ([]boardPart, error) {
 	}
 	slices.SortStableFunc(parts, func(a, b boardPart) int { return cmp.Or(a.when.Compare(b.when), strings.Compare(a.dir, b.dir)) })
 	return parts, nil
+}
+
+// dirsOf are the run directories that an argument stands for: itself, or, of a whole work dir, those of all runs in it.
+func dirsOf(arg string) (dirs []string, whole bool, err error) {
+	if exists(result.Dir(arg).Plan()) {
+		return []string{arg}, false, nil
+	}
+	found, err := findRuns(arg)
+	if err == nil && len(found) == 0 {
+		err = fmt.Errorf("%q is no run directory (it has no plan.json), and there is none in it", arg)
+	}
+	for _, f := range found {
+		dirs = append(dirs, f.dir)
+	}
+	return dirs, true, err
 }
 
 // boardPart is a run as a leaderboard needs it.
